@@ -118,16 +118,16 @@ def in_processes(count: int, work: Callable[[int, Any], None], seconds: float = 
 
 def killed_after(work: Callable[[], None]) -> None:
     """Run ``work`` in a forked process, then kill it with SIGKILL."""
-    done, tell = os.pipe()
+    done, notify = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             work()
-            os.write(tell, b"x")
+            os.write(notify, b"x")
             signal.pause()
         finally:
             os._exit(1)
-    os.close(tell)
+    os.close(notify)
     with os.fdopen(done, "rb") as pipe:
         assert pipe.read(1) == b"x"
         os.kill(pid, signal.SIGKILL)

@@ -252,11 +252,11 @@ HOSTILE: dict[str, Handler] = {
     "no JSON": _answer(200, b"\xff"),
     "deep JSON": _answer(200, b"[" * 200_000),
     "a list": _answer(200, b"[]"),
-    "a cursor that is none": _answer(200, json.dumps(page(1, cursor="/etc/passwd\n")).encode()),
+    "an invalid cursor": _answer(200, json.dumps(page(1, cursor="/etc/passwd\n")).encode()),
     "an event without a number": _answer(200, json.dumps({**page(), "events": [{"id": "x", "type": "y"}]}).encode()),
     "an endless number": _answer(200, b'{"cursor": "box:1", "dropped": 1e999, "reset": false, "events": []}'),
-    "a number that no cursor has": _answer(200, json.dumps({**page(), "events": [{**event(1), "sequence": 10**18}]}).encode()),
-    "events that are none": _answer(200, json.dumps({**page(), "events": [1, None]}).encode()),
+    "a number too large for a cursor": _answer(200, json.dumps({**page(), "events": [{**event(1), "sequence": 10**18}]}).encode()),
+    "invalid events": _answer(200, json.dumps({**page(), "events": [1, None]}).encode()),
     "a redirect": _answer(307, Location="http://127.0.0.1:9/elsewhere"),
 }
 

@@ -214,7 +214,7 @@ def test_the_oldest_events_above_ten_thousand_are_dropped_and_counted(post: Post
 
 
 @pytest.mark.parametrize("form", ["cloudevents", DISCORD])
-def test_ten_thousand_events_of_one_server_do_not_delay_anothers_crash(post: Post, form: str) -> None:
+def test_ten_thousand_events_of_one_server_do_not_delay_the_crash_of_another(post: Post, form: str) -> None:
     post.begun(format=form)
     noise = [Event(EventType.ACTION_ENDED, AT, {"outcome": "failed", "msg": "x" * 300}, ALPHA) for _unused in range(KEPT_EVENTS // 2 + 25)]
     assert post.journal.store.write(lambda connection: outbox.tell(connection, lambda: noise))

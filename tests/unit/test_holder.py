@@ -60,7 +60,7 @@ def fields_of(holder: Holder) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("holder", [FULL, BARE], ids=["full", "bare"])
-def test_a_record_is_read_as_it_was_written(holder: Holder) -> None:
+def test_a_record_reads_back_as_it_was_written(holder: Holder) -> None:
     text = encode(holder)
     assert len(text) == RECORD_SIZE
     assert decode(text) == holder
@@ -191,9 +191,9 @@ LONGEST = replace(FULL, generation=10**9, leftover=replace(LEFTOVER, generation=
 
 @settings(deadline=None, database=None)
 @given(origin=st.text(), reason=st.text(), times=st.sampled_from([1, 40, 3000]))
-def test_a_full_record_keeps_the_ended_run_complete(origin: str, reason: str, times: int) -> None:
-    said = replace(LONGEST, origin=origin * times, reason=reason * times, ended=replace(ENDED, origin=origin * times))
-    text = encode(said)
+def test_a_full_record_keeps_the_complete_ended_run(origin: str, reason: str, times: int) -> None:
+    longest = replace(LONGEST, origin=origin * times, reason=reason * times, ended=replace(ENDED, origin=origin * times))
+    text = encode(longest)
     found = decode(text)
     assert len(text) == RECORD_SIZE and found is not None and found.ended is not None
     assert replace(found.ended, origin="") == replace(ENDED, origin="")

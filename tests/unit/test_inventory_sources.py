@@ -71,7 +71,7 @@ def engine() -> Iterator[Engine]:
         yield server
 
 
-#: Clears a terminal and forges a line.
+#: Text that clears a terminal and forges a line.
 HOSTILE = text(json.dumps({"message": "\x1b[2J\nnode-1: 0 servers" + "x" * 9000}).encode(), 500)
 
 

@@ -31,7 +31,7 @@ from ansible_collections.fleet.power.tests.unit.journal_support import (
 )
 
 
-def test_an_operation_is_read_as_it_was_begun_and_ended(node: Node) -> None:
+def test_an_operation_reads_back_as_it_was_written(node: Node) -> None:
     journal = node.journal()
     begin(journal)
     stop = StopReport("signal SIGTERM", forced=True, seconds=1.2345)
@@ -66,7 +66,7 @@ def test_an_operation_that_never_began_gets_a_complete_row_at_its_end(node: Node
     assert row.requested_at == timestamp(NOON)
 
 
-def test_a_list_has_the_newest_operation_first_and_only_one_server(node: Node) -> None:
+def test_a_list_has_the_operations_of_one_server_with_the_newest_first(node: Node) -> None:
     journal = node.journal()
     for number in range(5):
         perform(journal, f"a{number}")
@@ -199,7 +199,7 @@ def test_a_readiness_match_counts_for_its_run_only(node: Node) -> None:
 
 
 @pytest.mark.parametrize("nothing", [Outcome.UNCHANGED, Outcome.REFUSED])
-def test_pruning_keeps_a_hundred_operations_and_drops_ineffective_first(node: Node, nothing: Outcome) -> None:
+def test_pruning_keeps_a_hundred_operations_and_drops_unchanged_or_refused_first(node: Node, nothing: Outcome) -> None:
     journal = node.journal()
     journal.intents.set(ALPHA, Intent(True, "d0", "", timestamp(NOON)))
     journal.runs.see(ALPHA.uuid, SeenRun(Run("c", "t"), matchers=False))
@@ -236,7 +236,7 @@ def test_an_operation_under_way_is_never_pruned(node: Node) -> None:
     assert (oldest.id, oldest.under_way) == ("slow", True)
 
 
-def test_latest_operations_of_many_servers_equal_the_list_of_each_server(node: Node) -> None:
+def test_a_list_of_many_servers_has_the_same_operations_as_single_lists(node: Node) -> None:
     journal = node.journal()
     for number in range(6):
         perform(journal, f"a{number}")
@@ -269,7 +269,7 @@ def test_without_any_change_the_newest_operation_is_the_last_act(node: Node) -> 
     assert acts(node, Outcome.UNCHANGED, Outcome.SKIPPED, Outcome.UNCHANGED) == "o2"
 
 
-def test_an_operation_under_way_or_interrupted_is_the_last_act(node: Node) -> None:
+def test_an_operation_under_way_or_interrupted_counts_as_the_last_act(node: Node) -> None:
     assert acts(node, Outcome.DONE) == "o0"
     journal = node.journal()
     begin(journal, "under way")
@@ -303,7 +303,7 @@ def test_the_journal_lists_only_servers_that_should_be_up(node: Node) -> None:
     assert journal.intents.meant_up() == [BETA]
 
 
-def test_a_damaged_journal_is_not_read_as_an_empty_list_of_servers(node: Node) -> None:
+def test_a_damaged_journal_does_not_read_as_an_empty_list_of_servers(node: Node) -> None:
     node.journal().intents.set(ALPHA, Intent(True, "op", "alice", timestamp(NOON)))
     for journal in node.opened:
         journal.close()

@@ -38,7 +38,7 @@ from ansible_collections.fleet.power.tests.unit.journal_support import (
 )
 
 
-def everything(journal: Journal) -> None:
+def use_all_methods(journal: Journal) -> None:
     """Call every method: an unusable journal returns the values of an empty journal."""
     perform(journal)
     journal.intents.set(ALPHA, Intent(True, "o", "", timestamp(NOON)))
@@ -65,7 +65,7 @@ def test_an_unknown_schema_causes_one_warning_and_no_change(node: Node, number: 
     before = numbered(node, number)
     for read_only in (False, True):
         journal = node.journal(read_only=read_only)
-        everything(journal)
+        use_all_methods(journal)
         assert len(journal.warnings) == 1 and f"its schema {number} is " in journal.warnings[0] and why in journal.warnings[0]
     assert node.file.read_bytes() == before and node.set_aside() == []
 
@@ -97,7 +97,7 @@ def test_an_earlier_schema_is_migrated_in_one_transaction(node: Node, monkeypatc
 
 def test_a_directory_that_cannot_be_created_causes_one_warning(tmp_path: Path) -> None:
     journal = Journal("/proc/fleet-power", str(tmp_path / "locks"), "no-such-group", FixedClock())
-    everything(journal)
+    use_all_methods(journal)
     assert len(journal.warnings) == 1
 
 
@@ -105,7 +105,7 @@ def test_a_python_without_sqlite_causes_one_warning(node: Node, monkeypatch: pyt
     monkeypatch.delattr(sys.modules[journal_module.__package__], "journal_file", raising=False)
     monkeypatch.setitem(sys.modules, f"{journal_module.__package__}.journal_file", None)
     journal = node.journal()
-    everything(journal)
+    use_all_methods(journal)
     assert len(journal.warnings) == 1 and "SQLite" in journal.warnings[0]
 
 
@@ -122,7 +122,7 @@ def test_a_file_size_limit_of_zero_causes_one_warning(node: Node) -> None:
     def work(number: int, barrier: Any) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         journal = node.journal()
-        everything(journal)
+        use_all_methods(journal)
         assert len(journal.warnings) == 1
 
     in_processes(1, work)
@@ -264,7 +264,7 @@ def test_a_damaged_journal_is_renamed_with_its_log_and_writers_use_the_new_one(n
     neighbour = node.journal()
     perform(neighbour, "neighbour's old")
 
-    # In a process of its own: to close a file drops the locks that SQLite holds on it in the same process.
+    # Work in another process: a close of the file drops SQLite's locks on it in the same process.
     def work(number: int, barrier: Any) -> None:
         with open(node.file, "r+b") as target:
             target.write(os.urandom(whole))

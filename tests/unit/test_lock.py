@@ -93,7 +93,7 @@ def test_locks_of_two_servers_are_independent(locks: Locks) -> None:
         assert locks.holder(OTHER_UUID) is not None
 
 
-def test_a_second_release_does_not_touch_the_next_holder(locks: Locks) -> None:
+def test_a_second_release_does_not_affect_the_next_holder(locks: Locks) -> None:
     first = acquire(locks)
     first.release()
     with acquire(locks, operation="second"):
@@ -221,7 +221,7 @@ def test_a_kept_start_replaces_the_stop_of_an_earlier_holder(locks: Locks) -> No
     assert (left.phase, left.run) == (Phase.START, NEXT_RUN)
 
 
-def test_an_unexpected_exception_leaves_the_same_record_as_a_death(locks: Locks) -> None:
+def test_an_unexpected_exception_leaves_a_leftover_like_a_death(locks: Locks) -> None:
     with pytest.raises(ZeroDivisionError), acquire(locks) as lock:
         lock.enter(Phase.START, run=RUN)
         raise ZeroDivisionError
@@ -238,7 +238,7 @@ def test_an_expected_error_leaves_only_a_kept_phase(locks: Locks) -> None:
 
 
 @pytest.mark.parametrize("content", [b"nonsense", b"\xff\0{", b'{"schema":1}', b"x" * 5000], ids=["text", "binary", "json", "long"])
-def test_a_damaged_record_is_present_but_gives_no_holder_and_no_leftover(locks: Locks, directory: Path, content: bytes) -> None:
+def test_a_damaged_record_gives_no_holder_and_no_leftover(locks: Locks, directory: Path, content: bytes) -> None:
     directory.mkdir()
     (directory / f"{UUID}.lock").write_bytes(content)
     assert locks.holder(UUID) is None

@@ -80,7 +80,7 @@ def test_the_lock_admits_one_of_8_competing_processes_at_a_time(locks: Locks, tm
 
 
 def test_all_8_processes_get_their_turns_while_the_directory_is_removed(locks: Locks, tmp_path: Path) -> None:
-    # Two processes may hold the lock then, on two files. But each gets its turn, and does not wait for a removed file.
+    # Two processes may then hold the lock, on two files. But each process gets its turn, without a wait for a removed file.
     hammers = [FORK.Process(target=take_turns, args=(locks, 10)) for _unused in range(8)]
     with running(*hammers):
         while any(each.is_alive() for each in hammers):
@@ -147,7 +147,7 @@ def read_all(locks: Locks) -> None:
         locks.has_record(UUID)
 
 
-def test_readers_never_make_an_acquire_without_wait_fail(locks: Locks) -> None:
+def test_readers_never_block_an_acquire_without_wait(locks: Locks) -> None:
     with running(*(FORK.Process(target=read_all, args=(locks,)) for _unused in range(3))):
         for _unused in range(300):
             acquire(locks).release()

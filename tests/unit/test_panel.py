@@ -144,7 +144,7 @@ def test_an_old_list_does_not_prove_that_a_server_is_on_this_node(server: FakePa
     assert panel.definition(uuid_of(1)) is not None
 
 
-# --- many at once ---------------------------------------------------------------------------------------------------------------------
+# --- many threads ---------------------------------------------------------------------------------------------------------------------
 
 
 def in_threads(count: int, work: Callable[[int], object]) -> list[object]:
@@ -202,15 +202,15 @@ FAULTS: dict[str, tuple[Behaviour, type[PowerError], str]] = {
     "400": (status(400), DENIED, "check the settings token_id and token"),
     "429": (status(429), UNREACHABLE, "HTTP 429"),
     "500": (status(500), UNREACHABLE, "HTTP 500"),
-    "an error that says nothing": (text(b"<html>", 503), UNREACHABLE, "HTTP 503"),
-    "an error of odd shape": (value({"errors": [[1]]}, 503), UNREACHABLE, "HTTP 503"),
+    "an error without a message": (text(b"<html>", 503), UNREACHABLE, "HTTP 503"),
+    "an error of another shape": (value({"errors": [[1]]}, 503), UNREACHABLE, "HTTP 503"),
     "closed": (lambda answer: answer.cut(), UNREACHABLE, "the connection was cut"),
     "truncated": (truncated, UNREACHABLE, "the connection was cut"),
     "truncated JSON": (text(b'{"data": ['), UNREACHABLE, "not JSON"),
     "a web page": (text(b"<html>Welcome</html>"), UNREACHABLE, "not JSON"),
     "nothing": (text(b""), UNREACHABLE, "not JSON"),
     "deep": (text(b"[" * 100_000), UNREACHABLE, "not JSON"),
-    "deep and whole": (text(b'{"data": ' + b"[" * 500 + b"]" * 500 + b"}"), UNREACHABLE, "not JSON"),
+    "deep and complete": (text(b'{"data": ' + b"[" * 500 + b"]" * 500 + b"}"), UNREACHABLE, "not JSON"),
     "silent": (silent, UNREACHABLE, "no answer within 1 s"),
     "dripping": (dripping, UNREACHABLE, "no answer within 1 s"),
     "endless": (endless, UNREACHABLE, "larger than"),
@@ -300,7 +300,7 @@ def test_no_message_shows_a_token_or_a_definition(server: FakePanel) -> None:
     [status(403, "Denied", f"{TOKEN_ID}.{TOKEN} is wrong"), status(500, "E", "x" * 170 + TOKEN)],
     ids=["403", "cut"],
 )
-def test_a_token_that_the_panel_repeats_is_not_shown(server: FakePanel, behaviour: Behaviour, again: bool) -> None:
+def test_a_token_in_an_answer_of_the_panel_is_not_shown(server: FakePanel, behaviour: Behaviour, again: bool) -> None:
     panel = panel_at(server)
     if again:
         panel.listed()

@@ -68,7 +68,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-# --- the search for a server ------------------------------------------------------------------------------------------------------------
+# --- the search for a server ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_short_id_or_name_is_found_in_task_directory_and_containers(place: Place) -> None:
@@ -270,9 +270,6 @@ def test_a_stop_uses_task_then_directory_then_kept_definition(place: Place) -> N
     assert named(broken.definition_for_stop(A)) == "Kept"
     assert broken.task_definition(A) is None
     assert len(broken.warnings) == 2
-
-
-# --- listing --------------------------------------------------------------------------------------------------------------------------
 
 
 # --- keeping --------------------------------------------------------------------------------------------------------------------------

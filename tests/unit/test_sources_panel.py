@@ -266,6 +266,3 @@ def test_the_kept_list_is_for_the_group_only_without_secrets_and_written_once(pl
     place.booted(A)
     assert (mode_of(path), path.stat().st_ino) == (0o660, first)
     assert "hunter22" not in path.read_text()
-
-
-# --- many threads ---------------------------------------------------------------------------------------------------------------------

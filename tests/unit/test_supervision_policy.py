@@ -202,11 +202,11 @@ class TestWaitBefore:
 
 class TestSecondsLeft:
     @pytest.mark.parametrize(("now", "left"), [(40.0, 60.0), (100.0, 0.0), (5000.0, 0.0)])
-    def test_the_seconds_count_down_to_the_next_try_and_stop_at_zero(self, now: float, left: float) -> None:
+    def test_seconds_left_count_down_to_the_next_try_and_stop_at_zero(self, now: float, left: float) -> None:
         assert seconds_left(CRASH, "b1", now) == left
 
     @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(0, 1e9))
-    def test_the_seconds_never_exceed_the_longest_wait(self, next_at: float, now: float) -> None:
+    def test_seconds_left_never_exceed_the_longest_wait(self, next_at: float, now: float) -> None:
         assert 0 <= seconds_left(replace(CRASH, next_at=next_at), "b1", now) <= LOOP_WAIT
 
 

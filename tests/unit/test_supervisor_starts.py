@@ -92,7 +92,7 @@ class TestLoop:
 
 
 class TestSurvival:
-    def test_the_count_and_the_next_try_survive_the_supervisor(self, watched: Watched) -> None:
+    def test_the_count_and_the_next_try_survive_a_restart_of_the_supervisor(self, watched: Watched) -> None:
         watched.up()
         for number in range(1, 5):
             assert watched.end().consecutive_crashes == number
@@ -261,7 +261,7 @@ POLICIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a rule for the server": ({"rules": [{"server": UUID, "supervise": False}]}, {}),
     "a rule for an egg": ({"rules": [{"egg": "e1", "supervise": False}]}, {"egg": {"id": "e1"}}),
     "a rule for a label": ({"rules": [{"label": {"once": "yes"}, "supervise": False}]}, {"labels": {"once": "yes"}}),
-    "its definition": ({}, {"crash_detection_enabled": False}),
+    "the definition": ({}, {"crash_detection_enabled": False}),
 }
 
 
@@ -292,7 +292,7 @@ class TestPolicy:
         assert watched.turn() is due
 
 
-class TestOver:
+class TestOtherStarts:
     def test_a_waiting_start_is_not_made_during_maintenance(self, watched: Watched) -> None:
         watched.up()
         watched.end()

@@ -33,7 +33,7 @@ STOP = ReportedEnd(1, 143, signalled=True)
 @pytest.mark.parametrize(
     "evidence, verdict",
     [
-        # An action of this node decides alone.
+        # An action of this node explains the end.
         (Evidence(heard=CRASH, exit_code=3, ended_here=True), "stopped"),
         (Evidence(heard=CRASH, exit_code=3, ended_here=True, restarts=True), "restarting"),
         (Evidence(heard=CRASH, exit_code=3, console_stop=True), "stopped"),
@@ -201,10 +201,10 @@ def moment(seconds: float) -> str:
 @pytest.mark.parametrize(
     "started, ended, expected", [(-100, 10, True), (-100, 3600, True), (-100, -5, False), (5, 10, False)], ids=["", "late", "before", "own"]
 )
-def test_a_run_of_an_earlier_engine_that_ends_in_this_engine_was_stopped_by_it(started: float, ended: float, expected: bool) -> None:
+def test_an_engine_stops_runs_of_an_earlier_engine_at_its_startup(started: float, ended: float, expected: bool) -> None:
     run = Run("c", moment(started))
     assert EngineLink(LIFE).stopped_in_startup(run, moment(ended)) is expected
-    # With live restore the run continues, and a user may have stopped it at any time.
+    # With live restore the run continues, so a user may have stopped it at any time.
     assert not EngineLink(LIFE, live_restore=True).stopped_in_startup(run, moment(ended))
 
 
@@ -319,7 +319,7 @@ def test_a_failed_look_at_one_server_leaves_the_first_look_of_others_done(watche
     assert other.verdict is Verdict.INITIALLY_DOWN
 
 
-def test_a_server_without_an_answer_of_the_engine_blocks_no_other_start(watched: Watched) -> None:
+def test_an_engine_fault_for_one_server_blocks_no_start_of_another(watched: Watched) -> None:
     watched.up()
     connect(watched)
     watched.fake.node.journal.runs.see(WATCH_OTHER, seen_of(watched))

@@ -318,7 +318,7 @@ def test_without_a_free_thread_a_request_fails(server: Recorder, monkeypatch: py
     assert ask(server).status == 200
 
 
-# --- faults in words ------------------------------------------------------------------------------------------------------------------
+# --- messages of faults ---------------------------------------------------------------------------------------------------------------
 
 
 def test_a_closed_port_is_a_refused_connection(server: Recorder) -> None:
