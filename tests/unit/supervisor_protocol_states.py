@@ -298,7 +298,7 @@ class Rule(Enum):
     START_ASKS_INTENT = "the start checks the intent while it holds the lock"
     JUDGE_ASKS_NONE = "a verdict ignores the intent: a start under way has not written its intent yet"
     START_ASKS_RECORD = "the start checks the lock record for a stop without an intent while it holds the lock"
-    ROW_NAMES_RUN = "a row requests a start only while its run is the newest, even if a newer run has ended"
+    ROW_NAMES_RUN = "a row requests a start only while its run is the newest: a newer run, also an ended one, cancels it"
     INTENT_IS_KNOWN = "a missing intent, as in a replaced journal, does not count as up"
     WRITES_NO_INTENT = "a person's stop at the engine is a verdict on this run, not an intent"
     ENDER_WRITES_ROW = "an action that ends a run writes its row, together with its intent if it has one"
