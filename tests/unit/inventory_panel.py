@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Panel on the loopback that speaks the Application API as far as the inventory asks for it, with every fault a test wants."""
+"""A Panel on the loopback address with the part of the Application API that the inventory uses, and with faults for tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST = 100
 
 
 def panel_server(name: str, number: int = 1, **attributes: Any) -> dict[str, Any]:
-    """A server as the Panel lists it, by its attributes; its UUID follows from its name and number."""
+    """A server's attributes as the Panel lists them. Its UUID follows from its name and number."""
     found = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{name}-{number}"))
     return {
         "id": number,
@@ -56,7 +56,7 @@ def many_servers(count: int) -> list[dict[str, Any]]:
 
 
 class ApplicationPanel(Recorder):
-    """The Application API over servers, nodes and eggs, a page at a time, for those who have the key."""
+    """The Application API for servers, nodes and eggs, in pages, for requests with the key."""
 
     def __init__(
         self, *servers: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]] = NODES, eggs: Sequence[Mapping[str, Any]] = EGGS

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The inventory plugin as Ansible runs it, in the process of the test: its options from its own documentation, its file, its inventory."""
+"""The inventory plugin in the process of the test, with options from its own documentation, as Ansible runs it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Parsed:
         return sorted(name for name, host in self.data.hosts.items() if "server_uuid" in host.vars)
 
     def group(self, name: str) -> list[str]:
-        """The hosts of a group; it must be there."""
+        """The hosts of a group, which must exist."""
         return sorted(host.name for host in self.data.groups[name].get_hosts())
 
     def variables(self, host: str) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Parsed:
 
 
 class Inventory:
-    """A directory with an inventory file for the plugin, and perhaps an inventory that comes before it."""
+    """A directory with an inventory file for the plugin."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -68,9 +68,9 @@ class Inventory:
         self.path.write_text(json.dumps({"plugin": NAME, **options}) if text is None else text)
 
     def read(self, earlier: Mapping[str, Any] | None = None, *, fresh: bool = False, **options: Any) -> Parsed:
-        """Read the file, with ``options`` in it if there are any, ``fresh`` past its cache.
+        """Read the file, with ``options`` in it if given; ``fresh`` ignores its cache.
 
-        ``earlier`` are hosts that are there already: their variables and ``groups``.
+        ``earlier`` has the variables and ``groups`` of hosts of an inventory before it.
         """
         if options or not self.path.exists():
             self.write(**options)
@@ -96,10 +96,10 @@ class Inventory:
             self.read(earlier, **options)
         except AnsibleError as error:
             assert error.__cause__ is None and (error.__context__ is None or error.__suppress_context__), (
-                "what lies below would be shown too"
+                "Ansible would also show the cause"
             )
             return str(error.message)
-        raise AssertionError("it was read")
+        raise AssertionError("the inventory was read without an error")
 
 
 class _Display:
@@ -110,7 +110,7 @@ class _Display:
         self._warnings.append(message)
 
     def vv(self, message: str) -> None:
-        """Nothing that anybody has to see."""
+        """Ignore verbose output."""
 
 
 def _add(data: InventoryData, name: str, variables: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ def _add(data: InventoryData, name: str, variables: dict[str, Any]) -> None:
 
 
 def _register() -> None:
-    """Make the options known under the plugin's name, as loading it does."""
+    """Register the options under the plugin's name, as the plugin loader does."""
     fragments = [constructed.ModuleDocFragment.DOCUMENTATION, inventory_cache.ModuleDocFragment.DOCUMENTATION]
     options: dict[str, Any] = {}
     for text in (*fragments, servers.DOCUMENTATION):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A node with a journal, and processes that meet in it or die."""
+"""A node with a journal, and processes that share it or die."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Node:
 
 
 def waited_for_the_disk(journal: Journal) -> bool:
-    """Whether the last write had SQLite wait until it was on the disk."""
+    """Whether SQLite synced the last write to the disk."""
     normal, full = 1, 2
     connection = journal.store._file()._connection
     assert connection is not None
@@ -91,12 +91,12 @@ def perform(journal: Journal, operation: str = "op-1", server: Server = ALPHA, o
     journal.operations.end(result(operation, server, outcome))
 
 
-#: What `act` says of its phases.
+#: The phases that `act` records.
 PHASES = (("stop", 1.5), ("preboot", 0.25), ("start", 0.125))
 
 
 def act(journal: Journal, operation: str, server: Server) -> None:
-    """All that a restart writes, in its order, and the readiness line seen after it."""
+    """Write all rows of a restart in its order, with the readiness match."""
     run = Run(f"container of {operation}", operation)
     begin(journal, operation, server)
     journal.runs.see(server.uuid, SeenRun(run, matchers=True))
@@ -106,7 +106,7 @@ def act(journal: Journal, operation: str, server: Server) -> None:
 
 
 def in_processes(count: int, work: Callable[[int, Any], None], seconds: float = 60) -> None:
-    """Run ``work(number, barrier)`` in forked processes; all must end well."""
+    """Run ``work(number, barrier)`` in forked processes; each must exit with 0."""
     barrier = FORK.Barrier(count)
     processes = [FORK.Process(target=work, args=(number, barrier)) for number in range(count)]
     for process in processes:
@@ -117,17 +117,17 @@ def in_processes(count: int, work: Callable[[int, Any], None], seconds: float = 
 
 
 def killed_after(work: Callable[[], None]) -> None:
-    """Run ``work`` in a forked process, then SIGKILL it where it stands."""
-    done, tell = os.pipe()
+    """Run ``work`` in a forked process, then kill it with SIGKILL."""
+    done, notify = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             work()
-            os.write(tell, b"x")
+            os.write(notify, b"x")
             signal.pause()
         finally:
             os._exit(1)
-    os.close(tell)
+    os.close(notify)
     with os.fdopen(done, "rb") as pipe:
         assert pipe.read(1) == b"x"
         os.kill(pid, signal.SIGKILL)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests of the lock need: time, another user, a disk that can be filled, and a server's name."""
+"""Support for the tests of the lock: a clock, another user, a small disk and servers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def asked(action: PowerAction, operation: str, origin: str = "alice@web1") -> Re
 
 
 class OwnClock:
-    """Time that passes only by sleeping; ``slept`` lists the naps."""
+    """A clock that advances only by `sleep`; ``slept`` lists the seconds."""
 
     def __init__(self) -> None:
         self.slept: list[float] = []
@@ -54,7 +54,7 @@ class OwnClock:
 
 
 def syncs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int | None]]:
-    """What is waited for to be on the disk from now on: path, and the size it had then, None for a directory."""
+    """Each file that is synced from now on: path and size; None for a directory."""
     synced: list[tuple[str, int | None]] = []
     real = os.fsync
 
@@ -68,15 +68,15 @@ def syncs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int | None]]:
 
 
 def mode_of(path: Path) -> int:
-    """The permission bits of what is at ``path``, a link itself."""
+    """The permission bits of ``path``; a link is not followed."""
     return stat.S_IMODE(os.lstat(path).st_mode)
 
 
 @contextmanager
 def as_nobody_below(path: Path) -> Iterator[None]:
-    """Be the user nobody for a while, with the way down to ``path`` opened as far as it needs; root only, else skips."""
+    """Run as the user ``nobody``, with access to the parents of ``path``. Without root, skip the test."""
     if os.geteuid() != 0:
-        pytest.skip("only root can be somebody else")
+        pytest.skip("only root can change the user")
     opened = [(each, mode_of(each)) for each in path.parents if not mode_of(each) & stat.S_IXOTH]
     groups = os.getgroups()
     for each, mode in opened:
@@ -96,11 +96,11 @@ def as_nobody_below(path: Path) -> Iterator[None]:
 
 @contextmanager
 def small_disk(path: Path, size: int = _SMALL) -> Iterator[Path]:
-    """A disk of 64 KiB, or of another size, at ``path``; skips where nothing can be mounted."""
+    """A disk of ``size`` bytes at ``path``. If a mount is impossible, skip the test."""
     path.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("nothing can be mounted here")
+        pytest.skip("a mount is impossible here")
     try:
         assert os.path.ismount(path)
         room = os.statvfs(path)
@@ -118,7 +118,7 @@ def fill(disk: Path) -> None:
 
 
 def leave_room(disk: Path, kibibytes: int) -> None:
-    """Use up all but so many KiB of a small disk: some writes still find room."""
+    """Fill a small disk except for so many KiB."""
     fill(disk)
     filler = disk / "filler"
     os.truncate(filler, filler.stat().st_size - kibibytes * 1024)

@@ -1,11 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The supervisor's protocol, walked: run, persons, supervisor, engine, journal and death, in every order.
+"""The walk of the supervisor's protocol: runs, persons, supervisor, engine, journal and deaths, in every order.
 
-What is modelled and what counts as bad stands in supervisor_protocol_states.py. Not everything may happen in one walk, which would
-not end: each cast says what may, and how often. Run it (as a module): each paragraph leaves out one rule and shows the shortest way
-to a bad state.
+supervisor_protocol_states.py has the model and the bad states. A walk with all events would not end, so each cast limits the events.
+Run this file as a module: for each rule, it prints the shortest way to a bad state without that rule.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ from ansible_collections.fleet.power.tests.unit.supervisor_protocol_states impor
     State,
     Verdict,
     Wish,
-    badly_told,
+    row_fault,
 )
 
 _LONG_AGO = Run(Cause.CRASH, telling=True, excused=True)
-#: What stands for a run of which nothing comes any more.
+#: Replaces each run that can have no more effect.
 _PAST = Run(Cause.CRASH, row=Row(Verdict.CRASH))
 
 _UP = State((Run(kept=True),), Left())
 _BLIND = _UP._replace(readable=False)
 
-#: What may happen, and how often.
+#: The events of each walk, and how often they happen.
 CASTS = {
     "two crashes": (_UP._replace(left=Left(crashes=2, deaths=2, losses=1, faults=1, starts=1)),),
     "a person at the engine": tuple(
@@ -53,7 +52,7 @@ CASTS = {
     "a full disk": (_UP._replace(left=Left(crashes=1, actions=1, cuts=1, deaths=1, faults=1, losses=1)),),
     "two actions here": (_UP._replace(left=Left(crashes=1, actions=2, cuts=1, faults=1)),),
     "two actions cut off": (_UP._replace(left=Left(actions=2, cuts=2, starts=1, deaths=1)),),
-    "a journal begun anew": (_UP._replace(left=Left(crashes=1, actions=1, cuts=1, deaths=1, faults=1, anews=1)),),
+    "a replaced journal": (_UP._replace(left=Left(crashes=1, actions=1, cuts=1, deaths=1, faults=1, replacements=1)),),
     "an engine shut down in an action": (_UP._replace(left=Left(crashes=1, actions=1, cuts=1, deaths=1, shutdowns=1)),),
 }
 
@@ -67,7 +66,7 @@ _SHOWN = {
         Rule.SIGNAL_SPOILS_MARK,
         Rule.KEEP_SIGNAL,
     ),
-    "a person at the engine": (Rule.KEEP_CURSOR, Rule.MARK_BEFORE_CODE, Rule.MARK_DECIDES, Rule.UNSEEN_IS_LEFT, Rule.WRITES_NO_INTENT),
+    "a person at the engine": (Rule.KEEP_CURSOR, Rule.MARK_BEFORE_CODE, Rule.MARK_DECIDES, Rule.UNSEEN_IS_DOWN, Rule.WRITES_NO_INTENT),
     "the first look": (Rule.BASELINE,),
     "a person here": (
         Rule.START_ASKS_INTENT,
@@ -78,9 +77,9 @@ _SHOWN = {
     ),
     "a full disk": (Rule.START_ASKS_RECORD, Rule.KEEP_UNWRITTEN, Rule.KEEP_LEFTOVER),
     "two actions cut off": (Rule.KILL_ENDS_RESTART,),
-    "a journal begun anew": (Rule.INTENT_IS_KNOWN, Rule.JUDGE_ASKS_NONE),
+    "a replaced journal": (Rule.INTENT_IS_KNOWN, Rule.JUDGE_ASKS_NONE),
 }
-#: The cast that shows what a rule is for.
+#: The cast that shows the need for a rule.
 SHOWN_BY = {rule: name for name, rules in _SHOWN.items() for rule in rules}
 
 
@@ -91,19 +90,19 @@ def cast_of(name: str, rules: Rules) -> tuple[State, ...]:
 
 
 def tidied(state: State) -> State:
-    """The state without what nothing depends on any more."""
+    """The state without details that can have no more effect."""
     runs = list(state.runs)
     for number, run in enumerate(runs[:-1]):
         row = run.row
-        over = row is not None and not row.due and row.verdict is not Verdict.NOTED
+        over = row is not None and not row.due and row.verdict is not Verdict.PENDING
         lost = row is None and not run.heard and not run.kept and not run.owed and (run.excused or run.cause is not Cause.CRASH)
-        if (over or lost) and not badly_told(run) and (state.record is None or state.record.run != number):
+        if (over or lost) and not row_fault(run) and (state.record is None or state.record.run != number):
             runs[number] = _PAST
     return state._replace(runs=tuple(runs))
 
 
 class Walk(NamedTuple):
-    """What a walk found: how many states, the steps somebody came to, the verdicts, and the shortest way to each kind of bad state."""
+    """The result of a walk: the number of states, the steps, the verdicts, and the shortest way to each kind of bad state."""
 
     states: int
     reached: frozenset[At]
@@ -112,7 +111,7 @@ class Walk(NamedTuple):
 
 
 def walk(name: str, rules: Rules, *, first_bad: bool = False) -> Walk:
-    """Walk every state that can be reached with these rules; ``first_bad`` ends the walk at the first bad one."""
+    """Walk every state that can be reached with these rules; ``first_bad`` ends the walk at the first bad state."""
     cast = cast_of(name, rules)
     before: dict[State, tuple[State, str] | None] = dict.fromkeys(cast)
     queue = deque(cast)
@@ -136,7 +135,7 @@ def walk(name: str, rules: Rules, *, first_bad: bool = False) -> Walk:
 
 
 def main() -> None:
-    """Print what each rule is for."""
+    """Print the need for each rule."""
     for name in CASTS:
         everything = walk(name, ALL_RULES)
         print(f"all rules, {name}: {everything.states} states, bad: {everything.bad or 'none'}")

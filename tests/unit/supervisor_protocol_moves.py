@@ -39,14 +39,14 @@ def started(state: State, generation: int) -> State:
 
 
 def seen_up(state: State) -> State:
-    """The state in which the supervisor, if it lives, has seen the run up: it knows under which engine, and the journal that."""
+    """The state in which a living supervisor has seen the run up, with its engine. A writable journal keeps that."""
     if not state.up or state.away or state.supervisor.at is At.DEAD:
         return state
     return state.run(state.newest, engine=state.engine, kept=state.runs[-1].kept or state.writable)
 
 
 def taken(state: State, rules: Rules) -> State:
-    """The state in which whoever takes the lock has settled what the record says: of a run that another one followed, by a row."""
+    """The state in which an actor takes the lock. It turns a record of an earlier run into a row."""
     record = state.record
     if record is None or state.runs[record.run].cause is None:
         return state
@@ -56,12 +56,12 @@ def taken(state: State, rules: Rules) -> State:
 
 
 def settled(state: State, rules: Rules) -> State:
-    """The state in which the lock record is empty, and the row of the run that it named says what it said."""
+    """The state in which the lock record is empty, and a row has its content."""
     record = state.record
     if record is None:
         return state
     run = state.runs[record.run]
-    unsaid = run.cause is not None and (run.row is None or run.row.verdict is Verdict.NOTED)
+    unsaid = run.cause is not None and (run.row is None or run.row.verdict is Verdict.PENDING)
     if unsaid and record.ended_it and not state.writable:
         state = state.run(record.run, excused=True)
     elif unsaid and record.ended_it and Rule.ENDER_WRITES_ROW in rules:
@@ -70,7 +70,7 @@ def settled(state: State, rules: Rules) -> State:
 
 
 def recorded(state: State, record: Record) -> State:
-    """The state in which the lock record says that. What it said of another run, and no row could say, is lost."""
+    """The state with this lock record. An unwritten row of another run is lost."""
     before = state.record
     if before is not None and before.run != record.run:
         state = state.run(before.run, excused=True)
@@ -78,7 +78,7 @@ def recorded(state: State, record: Record) -> State:
 
 
 def forgotten(state: State, *, history_too: bool = True, for_nothing: bool = False) -> State:
-    """The state in which what was heard is lost; ``history_too``: also what this engine could tell again; ``for_nothing``: it can."""
+    """The state without the ends that were heard; ``history_too``: also those that this engine could repeat; ``for_nothing``: it can."""
     for number, run in enumerate(state.runs):
         if run.heard and (history_too or run.engine != state.engine or state.away):
             state = state.run(number, heard=False, dulled=run.dulled or for_nothing)
@@ -89,7 +89,7 @@ def forgotten(state: State, *, history_too: bool = True, for_nothing: bool = Fal
 
 
 def outside_moves(state: State, rules: Rules) -> Iterator[Move]:
-    """What comes from outside, and may as well never come."""
+    """Events from outside, which may never happen."""
     left, supervisor = state.left, state.supervisor
     works = not (state.stopping or state.away)
     if state.up and not state.away:
@@ -101,7 +101,7 @@ def outside_moves(state: State, rules: Rules) -> Iterator[Move]:
     if state.stopping and state.up:
         yield "the engine is killed in its shutdown", gone(state.run(state.newest, orphaned=True))
     if left.losses and any(run.heard for run in state.runs):
-        yield "what the engine told is lost", forgotten(state.used("losses"))
+        yield "reports of the engine are lost", forgotten(state.used("losses"))
     if left.deaths and supervisor.at is not At.DEAD:
         dead = state.used("deaths")._replace(supervisor=Supervisor(At.DEAD))
         if Rule.KEEP_SIGNAL not in rules:
@@ -116,21 +116,21 @@ def outside_moves(state: State, rules: Rules) -> Iterator[Move]:
         yield f"{state.task.action.value} here dies", cut(state.used("cuts"))
     if left.faults and state.writable:
         yield "the journal cannot be written", state.used("faults")._replace(writable=False)
-    if left.anews:
-        yield "the journal is begun anew", seen_up(begun_anew(state.used("anews")))
+    if left.replacements:
+        yield "the journal is replaced", seen_up(journal_replaced(state.used("replacements")))
 
 
-def begun_anew(state: State) -> State:
-    """The state in which the journal is empty: nobody can tell any more what was meant, and which rows there were."""
+def journal_replaced(state: State) -> State:
+    """The state in which the journal is empty: its intent and its rows are lost."""
     for number, run in enumerate(state.runs):
         if run.cause is not None:
             state = state.run(number, row=None, excused=True)
         state = state.run(number, kept=False)
-    return state._replace(intent=None, meant=None, wish=Wish.EITHER if state.wish is Wish.UP else state.wish)
+    return state._replace(intent=None, intended_up=None, wish=Wish.EITHER if state.wish is Wish.UP else state.wish)
 
 
 def run_moves(state: State) -> Iterator[Move]:
-    """How a run ends by itself."""
+    """The ends of a run by itself."""
     if state.left.crashes and not state.runs[-1].asked:
         for telling in (True, False):
             code = "3" if telling else "143"
@@ -141,7 +141,7 @@ def run_moves(state: State) -> Iterator[Move]:
 
 
 def person_moves(state: State) -> Iterator[Move]:
-    """What a person does at the engine. `docker restart` is a stop and a start."""
+    """The actions of a person at the engine. `docker restart` is a stop and a start."""
     left, run = state.left, state.runs[-1]
     if state.up and left.stops:
         wish = Wish.EITHER if run.asked and state.wish is not Wish.DOWN else Wish.DOWN
@@ -155,17 +155,17 @@ def person_moves(state: State) -> Iterator[Move]:
         replaced = state.used("starts")
         if run.row is None and not run.heard and not run.kept:
             replaced = replaced.run(state.newest, excused=True)
-        yield "docker start", started(replaced, state.raised)._replace(wish=Wish.UP if state.meant else Wish.EITHER)
+        yield "docker start", started(replaced, state.raised)._replace(wish=Wish.UP if state.intended_up else Wish.EITHER)
 
 
 def shutdown_moves(state: State) -> Iterator[Move]:
-    """How the engine stops: in order, killed, with the machine's power, or alone (live-restore), and what ran goes on."""
+    """The ends of the engine: in order, killed, with the machine's power, or alone (live restore, so the run continues)."""
     lost = state._replace(supervisor=Supervisor(At.DEAD), away=True, engine=state.engine + 1)
     lost = cut(lost) if lost.task is not None else lost
     if state.up:
         yield "the engine restarts alone", gone(state)
         yield "the engine is killed", gone(state.run(state.newest, orphaned=True))
-    yield "the engine lets nobody in any more", state._replace(stopping=True)
+    yield "the engine refuses requests", state._replace(stopping=True)
     for telling in (True, False) if state.up else (False,):
         yield "the power fails", forgotten(ended(lost, Cause.SHUTDOWN, telling=telling) if state.up else lost)
 
@@ -177,14 +177,14 @@ def gone(state: State) -> State:
 
 
 def back(state: State) -> State:
-    """The state in which the next engine lets somebody in: what its predecessor was killed over it has stopped, as a person does."""
+    """The state in which the next engine accepts requests. It has stopped a run that survived a kill of the last engine."""
     if state.up and state.runs[-1].orphaned:
         state = ended(state, Cause.SHUTDOWN, signalled=True, marked=True, in_startup=True)
     return seen_up(state._replace(away=False))
 
 
 def cut(state: State) -> State:
-    """The state in which the action here is dead. A kill that was asked for and hit nothing leaves both open."""
+    """The state in which the action here is dead. A kill without a hit leaves the wish open."""
     task = state.task
     assert task is not None
     open_kill = task.action is Action.KILL and task.at is not At.RAISE and state.wish is Wish.UP
@@ -192,9 +192,9 @@ def cut(state: State) -> State:
 
 
 def system_moves(state: State, rules: Rules) -> Iterator[Move]:
-    """What goes on by itself, apart from the supervisor: sooner or later all of this happens."""
+    """Events that certainly happen, except those of the supervisor."""
     if state.up and state.runs[-1].asked:
-        yield "the run ends as its console told it to", ended(state, Cause.HERE, telling=True)
+        yield "the run ends by its stop command", ended(state, Cause.HERE, telling=True)
         yield "the run ends by its stop signal", ended(state, Cause.HERE, signalled=True, marked=True)
     if state.stopping and state.up:
         for telling in (True, False):
@@ -226,23 +226,23 @@ def task_moves(state: State, rules: Rules) -> Iterator[Move]:
     elif task.at is At.AWAIT_END and state.runs[task.hit].cause is not None:
         yield f"{name} sees the run ended", end_seen(state, task, rules)
     elif task.at is At.CREATE and works:
-        yield f"{name} fails before it has started anything", state._replace(task=None)
+        yield f"{name} fails before a start", state._replace(task=None)
         noted = start_noted(state, rules, task.hit)
         yield f"{name} keeps the container", noted.at(At.SEND)
         if not state.up:
-            yield f"{name} makes the container anew", noted._replace(fresh=True).at(At.SEND)
+            yield f"{name} creates the container again", noted._replace(fresh=True).at(At.SEND)
     elif task.at is At.SEND and works:
-        # It looks right before it sends.
+        # The action looks right before it sends the start.
         after = settled(start_noted(state, rules, task.hit), rules)
         after = after if state.up else started(after, task.generation)
-        wish = Wish.UP if state.meant else Wish.EITHER
+        wish = Wish.UP if state.intended_up else Wish.EITHER
         yield f"{name} starts", after._replace(wish=wish).at(At.NOTE_INTENT)
     elif task.at is At.NOTE_INTENT:
         yield f"{name} ends", intent_noted(state, task, rules)._replace(task=None)
 
 
 def killed(state: State) -> State:
-    """The state after SIGKILL by a kill here. Nobody can tell who killed what was started at the engine after the kill was asked for."""
+    """The state after SIGKILL by a kill here. A run that began after the request is excused."""
     if not state.up:
         return state
     late = state.runs[-1].generation == state.raised
@@ -251,7 +251,7 @@ def killed(state: State) -> State:
 
 
 def look_moves(state: State, task: Task, name: str, rules: Rules) -> Iterator[Move]:
-    """What an action does when it has the lock."""
+    """The steps of an action that holds the lock."""
     if task.action is Action.KILL:
         yield f"{name} kills with the lock", killed(state).at(At.NOTE_INTENT)
     elif task.action is Action.START and state.up and state.runs[-1].asked:
@@ -266,12 +266,12 @@ def look_moves(state: State, task: Task, name: str, rules: Rules) -> Iterator[Mo
         restarts = task.action is Action.RESTART
         kept = Action.RESTART if restarts and Rule.KEEP_RESTART in rules else Action.STOP
         asked = recorded(state.run(state.newest, asked=True), Record(kept, state.newest, generation=task.generation))
-        wish = Wish.DOWN if not restarts else Wish.UP if state.meant else Wish.EITHER
+        wish = Wish.DOWN if not restarts else Wish.UP if state.intended_up else Wish.EITHER
         yield f"{name} asks the run to end", asked._replace(wish=wish).at(At.AWAIT_END, hit=state.newest)
 
 
 def end_seen(state: State, task: Task, rules: Rules) -> State:
-    """The state in which a stop, or a restart's, has seen the end that it asked for."""
+    """The state in which a stop or a restart has seen the end that it requested."""
     if task.action is Action.STOP:
         return state.at(At.NOTE_INTENT)
     record = state.record
@@ -279,7 +279,7 @@ def end_seen(state: State, task: Task, rules: Rules) -> State:
 
 
 def start_noted(state: State, rules: Rules, hit: int) -> State:
-    """The state in which whoever is to start has written a row of the end that it found, and of the run that it ended (``hit``)."""
+    """The state in which a start has written a row of the end that it found, and of the run that it ended (``hit``)."""
     end = state.runs[-1]
     if hit >= 0 and state.runs[hit].row is None and Rule.ENDER_WRITES_ROW in rules:
         row = Row(Verdict.TO_START, due=hit == state.newest)
@@ -289,7 +289,7 @@ def start_noted(state: State, rules: Rules, hit: int) -> State:
     if not state.writable:
         return state.run(state.newest, blurred=True, excused=end.excused or not (end.heard or end.kept))
     if Rule.STARTER_NOTES_END in rules:
-        return state.run(state.newest, row=Row(Verdict.NOTED))
+        return state.run(state.newest, row=Row(Verdict.PENDING))
     return state.run(state.newest, owed=True)
 
 
@@ -297,9 +297,9 @@ def intent_noted(state: State, task: Task, rules: Rules) -> State:
     """The state in which an action here has written its intent, or could not."""
     up = task.action in (Action.START, Action.RESTART)
     if up:
-        # Whoever stopped it at the engine meanwhile wants it down.
+        # A stop at the engine in between wants the server down.
         wish = state.wish if state.runs[-1].cause is Cause.PERSON else Wish.UP
-        return settled(state, rules)._replace(intent=True, meant=True, wish=wish) if state.writable else state
+        return settled(state, rules)._replace(intent=True, intended_up=True, wish=wish) if state.writable else state
     if state.writable:
         after = settled(state, rules)._replace(intent=False)
         if Rule.ENDER_WRITES_ROW in rules and task.hit >= 0 and state.runs[task.hit].row is None:
@@ -310,18 +310,18 @@ def intent_noted(state: State, task: Task, rules: Rules) -> State:
         carried = before is not None and before.run == state.newest and before.ended_it
         kept = Record(Action.STOP, state.newest, ended_it=carried or task.hit == state.newest)
         after = recorded(after, kept) if Rule.KEEP_UNWRITTEN in rules else after._replace(record=None)
-    # Whoever started it at the engine meanwhile wants it up.
-    return after._replace(wish=Wish.EITHER if state.up else Wish.DOWN, meant=False)
+    # A start at the engine in between wants the server up.
+    return after._replace(wish=Wish.EITHER if state.up else Wish.DOWN, intended_up=False)
 
 
 def verdict_of(state: State, number: int, rules: Rules) -> Verdict:
-    """Judge an end by what can be seen of it."""
+    """Judge an end by the visible evidence."""
     run, record = state.runs[number], state.record
     if record is not None and record.run == number and record.ended_it:
         killed = record.generation != state.raised and Rule.KILL_ENDS_RESTART in rules
         return Verdict.TO_START if record.action is Action.RESTART and not killed else Verdict.OURS
     if not state.tells_of(number):
-        return Verdict.UNSEEN
+        return Verdict.UNOBSERVED
     if run.heard and not run.signalled:
         return Verdict.CRASH if run.cause is not Cause.ENDED else Verdict.ENDED
     if run.generation != state.raised and not run.telling and Rule.KEEP_GENERATION in rules:
@@ -330,24 +330,24 @@ def verdict_of(state: State, number: int, rules: Rules) -> Verdict:
     if run.in_startup and Rule.STARTUP_BEFORE_MARK in rules:
         mark = None
     if run.engine != state.engine and not (mark and Rule.MARK_BEFORE_ENGINE in rules):
-        return Verdict.ENGINE if Rule.ENGINE_RESTORES in rules else Verdict.UNSEEN
+        return Verdict.ENGINE if Rule.ENGINE_RESTORES in rules else Verdict.UNOBSERVED
     return Verdict.PERSON if run.heard else _unheard(run, mark, rules)
 
 
 def _unheard(run: Run, mark: bool | None, rules: Rules) -> Verdict:
     """Judge an end that was not heard by exit code and the engine's mark."""
     if mark and Rule.MARK_BEFORE_CODE in rules:
-        return Verdict.UNSEEN
+        return Verdict.UNOBSERVED
     if run.telling:
         return Verdict.CRASH
     if mark is False and Rule.MARK_DECIDES in rules:
         return Verdict.ENDED if run.cause is Cause.ENDED else Verdict.CRASH
-    return Verdict.UNSEEN if Rule.UNSEEN_IS_LEFT in rules else Verdict.CRASH
+    return Verdict.UNOBSERVED if Rule.UNSEEN_IS_DOWN in rules else Verdict.CRASH
 
 
 def _is_judged(run: Run) -> bool:
     """Whether the run has a row with a verdict."""
-    return run.row is not None and run.row.verdict is not Verdict.NOTED
+    return run.row is not None and run.row.verdict is not Verdict.PENDING
 
 
 def supervisor_moves(state: State, rules: Rules) -> Iterator[Move]:
@@ -366,12 +366,12 @@ def supervisor_moves(state: State, rules: Rules) -> Iterator[Move]:
 
 
 def latest_shown(state: State) -> int:
-    """The number of the latest run that anything tells of."""
+    """The number of the latest run that the supervisor can know of."""
     return max((number for number, run in enumerate(state.runs) if run.cause is None or state.shows(number)), default=-1)
 
 
 def idle_moves(state: State, rules: Rules) -> Iterator[Move]:
-    """What an idle supervisor finds to do."""
+    """The steps of an idle supervisor."""
     if not state.looked:
         run = state.runs[-1]
         left = state if run.cause is None or _is_judged(run) else state.run(state.newest, row=Row(Verdict.BASELINE))
@@ -387,7 +387,7 @@ def idle_moves(state: State, rules: Rules) -> Iterator[Move]:
             continue
         if run.heard and Rule.ROW_IS_UNIQUE not in rules:
             yield (
-                "the supervisor hears an end again, and writes a row",
+                "the supervisor hears an end againand writes a row",
                 state.run(number, heard=False, row=row._replace(copies=row.copies + 1)),
             )
         if row.due and number != known and Rule.ROW_NAMES_RUN in rules:
@@ -397,7 +397,7 @@ def idle_moves(state: State, rules: Rules) -> Iterator[Move]:
 
 
 def judge_moves(state: State, number: int, newest: bool, rules: Rules) -> Iterator[Move]:
-    """Judge an end, when enough was waited for."""
+    """Judge an end after the necessary wait."""
     run = state.runs[number]
     if not state.shows(number) and (number < state.newest or any(each.row is not None and each.row.due for each in state.runs)):
         return
@@ -409,12 +409,12 @@ def judge_moves(state: State, number: int, newest: bool, rules: Rules) -> Iterat
     then = At.WRITE if Rule.ROW_BEFORE_START in rules or not due else At.RESTART
     if then is At.RESTART and not state.free:
         return
-    mind = Supervisor(then, number, verdict, due, generation=state.raised)
-    yield f"the supervisor takes the end of run {number} for {verdict.value}", seen_wrong(state, run)._replace(supervisor=mind)
+    busy = Supervisor(then, number, verdict, due, generation=state.raised)
+    yield f"the supervisor judges the end of run {number}: {verdict.value}", seen_wrong(state, run)._replace(supervisor=busy)
 
 
 def seen_wrong(state: State, run: Run) -> State:
-    """The state in which nobody can be blamed: nothing that is there to be seen tells a person's stop from what it looks like."""
+    """The state in which a wrong verdict is no fault: the evidence of a person's stop fits another end."""
     looks_otherwise = state.mark_of(run, run.spoilt) is None and (run.engine != state.engine or (run.telling and not run.heard))
     if run.cause is Cause.PERSON and run is state.runs[-1] and state.wish is Wish.DOWN and looks_otherwise:
         return state._replace(wish=Wish.EITHER)
@@ -422,7 +422,7 @@ def seen_wrong(state: State, run: Run) -> State:
 
 
 def written(state: State, supervisor: Supervisor, rules: Rules) -> State:
-    """The state in which the row is there, or the journal refused it. A row that somebody else wrote meanwhile stays."""
+    """The state in which the row is written, or the journal refused it. A row of another actor stays."""
     idle, number, verdict = state._replace(supervisor=Supervisor()), supervisor.run, supervisor.verdict
     assert verdict is not None
     if not state.writable or _is_judged(state.runs[number]):
@@ -433,7 +433,7 @@ def written(state: State, supervisor: Supervisor, rules: Rules) -> State:
 
 
 def start_moves(state: State, number: int, rules: Rules) -> Iterator[Move]:
-    """Take the lock for a start, and look whether it is still asked for."""
+    """Take the lock for a start, and check that the start is still wanted."""
     run, record = taken(state, rules).runs[number], taken(state, rules).record
     assert run.row is not None
     wanted = state.intent is True or Rule.START_ASKS_INTENT not in rules
@@ -442,21 +442,21 @@ def start_moves(state: State, number: int, rules: Rules) -> Iterator[Move]:
     if Rule.START_ASKS_RECORD in rules and record is not None and record.run == number and record.action is Action.STOP:
         wanted = False
     if wanted:
-        mind = Supervisor(At.RESTART, number, generation=state.raised)
-        begun = taken(state, rules)._replace(supervisor=mind, guessed=state.intent is None)
+        busy = Supervisor(At.RESTART, number, generation=state.raised)
+        begun = taken(state, rules)._replace(supervisor=busy, guessed=state.intent is None)
         yield f"the supervisor takes the lock to start after run {number}", begun
     else:
         closed_row = run.row._replace(due=False)
-        yield f"the supervisor finds that nobody wants a start after run {number}", taken(state, rules).run(number, row=closed_row)
+        yield f"the supervisor finds that no start is wanted after run {number}", taken(state, rules).run(number, row=closed_row)
 
 
 def restart_moves(state: State, supervisor: Supervisor, rules: Rules) -> Iterator[Move]:
-    """Send the start, unless a kill or the engine came first."""
+    """Send the start, unless a kill came first or the engine is away."""
     idle, number = state._replace(supervisor=Supervisor()), supervisor.run
     if state.stopping or state.away:
-        yield "the supervisor gives up, the engine being away", idle
+        yield "the supervisor gives up, because the engine is away", idle
     elif supervisor.generation != state.raised:
-        yield "the supervisor gives up, a kill having come", idle
+        yield "the supervisor gives up, because a kill came", idle
     elif state.up or (Rule.ROW_NAMES_RUN in rules and latest_shown(state) != number):
         yield "the supervisor finds another run", state._replace(supervisor=supervisor._replace(at=At.CLOSE))
     else:
@@ -466,11 +466,11 @@ def restart_moves(state: State, supervisor: Supervisor, rules: Rules) -> Iterato
         after = started(sent, supervisor.generation)._replace(supervisor=supervisor._replace(at=At.CLOSE))
         yield "the supervisor starts", after
         if not state.fresh:
-            yield "the supervisor makes the container anew", start_noted(state, rules, -1)._replace(fresh=True)
+            yield "the supervisor creates the container again", start_noted(state, rules, -1)._replace(fresh=True)
 
 
 def closed(state: State, supervisor: Supervisor) -> State:
-    """The state in which the row is closed, if it can be, and the lock released. What a kill came upon is killed again."""
+    """The state in which the lock is free, and the row is closed if the journal works. A late kill also ends the new run."""
     if state.up and state.runs[-1].generation == supervisor.generation != state.raised:
         state = ended(state, Cause.HERE, signalled=True, marked=True)
     row = state.runs[supervisor.run].row

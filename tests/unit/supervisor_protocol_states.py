@@ -1,20 +1,20 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The supervisor's protocol as a model, small enough to walk every interleaving of it.
+"""A model of the supervisor's protocol, small enough to walk every order of its events.
 
-One server, its runs, and who acts on it: the run itself (it crashes, or ends), a person here (start, stop, restart, kill), a person at
-the engine (`docker stop` or `kill`, `docker start`, both as `docker restart`, and a signal that stops nothing), the engine (shut down, back
-as another process, with or without what ran; the power fails), the journal (cannot be written, begun anew), and the supervisor. Supervisor
-and acting modules may be killed between any two of their steps.
-
-Assumed of the engine: it tells of a signal sent through its API before it tells of the end; in a shutdown it lets nobody in before it
-stops the first one, and breaks the stream after the last; if it is killed, the next one stops what still runs before it lets anybody in,
-and marks that as stopped by hand; as long as it is the same process it tells again what it told (but may lose it); its own mark of a
-manual stop (`HasBeenManuallyStopped`) stands when the run has ended; whoever looks right before a request knows what the request meets.
-Assumed of the rest: a run that was asked to end ends, and a supervisor that lives sees at once that a run is up.
-
-Not here: what a late start request does, and two persons here at a time, which is the kill protocol's business; waits, back-off and counts.
+The model has one server, its runs, and these actors:
+- The run crashes or ends. A person here starts, stops, restarts or kills the server.
+- A person at the engine uses `docker stop`, `kill`, `start` and `restart`, or sends a signal that stops no run.
+- The engine shuts down and returns as another process, with or without the run. The power fails.
+- The journal cannot be written, or is replaced. The supervisor and the actions die between any two steps.
+The model assumes of the engine:
+- It reports a signal of its API before the end. The same process can repeat its reports, but may lose some.
+- In a shutdown it refuses requests before the first stop, and breaks the stream after the last stop.
+- After its kill, the next engine stops running containers before it accepts requests, and marks them as stopped manually.
+- Its mark of a manual stop (`HasBeenManuallyStopped`) is set when the run has ended. A look right before a request sees its state.
+A run that is asked to end ends. A living supervisor sees each new run at once. Not in the model: late start requests, two persons
+here at a time (see the kill protocol), waits, back-off and counts.
 
 This file holds the state, the rules and the bad states, supervisor_protocol_moves.py the moves, and supervisor_protocol.py the walk.
 """
@@ -36,16 +36,16 @@ class Cause(str, Enum):
 
 
 class Verdict(str, Enum):
-    """What the supervisor takes an end for."""
+    """The supervisor's verdict on an end."""
 
-    NOTED = "noted by a start, not judged yet"
-    OURS = "ours"
-    TO_START = "a restart that did not come to its start"
-    ENGINE = "the engine's"
-    PERSON = "a person's at the engine"
+    PENDING = "pending: written by a start, not judged yet"
+    OURS = "an action here"
+    TO_START = "a restart that did not reach its start"
+    ENGINE = "a stop by the engine"
+    PERSON = "a stop by a person at the engine"
     CRASH = "a crash"
     ENDED = "ended by itself"
-    UNSEEN = "ended unseen"
+    UNOBSERVED = "ended unobserved"
     BASELINE = "down at the first look"
 
 
@@ -53,7 +53,7 @@ STARTED = frozenset((Verdict.CRASH, Verdict.ENGINE, Verdict.TO_START))
 
 
 class Wish(str, Enum):
-    """What a person wants of the server by now; EITHER where nobody can say."""
+    """The state that a person wants; EITHER if that is unclear."""
 
     UP = "up"
     DOWN = "down"
@@ -61,7 +61,7 @@ class Wish(str, Enum):
 
 
 class Action(str, Enum):
-    """What a person here asks for."""
+    """The actions of a person here."""
 
     START = "start"
     STOP = "stop"
@@ -70,7 +70,7 @@ class Action(str, Enum):
 
 
 class At(str, Enum):
-    """What an actor does next."""
+    """The next step of an actor."""
 
     # a person's action here
     RAISE = "raise the generation"
@@ -78,7 +78,7 @@ class At(str, Enum):
     ACQUIRE = "take the lock"
     LOOK = "look"
     AWAIT_END = "await the end of the run"
-    CREATE = "make the container"
+    CREATE = "create the container"
     SEND = "send the start"
     NOTE_INTENT = "note the intent"
     # the supervisor
@@ -93,7 +93,7 @@ HOLDS = frozenset((At.LOOK, At.AWAIT_END, At.CREATE, At.SEND, At.NOTE_INTENT, At
 
 
 class Row(NamedTuple):
-    """The row of an ended run. ``due``: it asks for a start. ``copies`` and ``starts`` count what there should be one of."""
+    """The row of an ended run. ``due``: it requests a start. ``copies`` and ``starts`` above 1 are faults."""
 
     verdict: Verdict
     due: bool = False
@@ -105,28 +105,28 @@ class Run(NamedTuple):
     """One run. ``heard``: the supervisor has heard its end, or can still hear it."""
 
     cause: Cause | None = None
-    telling: bool = False  # its exit code is none that a stop brings by default
-    signalled: bool = False  # the engine told of its stop signal or SIGKILL
+    telling: bool = False  # its exit code differs from that of a default stop
+    signalled: bool = False  # the engine reported its stop signal or SIGKILL
     marked: bool = False  # HasBeenManuallyStopped
-    spoilt: bool = False  # it was heard that another signal was sent
-    known_spoilt: bool = False  # and it is still known
+    spoilt: bool = False  # another signal was heard
+    known_spoilt: bool = False  # and that is still known
     heard: bool = False
-    kept: bool = False  # the journal has it as seen up
-    asked: bool = False  # it was asked to end, and will
+    kept: bool = False  # the journal records that it was seen up
+    asked: bool = False  # an action asked it to end, and it will
     orphaned: bool = False  # its engine was killed
-    in_startup: bool = False  # it ended before the next engine let anybody in
-    engine: int = 0  # the engine's process by which it was last seen up
+    in_startup: bool = False  # it ended before the next engine accepted requests
+    engine: int = 0  # the engine's process when it was last seen up
     generation: int = 0
     row: Row | None = None
-    # What only an onlooker knows.
-    excused: bool = False  # nobody could have written its row
-    owed: bool = False  # somebody could, and did not
-    blurred: bool = False  # what told how it ended was removed when nobody could write that down
+    # Facts that only the walk knows.
+    excused: bool = False  # no actor could have written its row
+    owed: bool = False  # an actor could, and did not
+    blurred: bool = False  # the evidence of its end was removed while the journal could not be written
     dulled: bool = False  # its end could have been heard, and was not
 
 
-def badly_told(run: Run) -> str:
-    """In which way the row of a run is bad, if it is."""
+def row_fault(run: Run) -> str:
+    """The fault of the row of a run; empty without a fault."""
     if run.row is None:
         return ""
     if run.row.starts > 1:
@@ -134,17 +134,17 @@ def badly_told(run: Run) -> str:
     if run.row.copies > 1:
         return "two rows for one end"
     if run.cause is Cause.HERE and not run.excused:
-        return {Verdict.CRASH: "a stop told as a crash", Verdict.PERSON: "an action of ours told as somebody else's"}.get(
+        return {Verdict.CRASH: "a stop reported as a crash", Verdict.PERSON: "an action here reported as a stop at the engine"}.get(
             run.row.verdict, ""
         )
-    if run.cause is Cause.CRASH and run.dulled and run.row.verdict is Verdict.UNSEEN:
-        return "a crash told as unseen, though it could have been heard"
+    if run.cause is Cause.CRASH and run.dulled and run.row.verdict is Verdict.UNOBSERVED:
+        return "a crash reported as unobserved, although it could have been heard"
     is_known = run.cause is Cause.CRASH and (run.heard or run.telling)
-    return "a crash told as a stop" if is_known and run.row.verdict is Verdict.OURS else ""
+    return "a crash reported as a stop" if is_known and run.row.verdict is Verdict.OURS else ""
 
 
 class Record(NamedTuple):
-    """What the lock record says: a stop (or kill) or a restart, of which run, and whether that has ended it or is about to."""
+    """The lock record: a stop (or kill) or a restart, its run, and whether it ends that run."""
 
     action: Action
     run: int
@@ -162,7 +162,7 @@ class Task(NamedTuple):
 
 
 class Supervisor(NamedTuple):
-    """The supervisor: what it does next, with which run, and what it has in mind."""
+    """The supervisor: its next step, the run of that step, and its verdict."""
 
     at: At = At.IDLE
     run: int = -1
@@ -172,7 +172,7 @@ class Supervisor(NamedTuple):
 
 
 class Left(NamedTuple):
-    """How often each thing may still happen."""
+    """How often each event may still happen."""
 
     crashes: int = 0
     ends: int = 0
@@ -183,9 +183,9 @@ class Left(NamedTuple):
     starts: int = 0
     signals: int = 0
     shutdowns: int = 0
-    losses: int = 0  # of what the engine told
+    losses: int = 0  # of the engine's reports
     faults: int = 0  # the journal cannot be written for a while
-    anews: int = 0  # the journal is begun anew
+    replacements: int = 0  # the journal is replaced
 
 
 class State(NamedTuple):
@@ -200,15 +200,15 @@ class State(NamedTuple):
     raised: int = 0
     writable: bool = True
     engine: int = 0
-    stopping: bool = False  # the engine's shutdown has begun: it lets nobody in, and the stream is still there
+    stopping: bool = False  # the engine's shutdown has begun: it refuses requests, and the stream still works
     away: bool = False
-    fresh: bool = False  # the container was made anew and never ran
+    fresh: bool = False  # the container is new and never ran
     readable: bool = True  # the engine's own file can be read
-    looked: bool = True  # the baseline is behind us
-    keeps: bool = True  # the supervisor uses what the journal has as seen up
-    # What only an onlooker knows.
+    looked: bool = True  # the first look is over
+    keeps: bool = True  # the supervisor uses the runs that the journal records as up
+    # Facts that only the walk knows.
     wish: Wish = Wish.UP
-    meant: bool | None = True
+    intended_up: bool | None = True
     guessed: bool = False
 
     @property
@@ -223,7 +223,7 @@ class State(NamedTuple):
 
     @property
     def free(self) -> bool:
-        """Whether nobody holds the lock."""
+        """Whether the lock is free."""
         return self.supervisor.at not in HOLDS and (self.task is None or self.task.at not in HOLDS)
 
     def run(self, number: int, **change: object) -> State:
@@ -238,46 +238,46 @@ class State(NamedTuple):
         return self._replace(task=self.task._replace(at=at, **change))  # type: ignore[arg-type]
 
     def used(self, name: str) -> State:
-        """The state in which that may happen once less."""
+        """The state in which that event may happen once less."""
         return self._replace(left=self.left._replace(**{name: getattr(self.left, name) - 1}))
 
     def shows(self, number: int) -> bool:
-        """Whether anything tells the supervisor of that run."""
+        """Whether the supervisor can know of that run."""
         run = self.runs[number]
         recorded = self.record is not None and self.record.run == number
         return self.tells_of(number) or recorded or (run.kept and self.keeps)
 
     def tells_of(self, number: int) -> bool:
-        """Whether anything tells how that run ended."""
+        """Whether the supervisor can know how that run ended."""
         run = self.runs[number]
         inspected = number == self.newest and not self.fresh
         return inspected or run.heard or run.row is not None
 
     def mark_of(self, run: Run, spoilt: bool) -> bool | None:
-        """What the engine's own file tells of a stop by hand, if anything."""
+        """The mark of a manual stop in the engine's file; None if it is unknown."""
         return run.marked if self.readable and not spoilt else None
 
     @property
     def bad_at_once(self) -> str:
-        """In which way this state is bad whatever comes, if it is."""
-        return next(filter(None, map(badly_told, self.runs)), "started on a guess" if self.guessed else "")
+        """The fault of this state that no later event repairs; empty without a fault."""
+        return next(filter(None, map(row_fault, self.runs)), "started on a guess" if self.guessed else "")
 
     @property
     def bad_at_rest(self) -> str:
-        """In which way this state is bad when nothing is under way any more, if it is."""
+        """The fault of this state if no more step follows; empty without a fault."""
         if any(run.cause is Cause.CRASH and run.row is None and not run.excused for run in self.runs):
             return "a crash without a row"
         if self.up and self.wish is Wish.DOWN:
-            return "up although somebody stopped it"
+            return "up although a person stopped it"
         if not self.up and self.wish is Wish.UP and not self._doubtful:
-            return "down although it is meant to be up"
+            return "down although it should be up"
         return ""
 
     @property
     def _doubtful(self) -> bool:
-        """Whether the last end was left, and told, because all that could be seen might as well have been a stop."""
+        """Whether the server stays down because the evidence also fits a stop."""
         run = self.runs[-1]
-        if run.row is None or run.row.verdict not in (Verdict.UNSEEN, Verdict.PERSON, Verdict.BASELINE):
+        if run.row is None or run.row.verdict not in (Verdict.UNOBSERVED, Verdict.PERSON, Verdict.BASELINE):
             return False
         mark = self.mark_of(run, run.spoilt)
         by_mark = mark is True and (run.signalled or not run.heard) and not run.in_startup
@@ -291,35 +291,35 @@ class State(NamedTuple):
 
 
 class Rule(Enum):
-    """What the protocol asks of the supervisor, and of others for its sake."""
+    """The rules of the protocol, for the supervisor and for actions."""
 
-    ROW_BEFORE_START = "the row of an end is written before the start that it asks for"
+    ROW_BEFORE_START = "the row of an end is written before the start that it requests"
     ROW_IS_UNIQUE = "an end has one row, named by container and StartedAt, and the first stays"
-    START_ASKS_INTENT = "the start asks for the intent, with the lock held"
-    JUDGE_ASKS_NONE = "an end is judged without the intent: that of a start under way is not written yet"
-    START_ASKS_RECORD = "the start asks the lock record for a stop that left no intent, with the lock held"
-    ROW_NAMES_RUN = "a row asks for a start only while its run is the newest: if another came, even one that is over, it starts nothing"
-    INTENT_IS_KNOWN = "an intent that is gone, as in a journal begun anew, is not up"
+    START_ASKS_INTENT = "the start checks the intent while it holds the lock"
+    JUDGE_ASKS_NONE = "a verdict ignores the intent: a start under way has not written its intent yet"
+    START_ASKS_RECORD = "the start checks the lock record for a stop without an intent while it holds the lock"
+    ROW_NAMES_RUN = "a row requests a start only while its run is the newest: a newer run, also an ended one, cancels it"
+    INTENT_IS_KNOWN = "a missing intent, as in a replaced journal, does not count as up"
     WRITES_NO_INTENT = "a person's stop at the engine is a verdict on this run, not an intent"
-    ENDER_WRITES_ROW = "whoever ends a run here writes its row, with the intent where there is one"
-    KEEP_UNWRITTEN = "a stop or kill that cannot write its intent says so in the lock record, even if it found the server down"
+    ENDER_WRITES_ROW = "an action that ends a run writes its row, together with its intent if it has one"
+    KEEP_UNWRITTEN = "a stop or kill that cannot write its intent notes that in the lock record, even if the server was down before"
     KEEP_LEFTOVER = "a stop in the lock record stays until a newer run or a written intent, not only until its run has ended"
     KEEP_RESTART = "a restart's record says `to be started` from its stop until its start"
-    KILL_ENDS_RESTART = "that record has the generation of its request: after a kill it is not to be started"
-    KEEP_GENERATION = "a run remembers the generation of the latest start that was asked for it; another one explains a signal"
-    STARTER_NOTES_END = "whoever starts a server or makes its container anew first writes a row of the end that it finds"
-    KEEP_SEEN = "the journal keeps which run was seen up: when another is seen, it has a row, if only that it ended unseen"
-    KEEP_CURSOR = "the next life hears again what has no row yet"
-    AWAIT_SHUTDOWN = "a stop through the engine is judged when the engine still lets somebody in, else when its stream has broken"
-    ENGINE_RESTORES = "what the engine's shutdown ended is started"
-    MARK_BEFORE_ENGINE = "the engine's mark of a manual stop counts before its restart does"
-    STARTUP_BEFORE_MARK = "what ended before the engine let anybody in was stopped by it, whatever its mark says"
+    KILL_ENDS_RESTART = "that record has the generation of its request: after a kill the server is not started"
+    KEEP_GENERATION = "a run keeps the generation of its latest start request; another generation explains a signal"
+    STARTER_NOTES_END = "an action writes a row of the end that it finds before it starts a server or creates its container again"
+    KEEP_SEEN = "the journal keeps the run that was seen up: when another run is seen, the first one gets a row"
+    KEEP_CURSOR = "the next supervisor process hears ends without a row again"
+    AWAIT_SHUTDOWN = "a stop through the engine is judged if the engine still accepts requests, else after its stream has broken"
+    ENGINE_RESTORES = "a run that the engine's shutdown ended is started again"
+    MARK_BEFORE_ENGINE = "the engine's mark of a manual stop counts before a restart of the engine"
+    STARTUP_BEFORE_MARK = "a run that ended before the engine accepted requests was stopped by the engine, despite its mark"
     MARK_BEFORE_CODE = "the engine's mark of a manual stop counts before the exit code of an end that was not heard"
-    MARK_DECIDES = "without that mark an end that was not heard is a crash, whatever its exit code"
-    SIGNAL_SPOILS_MARK = "that mark says nothing of a run that another signal was sent to"
-    KEEP_SIGNAL = "that such a signal was heard is kept in the journal: the engine does not tell it again after a boot"
-    UNSEEN_IS_LEFT = "an end that was not heard, and that a stop may have brought, is left"
-    BASELINE = "what is down at the first look of all is left"
+    MARK_DECIDES = "without that mark an end that was not heard is a crash, with any exit code"
+    SIGNAL_SPOILS_MARK = "another signal to a run makes that mark useless"
+    KEEP_SIGNAL = "the journal keeps such a signal: the engine does not report it again after a boot"
+    UNSEEN_IS_DOWN = "after an end that was not heard and that may be a stop, the server stays down"
+    BASELINE = "a server that is down at the first look stays down"
 
 
 ALL_RULES = frozenset(Rule)

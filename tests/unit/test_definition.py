@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Definitions: what users and Panels write, read into a value or refused with a sentence that names the key."""
+"""Definitions of users and Panels: a valid text becomes a value, and an error names the wrong key."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def parse(raw: object) -> Definition:
 
 
 class TestFixtures:
-    def test_a_whole_definition_is_read(self) -> None:
+    def test_a_complete_definition_is_read(self) -> None:
         paper = parse(json.loads((FIXTURES / "paper.json").read_text(encoding="utf-8")))
         assert paper.server.short_id == "566bf9d7"
         assert paper.build.memory_limit == 2048
@@ -72,7 +72,7 @@ class TestDefaults:
         assert not definition.suspended
         assert definition.warnings == ()
 
-    def test_every_default_stands_in_the_table_and_is_what_an_empty_definition_gets(self) -> None:
+    def test_a_minimal_definition_gets_the_defaults_of_the_table(self) -> None:
         defaults = {key.name: key.default for key in KEYS}
         build = parse(minimal()).build
         for name in ("memory_limit", "swap", "io_weight", "cpu_limit", "threads", "disk_space"):
@@ -83,13 +83,13 @@ class TestDefaults:
         "key",
         ["settings.environment", "settings.allocations.mappings", "settings.build", "process_configuration"],
     )
-    def test_an_empty_list_is_an_empty_map_as_php_writes_it(self, key: str) -> None:
+    def test_an_empty_list_of_php_is_read_as_an_empty_map(self, key: str) -> None:
         assert parse(with_value(key, [])).warnings == ()
 
 
 class TestIdentity:
     @pytest.mark.parametrize("uuid", ["", "566bf9d7", UUID.replace("-", ""), f"{UUID}\x00", 5])
-    def test_nothing_but_a_full_uuid_is_one(self, uuid: object) -> None:
+    def test_only_a_full_uuid_is_valid(self, uuid: object) -> None:
         with pytest.raises(DefinitionInvalid, match=r"settings\.uuid"):
             parse(with_value("settings.uuid", uuid))
 
@@ -105,11 +105,11 @@ class TestEnvironment:
         "environment",
         [{"X": "a\x00b"}, {"X\x00": "a"}, {"A=B": "a"}, {"": "a"}, {"X": "\ud800"}, {"X": 10**400}, {"X": float("nan")}, {5: "a"}, ["X=1"]],
     )
-    def test_what_no_container_can_hold_is_refused(self, environment: object) -> None:
+    def test_an_environment_that_no_container_can_have_is_refused(self, environment: object) -> None:
         with pytest.raises(DefinitionInvalid, match=r"settings\.environment"):
             parse(with_value("settings.environment", environment))
 
-    def test_a_definition_printed_shows_no_secret(self) -> None:
+    def test_the_repr_of_a_definition_shows_no_secret(self) -> None:
         raw = with_value("settings.environment", {"TOKEN": "hunter22"})
         raw["settings"]["invocation"] = "run --password hunter22"
         raw["process_configuration"] = {
@@ -154,7 +154,7 @@ class TestWrongTypes:
     @pytest.mark.parametrize(
         ("key", "value", "expected"), WRONG_TYPES, ids=[f"{key}-{index}" for index, (key, _unused, _unused) in enumerate(WRONG_TYPES)]
     )
-    def test_the_sentence_names_source_key_and_expected_type(self, key: str, value: object, expected: str) -> None:
+    def test_the_error_names_source_key_and_expected_type(self, key: str, value: object, expected: str) -> None:
         raw = with_value(key, value) if key != "settings" else {"settings": value}
         with pytest.raises(DefinitionInvalid) as caught:
             parse(raw)
@@ -165,11 +165,11 @@ class TestWrongTypes:
         assert len(sentence) < 300
 
     @pytest.mark.parametrize("raw", [None, "text", ["x"], {}, {5: 1}, DEEP])
-    def test_what_is_no_definition_at_all_is_refused(self, raw: object) -> None:
+    def test_a_value_without_settings_is_refused(self, raw: object) -> None:
         with pytest.raises(DefinitionInvalid, match=r"Cannot read definition game\.yml"):
             parse(raw)
 
-    def test_every_fault_is_found_at_once_and_none_is_found_twice(self) -> None:
+    def test_all_faults_are_found_at_once_and_only_once(self) -> None:
         raw = with_value("settings.build", {"memory_limit": "64MB", "swap": True, "cpu_limit": 1})
         raw["settings"]["uuid"] = OTHER
         raw["settings"]["container"] = "game:1"
@@ -195,7 +195,7 @@ class TestWrongTypes:
         )
         assert place.unknown == ["setings"]
 
-    def test_a_dotted_key_is_no_way_around_the_table(self) -> None:
+    def test_a_dotted_key_is_an_unknown_key(self) -> None:
         definition = parse(with_value("settings", {**minimal()["settings"], "build.memory_limit": 7}))
         assert definition.build.memory_limit == 0
         assert definition.warnings == ("unknown keys ignored: settings.build.memory_limit",)
@@ -211,7 +211,7 @@ class TestBuild:
             ({"oom_killer": False, "oom_disabled": False}, {}, False),
         ],
     )
-    def test_the_oom_killer_is_told_of_in_three_ways(self, build: dict[str, bool], container: dict[str, bool], disabled: bool) -> None:
+    def test_three_keys_configure_the_oom_killer(self, build: dict[str, bool], container: dict[str, bool], disabled: bool) -> None:
         raw = with_value("settings.build", build)
         raw["settings"]["container"].update(container)
         assert parse(raw).build.oom_disabled is disabled
@@ -238,7 +238,7 @@ class TestStop:
         "stop",
         [None, {}, {"type": None}, {"type": "command", "value": ""}, {"type": "signal", "value": " "}],
     )
-    def test_a_stop_that_names_no_way_is_native_with_a_warning(self, stop: object) -> None:
+    def test_an_incomplete_stop_is_native_with_a_warning(self, stop: object) -> None:
         definition = parse(with_value("process_configuration.stop", stop))
         assert definition.stop == StopWay(StopType.NATIVE)
         assert len(definition.warnings) == 1
@@ -259,7 +259,7 @@ class TestStopSignal:
             ("RTMAX-1", "63"),
         ],
     )
-    def test_every_way_to_write_a_signal_gives_its_name(self, written: str, name: str) -> None:
+    def test_every_spelling_of_a_signal_gives_its_name(self, written: str, name: str) -> None:
         assert stop_signal(written) == name
         assert stop_signal(name) == name
 
@@ -269,7 +269,7 @@ class TestSecrets:
         definition = parse(with_value("settings.environment", {"A": "12345", "B": "123456", "C": "first line\nsecond\n x ", "D": 1234567}))
         assert secrets_of(definition) == {"123456", "first line\nsecond\n x ", "first line", "second", "1234567"}
 
-    def test_what_configuration_files_are_given_as_text_is_secret(self) -> None:
+    def test_text_values_for_configuration_files_are_secrets(self) -> None:
         values = ["rcon-hunter22", "short", 1234567, True, None, "a line\nhunter33"]
         rules = [{"match": f"m{number}", "replace_with": value} for number, value in enumerate(values)]
         raw = with_value("process_configuration.configs", [{"file": "a", "parser": "file", "replace": rules}])
@@ -285,7 +285,7 @@ class TestSecrets:
             ("", set()),
         ],
     )
-    def test_what_an_argument_of_the_start_command_is_set_to_is_secret(self, invocation: str, secrets: set[str]) -> None:
+    def test_values_of_arguments_of_the_start_command_are_secrets(self, invocation: str, secrets: set[str]) -> None:
         assert secrets_of(parse(with_value("settings.invocation", invocation))) == secrets
 
     @pytest.mark.parametrize(
@@ -300,17 +300,17 @@ class TestSecrets:
             with_value("process_configuration.configs", [{"file": "a", "parser": "file", "replace": "hunter22"}]),
         ],
     )
-    def test_what_stands_where_a_map_or_list_should_is_not_shown(self, raw: object) -> None:
+    def test_an_error_does_not_show_a_value_of_the_wrong_type(self, raw: object) -> None:
         with pytest.raises(DefinitionInvalid) as caught:
             parse(raw)
         assert "hunter" not in str(caught.value)
         assert "hunter" not in str(caught.value.facts)
 
-    def test_a_name_with_an_equals_sign_is_shown_up_to_it(self) -> None:
+    def test_an_error_shows_a_name_only_up_to_its_equals_sign(self) -> None:
         with pytest.raises(DefinitionInvalid, match=r"settings\.environment\.TOKEN=\.\.\. is not the name of a variable"):
             parse(with_value("settings.environment", {"TOKEN=hunter22": None}))
 
-    def test_an_unknown_key_is_shown_without_the_value_that_became_part_of_it(self) -> None:
+    def test_a_warning_shows_an_unknown_key_without_a_value_inside_it(self) -> None:
         raw = {**minimal(), "token:hunter22": None, "token=hunter22": None, "a.b:hunter22": None}
         assert parse(raw).warnings == ("unknown keys ignored: token:..., token=..., a.b:...",)
 
@@ -340,10 +340,10 @@ def parsed_or_refused(raw: object) -> Definition | None:
 
 class TestHostileInput:
     @given(JSON)
-    def test_any_value_is_a_definition_or_refused(self, raw: object) -> None:
+    def test_any_value_is_read_or_refused(self, raw: object) -> None:
         parsed_or_refused(raw)
 
-    def test_every_kind_of_key_refuses_rather_than_crashes(self) -> None:
+    def test_every_key_type_refuses_bad_values_without_a_crash(self) -> None:
         values = [
             None,
             True,
@@ -373,11 +373,11 @@ class TestHostileInput:
                     assert str(mismatch).startswith(key.name)
 
 
-# ----- what places a server among others
+# ----- eggs and used keys
 
 
 @pytest.mark.parametrize(
-    "told, egg",
+    "written, egg",
     [
         ({"id": "5d7b0c1e", "file_denylist": []}, "5d7b0c1e"),
         ("5d7b0c1e", "5d7b0c1e"),
@@ -386,8 +386,8 @@ class TestHostileInput:
         ({"id": True}, None),
     ],
 )
-def test_an_egg_is_its_id_and_no_form_of_it_makes_a_definition_invalid(told: object, egg: str | None) -> None:
-    assert parse(with_value("settings.egg", told)).egg == egg
+def test_the_id_of_an_egg_is_read_and_a_bad_egg_is_ignored(written: object, egg: str | None) -> None:
+    assert parse(with_value("settings.egg", written)).egg == egg
 
 
 class Noted(dict[str, Any]):
@@ -400,7 +400,7 @@ class Noted(dict[str, Any]):
         return super().__getitem__(name)
 
 
-def test_every_key_that_counts_as_used_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_key_marked_as_used_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     complete, noted = schema.ReadValues.complete, []
 
     def note(self: schema.ReadValues, keys: Any) -> Noted:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The event source of Event-Driven Ansible: what it takes, how it keeps its place, and nodes that are no nodes."""
+"""The event source of Event-Driven Ansible: its arguments, its cursor, and hostile nodes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def page(*numbers: int, cursor: str = "", dropped: int = 0, reset: bool = False)
 
 @contextlib.asynccontextmanager
 async def node(*answers: Handler | dict[str, Any]) -> AsyncIterator[tuple[str, list[web.Request]]]:
-    """A node that answers one request after the other so, and then with nothing new; its address, and what it was asked."""
+    """A node that gives these answers in turn, then empty pages. Yield its address and its requests."""
     asked: list[web.Request] = []
     left = list(answers)
 
@@ -78,7 +78,7 @@ async def following(url: str, **more: Any) -> AsyncIterator[tuple[asyncio.Queue[
 async def followed(
     *answers: Handler | dict[str, Any], **more: Any
 ) -> AsyncIterator[tuple[list[web.Request], asyncio.Queue[Any], asyncio.Task[None]]]:
-    """Such a node and the source at work on it; what the node was asked, the queue, and the source's task."""
+    """Run the source on such a node. Yield the node's requests, the queue and the source's task."""
     async with node(*answers) as served, following(served[0], **more) as (queue, task):
         yield served[1], queue, task
 
@@ -92,7 +92,7 @@ async def take(queue: asyncio.Queue[Any]) -> str:
     return str(entry["payload"]["id"])
 
 
-# ----- what it is given
+# ----- arguments
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ async def take(queue: asyncio.Queue[Any]) -> str:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_what_cannot_be_used_is_refused_in_a_sentence(given: dict[str, Any], why: str) -> None:
+def test_a_wrong_argument_is_refused_with_the_reason(given: dict[str, Any], why: str) -> None:
     async def hold() -> None:
         queue: asyncio.Queue[Any] = asyncio.Queue(1)
         with pytest.raises(ValueError, match=why):
@@ -116,11 +116,11 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(given: dict[str, Any], why
     run(hold)
 
 
-# ----- its place
+# ----- the cursor
 
 
 @pytest.mark.parametrize("text", ["", "box:", "box:1\nbox:2", "{}"], ids=ascii)
-def test_a_file_without_a_cursor_is_named_and_left_as_it_is(tmp_path: Path, text: str) -> None:
+def test_a_cursor_file_without_a_cursor_is_an_error_and_stays_unchanged(tmp_path: Path, text: str) -> None:
     async def hold() -> None:
         file = tmp_path / "cursor"
         file.write_text(text)
@@ -133,7 +133,7 @@ def test_a_file_without_a_cursor_is_named_and_left_as_it_is(tmp_path: Path, text
     run(hold)
 
 
-def test_a_place_is_only_behind_what_was_taken(tmp_path: Path) -> None:
+def test_the_cursor_file_contains_only_events_that_were_taken(tmp_path: Path) -> None:
     async def hold() -> None:
         file = tmp_path / "cursor"
         async with followed(page(1, 2, 3), cursor_file=str(file)) as (_asked, queue, _task):
@@ -145,14 +145,14 @@ def test_a_place_is_only_behind_what_was_taken(tmp_path: Path) -> None:
             while queue.empty():
                 await asyncio.sleep(0.01)
             assert file.read_text() == "box:1\n"
-        # The second was there, and nobody took it.
+        # The second event was ready, but the test did not take it.
         assert file.read_text() == "box:1\n"
         assert list(tmp_path.iterdir()) == [file]
 
     run(hold)
 
 
-def test_a_place_is_kept_where_no_directory_can_be_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cursor_is_written_although_its_directory_cannot_be_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsync = os.fsync
     number = errno.EINVAL
 
@@ -170,7 +170,7 @@ def test_a_place_is_kept_where_no_directory_can_be_synced(tmp_path: Path, monkey
         file.write("box:2")
 
 
-def test_what_is_taken_in_the_moment_of_the_end_is_not_told_again(tmp_path: Path) -> None:
+def test_an_event_that_is_taken_during_the_end_does_not_come_again(tmp_path: Path) -> None:
     async def hold() -> None:
         file = tmp_path / "cursor"
         async with followed(page(1, 2), cursor_file=str(file)) as (_asked, queue, task):
@@ -194,32 +194,32 @@ TEMPLATES = (
 )
 
 
-def test_no_text_of_an_event_is_a_template_in_the_playbook_that_it_is_given_to(tmp_path: Path) -> None:
+def test_no_text_of_an_event_is_a_template_in_a_playbook(tmp_path: Path) -> None:
     pytest.importorskip("ansible")
     names = [*TEMPLATES, "{ plain } 100% #1"]
-    told: list[Any] = []
+    taken: list[Any] = []
 
     async def hold() -> None:
         events = [{**event(number), "data": {"server": {"name": name}, "deep": [{name: name}]}} for number, name in enumerate(names, 1)]
         async with followed({**page(), "cursor": f"box:{len(names)}", "events": events}) as (_asked, queue, _task):
             for _name in names:
-                told.append(await asyncio.wait_for(queue.get(), 20.0))
+                taken.append(await asyncio.wait_for(queue.get(), 20.0))
 
     run(hold)
-    assert told[-1]["payload"]["data"]["server"]["name"] == names[-1]
-    (tmp_path / "vars.json").write_text(json.dumps({"told": [each["payload"] for each in told]}))
-    task = {"name": "Use it", "ansible.builtin.copy": {"content": "{{ told | to_json }}", "dest": str(tmp_path / "used")}}
+    assert taken[-1]["payload"]["data"]["server"]["name"] == names[-1]
+    (tmp_path / "vars.json").write_text(json.dumps({"taken": [each["payload"] for each in taken]}))
+    task = {"name": "Use it", "ansible.builtin.copy": {"content": "{{ taken | to_json }}", "dest": str(tmp_path / "used")}}
     play = {"name": "Page", "hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [task]}
     (tmp_path / "page.yml").write_text(json.dumps([play]))
     program = Path(sys.executable).with_name("ansible-playbook")
     subprocess.run(
         [program, "-e", "@vars.json", "page.yml"], cwd=tmp_path, check=True, capture_output=True, env={**os.environ, "HOME": str(tmp_path)}
     )
-    assert json.loads((tmp_path / "used").read_text()) == [each["payload"] for each in told]
+    assert json.loads((tmp_path / "used").read_text()) == [each["payload"] for each in taken]
     assert not (tmp_path / "owned").exists()
 
 
-# ----- nodes that are no nodes
+# ----- hostile nodes
 
 
 async def _break_off(request: web.Request) -> web.StreamResponse:
@@ -252,17 +252,17 @@ HOSTILE: dict[str, Handler] = {
     "no JSON": _answer(200, b"\xff"),
     "deep JSON": _answer(200, b"[" * 200_000),
     "a list": _answer(200, b"[]"),
-    "a cursor that is none": _answer(200, json.dumps(page(1, cursor="/etc/passwd\n")).encode()),
+    "an invalid cursor": _answer(200, json.dumps(page(1, cursor="/etc/passwd\n")).encode()),
     "an event without a number": _answer(200, json.dumps({**page(), "events": [{"id": "x", "type": "y"}]}).encode()),
     "an endless number": _answer(200, b'{"cursor": "box:1", "dropped": 1e999, "reset": false, "events": []}'),
-    "a number that no cursor has": _answer(200, json.dumps({**page(), "events": [{**event(1), "sequence": 10**18}]}).encode()),
-    "events that are none": _answer(200, json.dumps({**page(), "events": [1, None]}).encode()),
+    "a number too large for a cursor": _answer(200, json.dumps({**page(), "events": [{**event(1), "sequence": 10**18}]}).encode()),
+    "invalid events": _answer(200, json.dumps({**page(), "events": [1, None]}).encode()),
     "a redirect": _answer(307, Location="http://127.0.0.1:9/elsewhere"),
 }
 
 
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
-def test_whatever_a_node_answers_it_is_asked_again_from_the_same_place(hostile: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_any_bad_answer_the_source_repeats_its_request(hostile: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_FIRST_PAUSE", 0.05)
 
     async def hold() -> None:
@@ -273,7 +273,7 @@ def test_whatever_a_node_answers_it_is_asked_again_from_the_same_place(hostile: 
     run(hold)
 
 
-def test_a_compressed_answer_is_not_asked_for_and_not_decompressed(
+def test_a_compressed_answer_is_not_requested_and_not_decompressed(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_FIRST_PAUSE", 0.05)
@@ -288,7 +288,7 @@ def test_a_compressed_answer_is_not_asked_for_and_not_decompressed(
     assert "its answer is compressed (gzip), and only plain answers are read; trying again" in caplog.text
 
 
-def test_a_redirect_takes_the_token_nowhere() -> None:
+def test_a_redirect_does_not_forward_the_token() -> None:
     async def hold() -> None:
         async with node(page(1)) as (other, heard):
             async with followed(_answer(307, Location=f"{other}/api/events")) as (asked, _queue, _task):

@@ -51,7 +51,7 @@ FAILED = Posted(Taking.FAILED, "it answered with status 500")
 
 
 class OwnClock:
-    """The real time, and as much more as the test says; the wall clock may be set besides."""
+    """The real time plus ``ahead``; ``set`` moves the wall clock alone."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()
@@ -68,7 +68,7 @@ class OwnClock:
 
 
 class FakeClient:
-    """A receiver that answers what the test says, and keeps what it got."""
+    """A receiver that gives the answers of the test, and keeps the requests."""
 
     def __init__(self, answer: Callable[[Any], Posted] = lambda _body: TAKEN) -> None:
         self.answer = answer
@@ -126,7 +126,7 @@ class Post:
             self.clock.sleep(max(seconds, 0.0))
 
     @property
-    def told(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         (found,) = self.journal.deliveries.told() or ()
         return found
 
@@ -144,19 +144,19 @@ def lines(monkeypatch: pytest.MonkeyPatch, post: Post) -> Iterator[list[str]]:
     yield found
 
 
-def test_what_is_taken_is_told_and_survives_the_process(post: Post) -> None:
+def test_counts_of_sent_events_are_reported_and_survive_the_process(post: Post) -> None:
     post.write(ALPHA, BETA, None)
     post.through()
-    told = post.told
-    assert (told["receiver"], told["waiting"], told["sent"], told["error"], told["off"]) == ("pager", 0, 3, None, False)
-    assert told["sent_at"] and told["oldest_at"] is None
+    status = post.status
+    assert (status["receiver"], status["waiting"], status["sent"], status["error"], status["off"]) == ("pager", 0, 3, None, False)
+    assert status["sent_at"] and status["oldest_at"] is None
     post.begun()
     post.write(ALPHA)
     post.through()
     assert post.client.numbers == [1, 2, 3, 4]
 
 
-def test_a_fault_of_ours_is_one_line_in_the_system_log_and_ends_nothing(post: Post, lines: list[str]) -> None:
+def test_an_internal_error_is_one_line_in_the_system_log_and_the_worker_continues(post: Post, lines: list[str]) -> None:
     class Ending:
         sight, turns = OutboxSight(), 0
 
@@ -174,26 +174,26 @@ def test_a_fault_of_ours_is_one_line_in_the_system_log_and_ends_nothing(post: Po
     assert line.startswith("events: receiver pager: Cannot go on: ") and "ZeroDivisionError" in line
 
 
-def test_after_a_day_of_tries_events_are_dropped_and_the_receiver_is_told_how_many(post: Post, lines: list[str]) -> None:
+def test_after_a_day_of_tries_events_are_dropped_and_the_receiver_gets_their_count(post: Post, lines: list[str]) -> None:
     post.client.answer = lambda _body: FAILED
     post.write(ALPHA, ALPHA, BETA)
     post.through(timedelta(minutes=5))
     post.clock.ahead += timedelta(hours=23, minutes=40)
     post.through(timedelta(minutes=5))
-    assert (post.told["waiting"], post.told["dropped"]) == (3, 0)
+    assert (post.status["waiting"], post.status["dropped"]) == (3, 0)
     post.through(timedelta(minutes=20))
-    assert (post.told["waiting"], post.told["dropped"]) == (0, 3)
-    # By server, not all at the same moment.
+    assert (post.status["waiting"], post.status["dropped"]) == (0, 3)
+    # Events are dropped by server, not all at the same moment.
     assert sum(int(found[1]) for found in (re.search(r"pager has lost (\d+) events?: ", line) for line in lines) if found) == 3
     post.client.answer = lambda _body: TAKEN
     post.through(timedelta(minutes=7))
     (dropped,) = post.client.taken
     assert (dropped["type"], dropped["data"]) == ("events.dropped", {"receiver": "pager", "count": 3})
-    assert post.told["dropped"] == 3
+    assert post.status["dropped"] == 3
 
 
 @pytest.mark.parametrize("kept", [100, pytest.param(KEPT_EVENTS, marks=pytest.mark.long)])
-def test_beyond_ten_thousand_the_oldest_are_dropped_and_told(post: Post, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_events_above_ten_thousand_are_dropped_and_counted(post: Post, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "KEPT_EVENTS", kept)
     monkeypatch.setattr(worker_module, "_TIDY_SECONDS", 0.0)
     post.begun()
@@ -205,7 +205,7 @@ def test_beyond_ten_thousand_the_oldest_are_dropped_and_told(post: Post, kept: i
     post.through(timedelta(seconds=1))
     state = post.journal.events.state()
     assert state is not None and (state.last, state.oldest) == (kept + 2, 1)
-    assert (post.told["dropped"], post.told["waiting"]) == (2, kept)
+    assert (post.status["dropped"], post.status["waiting"]) == (2, kept)
     post.client.answer = lambda _body: TAKEN
     post.through(timedelta(minutes=1))
     assert post.client.taken[0]["data"] == {"receiver": "pager", "count": 2}
@@ -214,20 +214,20 @@ def test_beyond_ten_thousand_the_oldest_are_dropped_and_told(post: Post, kept: i
 
 
 @pytest.mark.parametrize("form", ["cloudevents", DISCORD])
-def test_ten_thousand_events_of_one_server_do_not_delay_anothers_crash(post: Post, form: str) -> None:
+def test_ten_thousand_events_of_one_server_do_not_delay_the_crash_of_another(post: Post, form: str) -> None:
     post.begun(format=form)
     noise = [Event(EventType.ACTION_ENDED, AT, {"outcome": "failed", "msg": "x" * 300}, ALPHA) for _unused in range(KEPT_EVENTS // 2 + 25)]
     assert post.journal.store.write(lambda connection: outbox.tell(connection, lambda: noise))
     post.write(BETA)
     assert post.journal.store.write(lambda connection: outbox.tell(connection, lambda: noise))
-    # What was let go of is told first, then each server in its turn.
+    # The dropped events are reported first, then each server in its turn.
     while len(post.client.taken) < 3:
         post.clock.sleep(max(post.step(), 0.0))
     assert any("beta" in json.dumps(body) for body in post.client.taken[:3])
     assert post.client.taken[0].get("data", {"count": 51})["count"] == 51
 
 
-def test_a_journal_that_was_begun_anew_is_read_from_its_beginning(post: Post) -> None:
+def test_a_replaced_outbox_is_read_from_its_beginning(post: Post) -> None:
     post.client.answer = lambda _body: FAILED
     post.write(ALPHA, BETA)
     post.through(timedelta(seconds=1))
@@ -240,20 +240,20 @@ def test_a_journal_that_was_begun_anew_is_read_from_its_beginning(post: Post) ->
     assert post.client.numbers == [1]
 
 
-def test_who_wants_no_more_is_left_alone_until_the_service_begins_anew(post: Post, lines: list[str]) -> None:
+def test_a_receiver_that_is_gone_gets_no_request_until_the_service_restarts(post: Post, lines: list[str]) -> None:
     post.client.answer = lambda _body: Posted(Taking.GONE, "it answered with status 410")
     post.write(ALPHA, BETA)
     post.through(timedelta(hours=2))
     assert len(post.client.asked) == 1
-    assert (post.told["off"], post.told["error"], post.told["waiting"]) == (True, "it answered with status 410", 2)
+    assert (post.status["off"], post.status["error"], post.status["waiting"]) == (True, "it answered with status 410", 2)
     assert len(lines) == 1 and "wants no events any more" in lines[0]
     post.client.answer = lambda _body: TAKEN
     post.begun()
     post.through()
-    assert post.client.numbers == [1, 2] and not post.told["off"]
+    assert post.client.numbers == [1, 2] and not post.status["off"]
 
 
-def test_a_wait_that_was_asked_for_outlives_the_process(post: Post) -> None:
+def test_a_requested_wait_survives_the_process(post: Post) -> None:
     post.client.answer = lambda _body: Posted(Taking.FAILED, "it answered with status 429", 1800.0)
     post.write(ALPHA)
     post.through(timedelta(minutes=1))
@@ -268,7 +268,7 @@ def test_a_wait_that_was_asked_for_outlives_the_process(post: Post) -> None:
 
 @pytest.mark.parametrize("back", [timedelta(minutes=20), timedelta(minutes=50), timedelta(days=1)])
 @pytest.mark.parametrize("form", ["cloudevents", DISCORD])
-def test_a_clock_that_is_set_back_keeps_nothing_waiting(post: Post, form: str, back: timedelta) -> None:
+def test_a_clock_that_is_set_back_delays_no_event(post: Post, form: str, back: timedelta) -> None:
     post.begun(format=form)
     post.client.answer = lambda _body: FAILED
     post.write(ALPHA, BETA)
@@ -284,7 +284,7 @@ def test_a_clock_that_is_set_back_keeps_nothing_waiting(post: Post, form: str, b
     assert not post.journal.deliveries.told()[0]["waiting"]  # type: ignore[index]
 
 
-def test_a_dead_receiver_neither_reads_all_that_waits_nor_writes_at_every_look(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_receiver_causes_few_reads_and_writes_of_the_journal(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "KEPT_EVENTS", 50)
     # A look comes every 0.2 s, and here at once.
     monkeypatch.setattr(store, "_APART_SECONDS", 0.0)
@@ -297,13 +297,13 @@ def test_a_dead_receiver_neither_reads_all_that_waits_nor_writes_at_every_look(p
     monkeypatch.setattr(post.journal.events, "outlines", lambda *span: reads.append(span) or read(*span))
     monkeypatch.setattr(post.journal.deliveries, "save", lambda *given: saves.append(given) or save(*given))
     for _unused in range(100):
-        # Each look has new events, and as many have gone.
+        # Each look has new events, and as many were dropped.
         post.write(*servers)
         post.step()
         post.clock.sleep(0.2)
     assert len(saves) <= 25 and sum(last - first for first, last, *_uuid in reads) < 20 * 50
     post.through(timedelta(seconds=20))
-    assert post.told["waiting"] == 50 and post.told["dropped"] == 1000
+    assert post.status["waiting"] == 50 and post.status["dropped"] == 1000
 
 
 def event(number: int, server: str = "a") -> Event:
@@ -318,7 +318,7 @@ def seen(*servers: str, start: int = 1) -> DeliveryPlan:
 
 @dataclass
 class Outbox:
-    """A receiver that takes some events, at some times, and the outbox that has them; time passes as the plan says."""
+    """An outbox and a receiver that takes some events at some times. The time advances by the plan."""
 
     events: list[Event]
     now: float = 1000.0
@@ -351,7 +351,7 @@ def outbox_of(plan: DeliveryPlan, *servers: str) -> Outbox:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_whatever_fails_each_server_gets_all_in_order(seed: int) -> None:
+def test_all_events_of_each_server_arrive_in_order_despite_failures(seed: int) -> None:
     chance = random.Random(seed)
     servers = [chance.choice("abcd") for _unused in range(60)]
     plan = seen(*servers)
@@ -360,7 +360,7 @@ def test_whatever_fails_each_server_gets_all_in_order(seed: int) -> None:
         if not receiver.step(plan, works=chance.random() < 0.5):
             receiver.now += 1.0
         if chance.random() < 0.05:
-            # As after a kill: it goes on by what was written.
+            # As after a kill, the plan continues from the written state.
             plan = DeliveryPlan(plan.delivery)
     assert sorted(receiver.taken) == list(range(1, 61))
     for server in "abcd":
@@ -403,7 +403,7 @@ def owner(at_hand: LocalDefinitions) -> str | None:
     return None if found is None else dict(found.labels)["owner"]
 
 
-def test_a_file_counts_and_where_there_is_a_panel_what_that_said_last(tmp_path: Path) -> None:
+def test_a_definition_file_counts_unless_the_node_has_a_panel(tmp_path: Path) -> None:
     assert owner(LocalDefinitions(settings(tmp_path))) is None
     write(tmp_path / "servers", "alice")
     KeptDefinitions(str(tmp_path / "state"), "").keep(parse_definition(written("bob"), where="x"))
@@ -412,13 +412,13 @@ def test_a_file_counts_and_where_there_is_a_panel_what_that_said_last(tmp_path: 
     assert owner(LocalDefinitions(settings(tmp_path, **with_panel))) == "bob"
 
 
-def test_a_file_that_is_broken_leaves_a_server_unknown(tmp_path: Path) -> None:
+def test_a_broken_definition_file_leaves_a_server_unknown(tmp_path: Path) -> None:
     (tmp_path / "servers").mkdir()
     (tmp_path / "servers" / f"{LOBBY.uuid}.json").write_text("{")
     assert owner(LocalDefinitions(settings(tmp_path))) is None
 
 
-def test_a_change_counts_soon_and_no_file_is_read_for_each_event(tmp_path: Path) -> None:
+def test_a_changed_definition_counts_after_a_short_time(tmp_path: Path) -> None:
     clock = SetClock()
     at_hand = LocalDefinitions(settings(tmp_path), clock)
     write(tmp_path / "servers", "alice")
@@ -433,7 +433,7 @@ def test_a_change_counts_soon_and_no_file_is_read_for_each_event(tmp_path: Path)
 DAY, HOUR = 86400.0, 3600.0
 
 
-def test_events_grow_old_as_their_node_runs_and_seem_younger_by_minutes_at_most() -> None:
+def test_the_age_of_events_counts_running_time_with_an_error_of_minutes() -> None:
     ages = OutboxAges()
     for second in range(0, int(DAY), 10):
         # An event every ten seconds.
@@ -443,7 +443,7 @@ def test_events_grow_old_as_their_node_runs_and_seem_younger_by_minutes_at_most(
             assert max(0.0, second - HOUR - MARK_SECONDS - 20) / 10 <= found <= max(0.0, second - HOUR) / 10 + 1
 
 
-def test_a_boot_takes_no_age_away_and_adds_only_the_time_since_then() -> None:
+def test_a_boot_keeps_the_age_of_events_and_adds_only_the_time_since_then() -> None:
     ages = OutboxAges()
     ages.pass_to("one", 1000.0, 7)
     ages.pass_to("one", 1000.0 + DAY / 2, 7)
@@ -457,7 +457,7 @@ def test_a_boot_takes_no_age_away_and_adds_only_the_time_since_then() -> None:
 @pytest.mark.parametrize(
     "text", ["", "{}", "[]", "null", '{"boot": "b", "seconds": "x", "marks": []}', '{"boot": "b", "seconds": 1, "marks": [1]}']
 )
-def test_of_what_cannot_be_read_all_events_are_new(text: str) -> None:
+def test_unreadable_ages_make_all_events_new(text: str) -> None:
     ages = OutboxAges.read(text)
     ages.pass_to("b", 1e9, 5)
     assert ages.older_than(0.0) == 0
@@ -483,7 +483,7 @@ def wall_clock() -> ShiftedClock:
 
 @pytest.fixture(name="sender")
 def sender_of_a_node(tmp_path: Path, clock: ShiftedClock) -> Iterator[Sender]:
-    """A sender without receivers; what waits is for those that read the outbox."""
+    """A sender without receivers: its events wait for clients that read the outbox."""
     system = {"state_directory": str(tmp_path / "state"), "lock_directory": str(tmp_path / "locks")}
     settings = parse_settings({"system": system}, where="config.yml")
     sender = Sender(settings, lambda: False, clock)
@@ -492,7 +492,7 @@ def sender_of_a_node(tmp_path: Path, clock: ShiftedClock) -> Iterator[Sender]:
 
 
 def looked(sender: Sender) -> int:
-    """Have it look, and tidy up; return how many events there are."""
+    """Let the sender look and tidy up; return the number of events."""
     sender._tidy_at = service.Deadline(service.SYSTEM_CLOCK, 0.0)
     sender._look()
     assert not sender._in_trouble
@@ -502,7 +502,7 @@ def looked(sender: Sender) -> int:
 
 
 @pytest.mark.parametrize("days", [2, -2])
-def test_a_clock_wrong_by_days_for_a_moment_leaves_the_outbox(sender: Sender, clock: ShiftedClock, days: int) -> None:
+def test_a_clock_that_is_wrong_for_a_moment_drops_no_event(sender: Sender, clock: ShiftedClock, days: int) -> None:
     assert looked(sender) == 0
     sender._journal.events.write(Event(EventType.SERVER_CRASHED, "2026-03-01T12:00:00.000Z", {}, ALPHA))
     assert looked(sender) == 1

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The holder record's text form: fits whatever is put in, survives whatever is read."""
+"""The text form of the holder record: long values fit, and damaged text reads as no record."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ BARE = Holder(pid=1, pid_start=0, boot_id="", operation="", action="", phase="",
 
 
 def text_of(fields: object) -> bytes:
-    """A record with a checksum that is right, whatever it says."""
+    """A record of any content with a valid checksum."""
     body = json.dumps(fields, separators=(",", ":")).encode()
     return body[:-1] + b',"check":"%08x"}' % zlib.crc32(body)
 
@@ -60,7 +60,7 @@ def fields_of(holder: Holder) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("holder", [FULL, BARE], ids=["full", "bare"])
-def test_a_record_is_read_as_it_was_written(holder: Holder) -> None:
+def test_a_record_reads_back_as_it_was_written(holder: Holder) -> None:
     text = encode(holder)
     assert len(text) == RECORD_SIZE
     assert decode(text) == holder
@@ -70,7 +70,7 @@ def test_a_record_is_read_as_it_was_written(holder: Holder) -> None:
 @given(origin=st.text(), reason=st.text(), left=st.text(), times=st.sampled_from([1, 40, 3000]))
 @example(origin="\x00", reason='"\\', left="\U0001f600", times=3000)
 @example(origin="\udcff", reason="\ud800", left="", times=1)
-def test_whatever_origin_and_reason_are_the_record_fits_and_keeps_their_beginning(origin: str, reason: str, left: str, times: int) -> None:
+def test_a_record_fits_any_origin_and_reason_and_keeps_their_beginning(origin: str, reason: str, left: str, times: int) -> None:
     holder = replace(FULL, origin=origin * times, reason=reason * times, leftover=replace(LEFTOVER, origin=left * times))
     read = decode(encode(holder))
     assert read is not None
@@ -82,12 +82,12 @@ def test_whatever_origin_and_reason_are_the_record_fits_and_keeps_their_beginnin
     assert read.leftover.run == RUN
 
 
-def test_what_cannot_be_cut_and_does_not_fit_is_an_error() -> None:
+def test_a_field_that_is_too_long_and_cannot_be_cut_is_an_error() -> None:
     with pytest.raises(ValueError, match="too long"):
         encode(replace(FULL, operation="x" * RECORD_SIZE))
 
 
-def test_a_mixture_of_two_records_is_never_taken_for_a_third() -> None:
+def test_a_mixture_of_two_records_is_never_a_third_record() -> None:
     one = encode(replace(FULL, origin="alice@web1", pid=1111))
     two = encode(replace(FULL, origin="bobby@web2", pid=2222))
     for place in range(RECORD_SIZE + 1):
@@ -101,16 +101,16 @@ def test_a_mixture_of_two_records_is_never_taken_for_a_third() -> None:
 @example(BLANK)
 @example(b"\0" * RECORD_SIZE)
 @example(b"[" * RECORD_SIZE)
-def test_whatever_stands_in_the_file_reading_it_never_fails(raw: bytes) -> None:
+def test_damaged_bytes_decode_to_no_record_without_an_error(raw: bytes) -> None:
     assert decode(raw) is None
 
 
 @pytest.mark.parametrize("fields", [None, 7, [], {}, {"schema": 1}, "x"])
-def test_what_is_no_record_is_none_even_with_the_right_checksum(fields: object) -> None:
+def test_a_valid_checksum_alone_makes_no_record(fields: object) -> None:
     assert decode(text_of(fields)) is None
 
 
-def test_a_record_nested_beyond_reason_is_none() -> None:
+def test_deep_nesting_makes_no_record() -> None:
     body = b"[" * 500 + b"]" * 500
     assert decode(body[:-1] + b',"check":"%08x"}' % zlib.crc32(body[:-1] + b"}")) is None
 
@@ -134,7 +134,7 @@ def test_a_record_nested_beyond_reason_is_none() -> None:
     ],
     ids=str,
 )
-def test_a_field_of_the_wrong_kind_and_another_schema_make_no_record(change: dict[str, object]) -> None:
+def test_a_wrong_field_type_or_another_schema_makes_no_record(change: dict[str, object]) -> None:
     assert decode(text_of(fields_of(FULL))) == FULL
     assert decode(text_of({**fields_of(FULL), **change})) is None
 
@@ -148,20 +148,20 @@ def test_a_field_of_the_wrong_kind_and_another_schema_make_no_record(change: dic
         (Phase.PREBOOT, Phase.START, "carried"),
     ],
 )
-def test_of_two_unfinished_things_the_start_counts_else_the_later(phase: Phase, carried: Phase, counts: str) -> None:
+def test_an_unfinished_start_counts_first_and_otherwise_the_later_phase(phase: Phase, carried: Phase, counts: str) -> None:
     left = replace(FULL, phase=phase.value, leftover=replace(LEFTOVER, phase=carried)).unfinished(ended=True)
     assert left is not None
     assert left.operation == (FULL.operation if counts == "own" else LEFTOVER.operation)
 
 
-def test_the_sentence_names_who_what_until_when_and_since_when() -> None:
+def test_the_sentence_names_action_origin_phase_deadline_and_begin() -> None:
     assert replace(FULL, phase="stop", pid=123).sentence() == (
         "restart by alice@web1 (phase stop until 2026-01-01T00:10:00.000Z, since 2026-01-01T00:00:00.000Z, pid 123)"
     )
     assert replace(FULL, origin="", phase_deadline=None).sentence().startswith("restart (phase preboot, since ")
 
 
-def test_this_process_lives_and_one_that_started_at_another_time_or_boot_does_not() -> None:
+def test_a_process_lives_only_with_the_same_start_time_and_boot() -> None:
     me, start = os.getpid(), start_of(os.getpid())
     assert start > 0
     assert lives(me, start, boot_id())
@@ -170,7 +170,7 @@ def test_this_process_lives_and_one_that_started_at_another_time_or_boot_does_no
     assert not lives(2**40, start, boot_id())
 
 
-def test_a_process_that_ended_and_was_not_waited_for_does_not_live() -> None:
+def test_a_zombie_process_does_not_live() -> None:
     gate = FORK.Event()
     child = FORK.Process(target=gate.wait)
     child.start()
@@ -184,16 +184,16 @@ def test_a_process_that_ended_and_was_not_waited_for_does_not_live() -> None:
     child.join(10)
 
 
-#: A run that was ended, carried by a record that has all else as well, each as long as it gets.
+#: An ended run in a record with all other fields, each as long as possible.
 ENDED = EndedHere(Run("e" * 64, "2026-12-31T23:59:59.123456789Z"), "restart", generation=10**9, origin="alice@web1", ended_it=True)
 LONGEST = replace(FULL, generation=10**9, leftover=replace(LEFTOVER, generation=10**9), ended=ENDED)
 
 
 @settings(deadline=None, database=None)
 @given(origin=st.text(), reason=st.text(), times=st.sampled_from([1, 40, 3000]))
-def test_a_run_that_was_ended_is_carried_whole_beside_all_else(origin: str, reason: str, times: int) -> None:
-    said = replace(LONGEST, origin=origin * times, reason=reason * times, ended=replace(ENDED, origin=origin * times))
-    text = encode(said)
+def test_a_full_record_keeps_the_complete_ended_run(origin: str, reason: str, times: int) -> None:
+    longest = replace(LONGEST, origin=origin * times, reason=reason * times, ended=replace(ENDED, origin=origin * times))
+    text = encode(longest)
     found = decode(text)
     assert len(text) == RECORD_SIZE and found is not None and found.ended is not None
     assert replace(found.ended, origin="") == replace(ENDED, origin="")
@@ -202,13 +202,13 @@ def test_a_run_that_was_ended_is_carried_whole_beside_all_else(origin: str, reas
 
 @pytest.mark.parametrize("ended_it", [True, False])
 @pytest.mark.parametrize("action", ["stop", "kill", "restart"])
-def test_a_run_that_was_ended_is_read_as_it_was_written(action: str, ended_it: bool) -> None:
+def test_an_ended_run_reads_back_as_it_was_written(action: str, ended_it: bool) -> None:
     carried = replace(BARE, released=True, ended=replace(ENDED, action=action, ended_it=ended_it))
     assert decode(encode(carried)) == carried
 
 
 @pytest.mark.parametrize("ended", [None, [], "x", {}, {"run": RUN.container, "action": "stop"}, {"run": {}, "action": 3}])
-def test_an_ended_run_of_the_wrong_kind_makes_no_record(ended: object) -> None:
+def test_an_ended_run_of_a_wrong_type_makes_no_record(ended: object) -> None:
     assert decode(text_of({**fields_of(FULL), "ended": ended})) is None
 
 
@@ -223,6 +223,6 @@ def test_an_ended_run_of_the_wrong_kind_makes_no_record(ended: object) -> None:
         (BARE, None),
     ],
 )
-def test_the_ended_run_of_a_stop_comes_before_one_that_is_carried(holder: Holder, run: Run | None) -> None:
+def test_the_ended_run_of_a_stop_counts_before_a_carried_run(holder: Holder, run: Run | None) -> None:
     found = holder.ended_here()
     assert (None if found is None else found.run) == run

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers as hosts: what the inventory plugin makes of its sources, in Ansible's own commands too."""
+"""Servers as hosts: the results of the inventory plugin, also in Ansible's own commands."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_server_of_the_panel_has_typed_variables(inventory: Inventory, panel: 
     }
 
 
-def test_servers_are_grouped_by_node_egg_and_suspension_but_by_no_state(inventory: Inventory, panel: ApplicationPanel) -> None:
+def test_servers_of_the_panel_are_grouped_by_node_egg_and_suspension_not_state(inventory: Inventory, panel: ApplicationPanel) -> None:
     panel.servers = [panel_server("a", 1), panel_server("b", 2, node=2, suspended=True), panel_server("c", 3, node=2)]
     found = inventory.read(**options(panel))
     assert found.group("node_node_1") == ["a"]
@@ -111,16 +111,16 @@ FAULTS: dict[str, tuple[Behaviour, str]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_of_the_panel_is_one_sentence_without_the_key(inventory: Inventory, panel: ApplicationPanel, name: str) -> None:
-    behaviour, said = FAULTS[name]
+    behaviour, expected = FAULTS[name]
     panel.fault(behaviour, of="/servers")
     sentence = inventory.fault(**options(panel))
     assert sentence.startswith(f"Cannot ask the Panel at {panel.url} for ")
-    assert said in sentence
+    assert expected in sentence
     assert KEY not in sentence and "\n" not in sentence and "Traceback" not in sentence
 
 
 @pytest.mark.parametrize("behaviour", [silent, dripping])
-def test_a_panel_that_never_ends_its_answer_is_given_up(inventory: Inventory, panel: ApplicationPanel, behaviour: Behaviour) -> None:
+def test_an_endless_answer_of_the_panel_ends_at_the_timeout(inventory: Inventory, panel: ApplicationPanel, behaviour: Behaviour) -> None:
     panel.fault(behaviour, of="/servers")
     assert "within 1 s (3 tries)" in inventory.fault(**options(panel, timeout=1))
 
@@ -136,12 +136,12 @@ def test_the_key_never_follows_a_redirect(inventory: Inventory, panel: Applicati
 
 
 @pytest.mark.parametrize("name", ["-rf", "a,b", "x" * 64, "all", "nodes", HOSTILE, "\x1b[2J"])
-def test_a_name_that_is_not_safe_names_no_host(inventory: Inventory, panel: ApplicationPanel, name: str) -> None:
+def test_an_unsafe_name_does_not_name_a_host(inventory: Inventory, panel: ApplicationPanel, name: str) -> None:
     panel.servers = [panel_server(name)]
     assert inventory.read(**options(panel)).hosts == [panel.servers[0]["uuid"][:8]]
 
 
-def test_an_owner_cannot_call_a_server_as_another_one_is_called(inventory: Inventory, panel: ApplicationPanel) -> None:
+def test_a_server_cannot_take_the_name_of_another_server(inventory: Inventory, panel: ApplicationPanel) -> None:
     victim = panel_server("My Server", 1)
     panel.servers = [victim, panel_server(victim["uuid"][:8], 2), panel_server(victim["uuid"], 3)]
     found = inventory.read(**options(panel))
@@ -156,10 +156,10 @@ def test_a_server_never_takes_the_name_of_a_host_a_node_or_a_group(inventory: In
     assert "server_uuid" not in found.variables("web")
 
 
-# ----- what comes from outside
+# ----- data from outside
 
 
-def test_nothing_that_comes_from_outside_is_ever_evaluated(inventory: Inventory, panel: ApplicationPanel, tmp_path: Path) -> None:
+def test_data_from_outside_is_never_evaluated_as_a_template(inventory: Inventory, panel: ApplicationPanel, tmp_path: Path) -> None:
     panel.servers = [panel_server(HOSTILE, status=HOSTILE, container={"image": HOSTILE})]
     panel.nodes = [{"id": 1, "name": HOSTILE, "fqdn": HOSTILE}]
     panel.eggs = [{"id": 7, "uuid": HOSTILE, "name": HOSTILE}]
@@ -171,7 +171,7 @@ def test_nothing_that_comes_from_outside_is_ever_evaluated(inventory: Inventory,
     assert not (tmp_path / "owned").exists() and not Path("owned").exists()
 
 
-def test_no_server_can_bring_itself_into_the_group_of_nodes(inventory: Inventory, panel: ApplicationPanel) -> None:
+def test_a_server_cannot_join_the_group_of_nodes(inventory: Inventory, panel: ApplicationPanel) -> None:
     panel.servers = [panel_server("nodes")]
     found = inventory.read({"node-1": {"groups": ["nodes"]}}, **options(panel))
     assert found.group("nodes") == ["node-1"]
@@ -191,7 +191,7 @@ def test_a_server_takes_the_connection_variables_of_its_node(inventory: Inventor
     assert "other" not in found
 
 
-def test_a_server_whose_node_nobody_knows_is_never_reached_under_its_own_name(inventory: Inventory, panel: ApplicationPanel) -> None:
+def test_a_server_on_an_unknown_node_has_no_reachable_address(inventory: Inventory, panel: ApplicationPanel) -> None:
     panel.servers = [panel_server("lobby-1", node=None)]
     assert inventory.read(**options(panel)).variables("lobby-1")["ansible_host"] == "node-unknown.invalid"
 
@@ -201,7 +201,7 @@ def test_a_server_whose_node_nobody_knows_is_never_reached_under_its_own_name(in
     ["-oProxyCommand=touch owned", "-l", "root@elsewhere", "ssh://elsewhere", "a b", "a;b", "a" * 254],
 )
 @pytest.mark.parametrize("field", ["fqdn", "name"])
-def test_what_the_panel_calls_a_node_is_an_address_only_if_it_looks_like_one(
+def test_the_name_of_a_node_is_an_address_only_in_a_valid_form(
     inventory: Inventory, panel: ApplicationPanel, name: str, field: str
 ) -> None:
     panel.nodes = [{"id": 1, "name": "Frankfurt 1", "fqdn": "", field: name}]
@@ -210,7 +210,7 @@ def test_what_the_panel_calls_a_node_is_an_address_only_if_it_looks_like_one(
     assert {key for key in variables if key.startswith("ansible_")} == {"ansible_host"}
 
 
-def test_no_name_of_a_node_ends_the_template_that_leads_to_its_variables(inventory: Inventory, panel: ApplicationPanel) -> None:
+def test_the_name_of_a_node_cannot_inject_code_into_the_template_of_its_variables(inventory: Inventory, panel: ApplicationPanel) -> None:
     name = f"x'] + {HOSTILE[3:-3]} + ['x"
     panel.nodes = [{"id": 1, "name": name}]
     found = inventory.read({name: {"ansible_user": trust_as_template("{{ 'o' + 'ps' }}")}}, **options(panel))
@@ -221,7 +221,7 @@ def test_no_name_of_a_node_ends_the_template_that_leads_to_its_variables(invento
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "expected"),
     [
         ({}, "the file names no source"),
         ({"node": {"n": {"url": "http://x", "token": "t"}}}, "there is no node; did you mean nodes"),
@@ -235,13 +235,13 @@ def test_no_name_of_a_node_ends_the_template_that_leads_to_its_variables(invento
         ({"snapshot": "{{ nothing }}"}, "Cannot use snapshot: its template cannot be evaluated"),
     ],
 )
-def test_what_cannot_be_meant_is_one_sentence_that_names_the_option(inventory: Inventory, given: dict[str, Any], said: str) -> None:
+def test_the_error_of_a_wrong_option_is_one_sentence_with_its_name(inventory: Inventory, given: dict[str, Any], expected: str) -> None:
     inventory.write(**given)
     sentence = inventory.fault()
-    assert said in sentence and "\n" not in sentence
+    assert expected in sentence and "\n" not in sentence
 
 
-# ----- nodes that cannot be asked
+# ----- unreachable nodes
 
 
 class Wings(Recorder):
@@ -251,9 +251,9 @@ class Wings(Recorder):
             return
         configuration = {"uuid": LOBBY["uuid"], "meta": {"name": "lobby-1"}, "labels": {"role": HOSTILE, "Service": "Pterodactyl"}}
         rest = {"egg": {"id": EGG}, "container": {"image": "games/java:17"}, "environment": {"SECRET": "hidden-password-1234"}}
-        # The last as our own HTTP shim tells it.
-        told = {"configuration": {**configuration, **rest}, "outdated": {"is_outdated": True, "differs": ["image"]}}
-        answering.json(200, [{"state": "starting", "is_suspended": True, **told}])
+        # Only our HTTP shim sends `outdated`.
+        extra = {"configuration": {**configuration, **rest}, "outdated": {"is_outdated": True, "differs": ["image"]}}
+        answering.json(200, [{"state": "starting", "is_suspended": True, **extra}])
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ def wings() -> Iterator[Wings]:
         yield server
 
 
-def test_a_node_that_cannot_be_asked_is_warned_of_and_takes_nothing_from_the_others(inventory: Inventory, wings: Wings) -> None:
+def test_an_unreachable_node_causes_a_warning_and_hides_no_other_node(inventory: Inventory, wings: Wings) -> None:
     wings_nodes = {"node-1": {"url": wings.url, "token": TOKEN}, "node-2": {"docker_host": "unix:///nowhere/docker.sock"}}
     found = inventory.read(nodes=wings_nodes)
     assert found.hosts == ["lobby-1"]
@@ -270,13 +270,13 @@ def test_a_node_that_cannot_be_asked_is_warned_of_and_takes_nothing_from_the_oth
     assert len(found.warnings) == 1 and "node-2 is not in the inventory: Cannot" in found.warnings[0]
 
 
-def test_a_node_that_cannot_be_asked_fails_the_file_where_that_is_wanted(inventory: Inventory, wings: Wings) -> None:
+def test_an_unreachable_node_is_an_error_if_configured(inventory: Inventory, wings: Wings) -> None:
     nodes = {"node-1": {"url": wings.url, "token": TOKEN}, "node-2": {"url": wings.url, "token": "another-token-123"}}
     sentence = inventory.fault(nodes=nodes, unreachable="fail")
     assert "it refuses the token" in sentence and "another-token-123" not in sentence
 
 
-def test_nothing_that_could_not_be_read_is_an_empty_list(inventory: Inventory, wings: Wings) -> None:
+def test_without_unreachable_nodes_the_list_of_unread_nodes_is_empty(inventory: Inventory, wings: Wings) -> None:
     found = inventory.read(nodes={"node-1": {"url": wings.url, "token": TOKEN}})
     assert found.unread == []
 
@@ -288,7 +288,7 @@ def cached(panel: ApplicationPanel, root: Path, **more: Any) -> dict[str, Any]:
     return options(panel, cache=True, cache_plugin="jsonfile", cache_connection=str(root / "cache"), **more)
 
 
-def test_the_cache_spares_every_question(inventory: Inventory, panel: ApplicationPanel, tmp_path: Path) -> None:
+def test_a_cached_inventory_sends_no_request(inventory: Inventory, panel: ApplicationPanel, tmp_path: Path) -> None:
     first = inventory.read(**cached(panel, tmp_path))
     asked = len(panel.asked)
     again = inventory.read()
@@ -304,7 +304,7 @@ def _cache_file(root: Path) -> Path:
 @pytest.mark.parametrize(
     "change", [{"schema": 99}, {"identity": "another"}, {"readings": [{"kind": "moon"}]}, {"readings": 5}, {"readings": None}]
 )
-def test_a_cache_of_another_version_or_kind_is_read_anew(
+def test_an_invalid_cache_is_replaced_by_new_requests(
     inventory: Inventory, panel: ApplicationPanel, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     inventory.read(**cached(panel, tmp_path))
@@ -361,7 +361,7 @@ class Commands:
         return subprocess.run(command, env=environment, cwd=self.root, capture_output=True, text=True, timeout=_SECONDS, check=False)
 
     def hosts(self, pattern: str) -> list[str]:
-        """The hosts that a pattern means; nothing may be warned of."""
+        """The hosts that match a pattern. Fail on any warning."""
         ran = self.run("ansible", pattern, "--list-hosts")
         assert ran.returncode == 0 and ran.stderr == "", ran.stderr
         return [line.strip() for line in ran.stdout.splitlines()[1:]]
@@ -376,7 +376,7 @@ def server(uuid: str, name: str, state: str = "running", **more: Any) -> dict[st
     return {"server": uuid, "name": name, "state": state, "suspended": False, **more}
 
 
-def test_a_task_runs_on_the_node_of_a_server_and_sees_its_name_unevaluated(commands: Commands) -> None:
+def test_a_task_runs_on_the_node_of_a_server_and_its_name_is_not_evaluated(commands: Commands) -> None:
     hostile = "{{ lookup('ansible.builtin.pipe', 'touch owned') }}"
     commands.write(server(ONE, hostile, labels={"role": hostile}))
     shown = 'msg="{{ server_name }} | {{ server_labels.role }} | {{ ansible_connection }} | {{ server_state | type_debug }}"'
@@ -386,7 +386,7 @@ def test_a_task_runs_on_the_node_of_a_server_and_sees_its_name_unevaluated(comma
 
 
 @pytest.mark.parametrize(("error", "code"), [(None, 0), ("Failed to connect", 2)])
-def test_a_play_can_insist_on_the_whole_fleet_as_the_guide_shows_it(commands: Commands, error: str | None, code: int) -> None:
+def test_a_play_of_the_guide_fails_if_a_node_is_unread(commands: Commands, error: str | None, code: int) -> None:
     (play,) = (each.text for each in examples(GUIDES / "inventory_guide.rst") if "fleet_power_unread" in each.text)
     (commands.root / "play.yml").write_text(play)
     commands.write(server(ONE, "lobby-1"), error=error)

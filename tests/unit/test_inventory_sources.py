@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sources of the inventory one by one: engines, over ssh too, and snapshots; and the one picture that is made of several."""
+"""Each source of the inventory: engines, also over ssh, and snapshots; and the picture that combines them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def engine() -> Iterator[Engine]:
         yield server
 
 
-#: Clears a terminal and forges a line.
+#: Text that clears a terminal and forges a line.
 HOSTILE = text(json.dumps({"message": "\x1b[2J\nnode-1: 0 servers" + "x" * 9000}).encode(), 500)
 
 
@@ -79,7 +79,7 @@ def node_at(engine: Engine) -> NodeWanted:
     return NodeWanted("node-1", docker_host=f"tcp://127.0.0.1:{engine.port}")
 
 
-def test_containers_of_others_are_no_servers_and_those_of_wings_are(engine: Engine) -> None:
+def test_containers_of_wings_are_servers_and_foreign_containers_are_not(engine: Engine) -> None:
     foreign = {"Names": ["/web"], "State": "running", "Labels": {}}
     claims = {**row(ONE), "Names": ["/web"]}
     unspecified = {**row(ONE), "Labels": {"fleet.power.server": ONE}}
@@ -89,7 +89,7 @@ def test_containers_of_others_are_no_servers_and_those_of_wings_are(engine: Engi
 
 
 @pytest.mark.parametrize("behaviour", [text(b"<html>"), text(b'{"a": 1}'), status(500), HOSTILE])
-def test_an_engine_that_lists_nothing_is_one_sentence(engine: Engine, behaviour: Any) -> None:
+def test_a_failed_list_of_an_engine_is_an_error_of_one_sentence(engine: Engine, behaviour: Any) -> None:
     engine.fault(behaviour, of="/containers")
     with pytest.raises((EngineError, EngineUnreachable), match=r"^Cannot list the containers: ") as raised:
         read_engine(node_at(engine), 5)
@@ -144,7 +144,7 @@ def test_an_engine_is_listed_over_ssh(ssh: Ssh) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "sentence"),
     [
         ("sys.stderr.write('motd\\nroot@h: Permission denied (publickey).\\n'); sys.exit(255)", "Permission denied (publickey)"),
         ("sys.exit(255)", "cannot be reached"),
@@ -155,18 +155,18 @@ def test_an_engine_is_listed_over_ssh(ssh: Ssh) -> None:
         ("print('HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n-1\\r\\n', flush=True); time.sleep(60)", "cannot be reached"),
     ],
 )
-def test_what_goes_wrong_on_the_way_is_one_sentence_in_time(ssh: Ssh, body: str, said: str) -> None:
+def test_a_fault_of_ssh_is_an_error_of_one_sentence_in_time(ssh: Ssh, body: str, sentence: str) -> None:
     ssh.does(body)
     began = time.monotonic()
     with pytest.raises(EngineUnreachable) as caught:
-        # What ends by itself is to be heard on a busy machine, too.
-        listed_over_ssh("ssh://root@node-1", (), 1 if "1 s" in said else 20)
-    assert said in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 600
+        # A long timeout, so that a busy machine still sees an end of ssh.
+        listed_over_ssh("ssh://root@node-1", (), 1 if "1 s" in sentence else 20)
+    assert sentence in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 600
     assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize("head", ["Content-Length: 100", "Transfer-Encoding: chunked"])
-def test_an_answer_that_is_cut_off_is_not_taken_for_that_of_something_else(ssh: Ssh, head: str) -> None:
+def test_a_truncated_answer_over_ssh_is_an_unreachable_engine(ssh: Ssh, head: str) -> None:
     ssh.does(f"sys.stdin.readline(); print('HTTP/1.1 200 OK\\r\\n{head}\\r\\n\\r\\n5\\r\\n[', end='', flush=True); sys.exit('gone')")
     with pytest.raises(EngineUnreachable, match="cannot be reached: gone"):
         listed_over_ssh("ssh://node-1", (), 5)
@@ -183,7 +183,7 @@ def test_an_answer_that_is_cut_off_is_not_taken_for_that_of_something_else(ssh: 
         "ssh://h;id",
     ],
 )
-def test_no_address_becomes_an_argument_of_ssh(address: str) -> None:
+def test_an_address_cannot_inject_an_argument_of_ssh(address: str) -> None:
     with pytest.raises(SettingsInvalid, match="Cannot use docker_host=") as caught:
         ssh_command(address, (), 5)
     assert "pw" not in str(caught.value)
@@ -206,7 +206,7 @@ def snapshot(tmp_path: Path, **changes: Any) -> Path:
     return path
 
 
-def test_a_snapshot_tells_servers_connections_and_what_was_not_seen(tmp_path: Path) -> None:
+def test_a_snapshot_gives_servers_connections_and_unread_nodes(tmp_path: Path) -> None:
     found = read_snapshot(str(snapshot(tmp_path)), 3600, NOW)
     labels = {"role": "x"}
     assert found.entries == (ServerEntry(ONE, "node-1", "lobby-1", "running", suspended=False, labels=labels, priority=5),)
@@ -216,7 +216,7 @@ def test_a_snapshot_tells_servers_connections_and_what_was_not_seen(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "sentence"),
     [
         ("[]", "it is no JSON object"),
         ("[" * 100_000, "it is no JSON object"),
@@ -227,24 +227,24 @@ def test_a_snapshot_tells_servers_connections_and_what_was_not_seen(tmp_path: Pa
         ('{"schema": 1, "nodes": [1]}', "no list of nodes"),
     ],
 )
-def test_what_is_no_snapshot_is_one_sentence(tmp_path: Path, content: str, said: str) -> None:
+def test_an_invalid_snapshot_is_an_error_of_one_sentence(tmp_path: Path, content: str, sentence: str) -> None:
     path = tmp_path / "fleet.json"
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
-    with pytest.raises(SourceUnreachable, match=f"^Cannot read the snapshot .*{said}"):
+    with pytest.raises(SourceUnreachable, match=f"^Cannot read the snapshot .*{sentence}"):
         read_snapshot(str(path), 0, NOW)
 
 
-def test_a_snapshot_that_is_not_there_or_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_missing_snapshot_or_a_pipe_is_an_error_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for name, said in {"pipe": "no regular file", "none": "No such file", ".": ""}.items():
-        with pytest.raises(SourceUnreachable, match=said):
+    for name, sentence in {"pipe": "no regular file", "none": "No such file", ".": ""}.items():
+        with pytest.raises(SourceUnreachable, match=sentence):
             read_snapshot(str(tmp_path / name), 0, NOW)
 
 
 UNSEEN = {"server": TWO, "short_id": TWO[:8], "name": "dune", "state": None, "code": "engine_error", "msg": "HTTP 500"}
 
 
-def test_hosts_that_could_not_be_seen_are_in_a_group_of_their_own_and_in_no_state(tmp_path: Path) -> None:
+def test_hosts_with_an_unknown_state_are_in_the_group_power_unknown_only(tmp_path: Path) -> None:
     servers = [UNSEEN, {"server": ONE, "name": "lobby", "state": "offline"}]
     snapshot(tmp_path, nodes=[{"node": "node-1", "complete": False, "msg": "Cannot ask the Panel: HTTP 500", "servers": servers}])
     found = Inventory(tmp_path).read(snapshot="fleet.json", snapshot_max_age=0)
@@ -264,26 +264,26 @@ def picture(*readings: SourceReading) -> Picture:
     return picture_of(readings, lambda _kind, name: name)
 
 
-def told_by(kind: SourceKind, node: str, *entries: ServerEntry) -> SourceReading:
+def reading_of(kind: SourceKind, node: str, *entries: ServerEntry) -> SourceReading:
     looked = kind in (SourceKind.ENGINE, SourceKind.ENDPOINT)
     return SourceReading(kind, node if looked else None, entries)
 
 
-@pytest.mark.parametrize("state, told", [("running", None), ("exited", "offline")])
-def test_a_server_that_may_run_under_another_name_is_not_offline(engine: Engine, state: str, told: str | None) -> None:
+@pytest.mark.parametrize("state, expected", [("running", None), ("exited", "offline")])
+def test_a_server_that_may_run_under_another_name_is_not_reported_as_offline(engine: Engine, state: str, expected: str | None) -> None:
     engine.rows = [{**row(ONE, state), "Names": ["/renamed"]}, {**row(TWO), "Names": ["/stranger"]}, row(TWO, "exited")]
     now = read_engine(node_at(engine), 5)
-    old = told_by(
+    old = reading_of(
         SourceKind.SNAPSHOT, "node-1", ServerEntry(ONE, "node-1", "lobby", "running"), ServerEntry(THREE, "node-1", "dune", "running")
     )
     entries = {entry.uuid: entry.state for entry in picture(old, now).entries}
-    assert entries == {ONE: told, TWO: "offline", THREE: "offline"}
+    assert entries == {ONE: expected, TWO: "offline", THREE: "offline"}
     assert [each.doubtful for each in from_plain(json.loads(json.dumps(to_plain([now]))))] == [now.doubtful]
 
 
-def test_of_two_nodes_with_one_server_the_one_where_it_runs_has_it() -> None:
+def test_a_server_on_two_nodes_belongs_to_the_node_where_it_runs() -> None:
     down, up = (
-        told_by(SourceKind.ENGINE, node, ServerEntry(ONE, node, state=state)) for node, state in (("a", "offline"), ("b", "running"))
+        reading_of(SourceKind.ENGINE, node, ServerEntry(ONE, node, state=state)) for node, state in (("a", "offline"), ("b", "running"))
     )
     for readings in ((down, up), (up, down)):
         found = picture(*readings)
@@ -291,7 +291,7 @@ def test_of_two_nodes_with_one_server_the_one_where_it_runs_has_it() -> None:
         assert "has a container on node a too" in found.warnings[0]
 
 
-def test_the_cache_gives_back_what_it_was_given() -> None:
+def test_the_cache_returns_the_stored_readings() -> None:
     readings = [
         SourceReading(
             SourceKind.PANEL,
@@ -302,7 +302,7 @@ def test_the_cache_gives_back_what_it_was_given() -> None:
             {"n": "why"},
             ("w",),
         ),
-        told_by(SourceKind.ENGINE, "a", ServerEntry(THREE, "a", state="running", labels={"k": "v"})),
+        reading_of(SourceKind.ENGINE, "a", ServerEntry(THREE, "a", state="running", labels={"k": "v"})),
     ]
     again = from_plain(json.loads(json.dumps(to_plain(readings))))
     assert again[1] == readings[1]
@@ -310,6 +310,6 @@ def test_the_cache_gives_back_what_it_was_given() -> None:
 
 
 @pytest.mark.parametrize("odd", [{"uuid": 5}, {"uuid": "../x"}, {"uuid": ONE, "x": 1}, {"uuid": ONE, "labels": "x"}, 5])
-def test_a_cache_that_was_written_to_is_refused(odd: Any) -> None:
+def test_a_modified_cache_is_refused(odd: Any) -> None:
     with pytest.raises(ValueError, match=r"a server|not what the inventory wrote|'x'"):
         from_plain([{"kind": "engine", "entries": [odd]}])

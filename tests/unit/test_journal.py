@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is written to the journal is what is read from it; the last operations stay, and intents always."""
+"""Rows of the journal: writes, reads and pruning."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ansible_collections.fleet.power.tests.unit.journal_support import (
 )
 
 
-def test_an_operation_is_read_as_it_was_begun_and_ended(node: Node) -> None:
+def test_an_operation_reads_back_as_it_was_written(node: Node) -> None:
     journal = node.journal()
     begin(journal)
     stop = StopReport("signal SIGTERM", forced=True, seconds=1.2345)
@@ -66,7 +66,7 @@ def test_an_operation_that_never_began_gets_a_complete_row_at_its_end(node: Node
     assert row.requested_at == timestamp(NOON)
 
 
-def test_operations_are_listed_the_last_recorded_first_and_of_one_server_only(node: Node) -> None:
+def test_a_list_has_the_operations_of_one_server_with_the_newest_first(node: Node) -> None:
     journal = node.journal()
     for number in range(5):
         perform(journal, f"a{number}")
@@ -74,7 +74,7 @@ def test_operations_are_listed_the_last_recorded_first_and_of_one_server_only(no
     assert [row.id for row in journal.operations.of(ALPHA.uuid, limit=3)] == ["a4", "a3", "a2"]
 
 
-def test_bulk_reading_gives_the_same_as_reading_one_by_one(node: Node) -> None:
+def test_a_bulk_read_returns_the_same_rows_as_single_reads(node: Node) -> None:
     journal = node.journal()
     uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(1200)]
     for uuid in uuids[::100]:
@@ -88,7 +88,7 @@ def test_bulk_reading_gives_the_same_as_reading_one_by_one(node: Node) -> None:
     assert journal.operations.last_acts([]) == {}
 
 
-def test_text_that_came_in_undecodable_is_kept_readably(node: Node) -> None:
+def test_undecodable_text_is_stored_with_question_marks(node: Node) -> None:
     journal = node.journal()
     journal.operations.begin(operation="o", server=ALPHA, action=PowerAction.STOP, origin="al\udcffice\0", reason="ü", requested_at=NOON)
     row = journal.operations.last(ALPHA.uuid)
@@ -96,7 +96,7 @@ def test_text_that_came_in_undecodable_is_kept_readably(node: Node) -> None:
     assert journal.warnings == []
 
 
-def test_rows_with_values_of_other_types_are_read_all_the_same(node: Node) -> None:
+def test_rows_with_values_of_wrong_types_stay_readable(node: Node) -> None:
     journal = node.journal()
     perform(journal)
     with closing(sqlite3.connect(node.file)) as connection:
@@ -106,7 +106,7 @@ def test_rows_with_values_of_other_types_are_read_all_the_same(node: Node) -> No
     assert row is not None and (row.phases, row.stop_seconds, row.code) == ((), None, "7")
 
 
-def test_secrets_in_a_result_beyond_its_sentence_are_not_stored(node: Node) -> None:
+def test_the_journal_stores_no_log_warning_or_holder_of_a_result(node: Node) -> None:
     secret = "hunter2-hunter2"
     journal = node.journal()
     begin(journal)
@@ -120,7 +120,7 @@ def test_secrets_in_a_result_beyond_its_sentence_are_not_stored(node: Node) -> N
         journal.close()
 
 
-def test_the_last_intent_stands(node: Node) -> None:
+def test_the_last_intent_replaces_the_earlier_intent(node: Node) -> None:
     journal = node.journal()
     assert journal.intents.of(ALPHA.uuid) is None
     journal.intents.set(ALPHA, Intent(True, "o1", "alice", timestamp(NOON)))
@@ -128,7 +128,7 @@ def test_the_last_intent_stands(node: Node) -> None:
     assert journal.intents.of(ALPHA.uuid) == Intent(False, "o2", "bob", "2026-03-01T11:59:55.250Z")
 
 
-def test_the_intent_that_a_server_stays_down_is_synced_to_the_disk(node: Node) -> None:
+def test_an_intent_to_stay_down_is_synced_to_the_disk(node: Node) -> None:
     journal = node.journal()
     journal.intents.set(ALPHA, Intent(True, "o1", "alice", timestamp(NOON)))
     assert waited_for_the_disk(journal) is False
@@ -147,7 +147,7 @@ def test_an_unchanged_start_overwrites_only_an_older_intent(node: Node, seconds:
     assert intent is not None and intent.operation == stands
 
 
-def test_an_unchanged_start_overwrites_an_intent_of_the_future(node: Node) -> None:
+def test_an_unchanged_start_overwrites_an_intent_from_the_future(node: Node) -> None:
     journal = node.journal()
     journal.intents.set(ALPHA, Intent(False, "old", "", timestamp(NOON + timedelta(days=2))))
     journal.intents.set(ALPHA, Intent(True, "new", "", timestamp(NOON)), only_if_newer=NOON + timedelta(seconds=1))
@@ -155,7 +155,7 @@ def test_an_unchanged_start_overwrites_an_intent_of_the_future(node: Node) -> No
     assert intent is not None and intent.up
 
 
-def test_an_unchanged_start_gives_an_intent_to_a_server_that_has_none(node: Node) -> None:
+def test_an_unchanged_start_writes_the_first_intent_of_a_server(node: Node) -> None:
     journal = node.journal()
     journal.intents.set(ALPHA, Intent(True, "new", "", timestamp(NOON)), only_if_newer=NOON + timedelta(days=1))
     assert journal.intents.of(ALPHA.uuid) is not None
@@ -172,7 +172,7 @@ def test_an_unchanged_start_gives_an_intent_to_a_server_that_has_none(node: Node
         (None, False, -1, "new"),
     ],
 )
-def test_an_unchanged_action_keeps_an_equal_intent_after_its_request(
+def test_an_unchanged_action_keeps_an_equal_intent_newer_than_its_request(
     node: Node, before: bool | None, now: bool, asked: int, stands: str
 ) -> None:
     journal = node.journal()
@@ -184,7 +184,7 @@ def test_an_unchanged_action_keeps_an_equal_intent_after_its_request(
     assert intent is not None and (intent.up, intent.operation) == (now, stands)
 
 
-def test_a_match_is_remembered_for_its_run_only(node: Node) -> None:
+def test_a_readiness_match_counts_for_its_run_only(node: Node) -> None:
     journal = node.journal()
     first, second = Run("c1", "t1"), Run("c1", "t2")
     assert journal.runs.of(ALPHA.uuid) is None
@@ -199,7 +199,7 @@ def test_a_match_is_remembered_for_its_run_only(node: Node) -> None:
 
 
 @pytest.mark.parametrize("nothing", [Outcome.UNCHANGED, Outcome.REFUSED])
-def test_a_hundred_ended_operations_are_kept_and_what_did_nothing_goes_first(node: Node, nothing: Outcome) -> None:
+def test_pruning_keeps_a_hundred_operations_and_drops_unchanged_or_refused_first(node: Node, nothing: Outcome) -> None:
     journal = node.journal()
     journal.intents.set(ALPHA, Intent(True, "d0", "", timestamp(NOON)))
     journal.runs.see(ALPHA.uuid, SeenRun(Run("c", "t"), matchers=False))
@@ -215,7 +215,7 @@ def test_a_hundred_ended_operations_are_kept_and_what_did_nothing_goes_first(nod
     assert journal.operations.last(BETA.uuid) is not None
 
 
-def test_a_try_to_write_leaves_the_file_as_it_is_and_refuses_one_that_is_newer(node: Node) -> None:
+def test_a_trial_write_changes_no_row_and_refuses_a_newer_schema(node: Node) -> None:
     journal = node.journal()
     perform(journal, "one")
     journal.store.rewrite()
@@ -236,7 +236,7 @@ def test_an_operation_under_way_is_never_pruned(node: Node) -> None:
     assert (oldest.id, oldest.under_way) == ("slow", True)
 
 
-def test_the_last_operations_of_many_are_the_same_as_those_of_each(node: Node) -> None:
+def test_a_list_of_many_servers_has_the_same_operations_as_single_lists(node: Node) -> None:
     journal = node.journal()
     for number in range(6):
         perform(journal, f"a{number}")
@@ -253,7 +253,7 @@ def test_the_last_operations_of_many_are_the_same_as_those_of_each(node: Node) -
 
 
 def acts(node: Node, *outcomes: Outcome) -> str:
-    """The outcome that is told of a server's last act, after operations that ended like this."""
+    """Return the id of the last act after operations with these outcomes."""
     journal = node.journal()
     for number, outcome in enumerate(outcomes):
         journal.operations.end(result(f"o{number}", outcome=outcome))
@@ -261,15 +261,15 @@ def acts(node: Node, *outcomes: Outcome) -> str:
 
 
 @pytest.mark.parametrize("outcome", [Outcome.DONE, Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED])
-def test_what_was_done_or_went_wrong_last_is_told_whatever_changed_nothing_after_it(node: Node, outcome: Outcome) -> None:
+def test_unchanged_operations_do_not_hide_the_last_act(node: Node, outcome: Outcome) -> None:
     assert acts(node, Outcome.DONE, outcome, *[Outcome.UNCHANGED] * 60, Outcome.SKIPPED) == "o1"
 
 
-def test_where_nothing_was_ever_changed_the_newest_is_told(node: Node) -> None:
+def test_without_any_change_the_newest_operation_is_the_last_act(node: Node) -> None:
     assert acts(node, Outcome.UNCHANGED, Outcome.SKIPPED, Outcome.UNCHANGED) == "o2"
 
 
-def test_what_is_under_way_is_told_and_so_is_what_was_interrupted(node: Node) -> None:
+def test_an_operation_under_way_or_interrupted_counts_as_the_last_act(node: Node) -> None:
     assert acts(node, Outcome.DONE) == "o0"
     journal = node.journal()
     begin(journal, "under way")
@@ -286,14 +286,14 @@ def test_what_is_under_way_is_told_and_so_is_what_was_interrupted(node: Node) ->
     assert (row.id, row.outcome, row.code) == ("under way", "failed", "interrupted")
 
 
-def test_the_last_acts_are_found_by_an_index(node: Node) -> None:
+def test_the_query_for_last_acts_uses_an_index(node: Node) -> None:
     assert acts(node, Outcome.DONE, Outcome.UNCHANGED) == "o0"
     with closing(sqlite3.connect(node.file)) as connection:
         plan = connection.execute(f"EXPLAIN QUERY PLAN {LAST_ACTS.format(holes='?')}", [ALPHA.uuid]).fetchall()
         assert "operations_that_tell" in str(plan) and "SCAN operations" not in str(plan)
 
 
-def test_those_meant_to_be_up_are_listed_with_their_names_and_the_others_not(node: Node) -> None:
+def test_the_journal_lists_only_servers_that_should_be_up(node: Node) -> None:
     journal = node.journal()
     assert journal.intents.meant_up() == []
     for server, up in ((BETA, True), (ALPHA, True), (Server("cccccccc-0000-4000-8000-000000000003", "gamma"), False)):
@@ -303,7 +303,7 @@ def test_those_meant_to_be_up_are_listed_with_their_names_and_the_others_not(nod
     assert journal.intents.meant_up() == [BETA]
 
 
-def test_a_journal_that_cannot_be_read_is_not_one_that_means_nobody_to_be_up(node: Node) -> None:
+def test_a_damaged_journal_does_not_read_as_an_empty_list_of_servers(node: Node) -> None:
     node.journal().intents.set(ALPHA, Intent(True, "op", "alice", timestamp(NOON)))
     for journal in node.opened:
         journal.close()

@@ -38,8 +38,8 @@ from ansible_collections.fleet.power.tests.unit.journal_support import (
 )
 
 
-def everything(journal: Journal) -> None:
-    """Every method of a journal that cannot be used returns what an empty one would."""
+def use_all_methods(journal: Journal) -> None:
+    """Call every method: an unusable journal returns the values of an empty journal."""
     perform(journal)
     journal.intents.set(ALPHA, Intent(True, "o", "", timestamp(NOON)))
     journal.runs.see(ALPHA.uuid, SeenRun(Run("c", "t"), matchers=True))
@@ -61,11 +61,11 @@ def numbered(node: Node, number: int) -> bytes:
 
 
 @pytest.mark.parametrize(("number", "why"), [(schema.SCHEMA + 1, "update fleet.power"), (-1, "move the file away")])
-def test_another_schema_is_warned_of_and_left_alone(node: Node, number: int, why: str) -> None:
+def test_an_unknown_schema_causes_one_warning_and_no_change(node: Node, number: int, why: str) -> None:
     before = numbered(node, number)
     for read_only in (False, True):
         journal = node.journal(read_only=read_only)
-        everything(journal)
+        use_all_methods(journal)
         assert len(journal.warnings) == 1 and f"its schema {number} is " in journal.warnings[0] and why in journal.warnings[0]
     assert node.file.read_bytes() == before and node.set_aside() == []
 
@@ -95,21 +95,21 @@ def test_an_earlier_schema_is_migrated_in_one_transaction(node: Node, monkeypatc
     assert [row.id for row in node.journal(read_only=True).operations.of(ALPHA.uuid)] == ["later", "op-1"]
 
 
-def test_a_directory_that_cannot_be_made_is_warned_of_once(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_created_causes_one_warning(tmp_path: Path) -> None:
     journal = Journal("/proc/fleet-power", str(tmp_path / "locks"), "no-such-group", FixedClock())
-    everything(journal)
+    use_all_methods(journal)
     assert len(journal.warnings) == 1
 
 
-def test_a_python_without_sqlite_is_warned_of_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_without_sqlite_causes_one_warning(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(sys.modules[journal_module.__package__], "journal_file", raising=False)
     monkeypatch.setitem(sys.modules, f"{journal_module.__package__}.journal_file", None)
     journal = node.journal()
-    everything(journal)
+    use_all_methods(journal)
     assert len(journal.warnings) == 1 and "SQLite" in journal.warnings[0]
 
 
-def test_a_process_that_cannot_be_marked_is_warned_of_and_recorded_all_the_same(node: Node) -> None:
+def test_a_process_without_a_mark_causes_a_warning_and_is_recorded(node: Node) -> None:
     node.locks.write_text("a file")
     journal = node.journal()
     perform(journal)
@@ -118,11 +118,11 @@ def test_a_process_that_cannot_be_marked_is_warned_of_and_recorded_all_the_same(
     assert len(journal.warnings) == 1 and "mark" in journal.warnings[0]
 
 
-def test_a_disk_that_takes_nothing_more_is_warned_of_once(node: Node) -> None:
+def test_a_file_size_limit_of_zero_causes_one_warning(node: Node) -> None:
     def work(number: int, barrier: Any) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         journal = node.journal()
-        everything(journal)
+        use_all_methods(journal)
         assert len(journal.warnings) == 1
 
     in_processes(1, work)
@@ -168,7 +168,7 @@ other.close()
 
 
 @pytest.mark.parametrize("kind", ["full", "read-only"])
-def test_history_is_read_and_one_warning_given_on_a_disk_that_is(tmp_path: Path, kind: str) -> None:
+def test_an_unwritable_disk_causes_one_warning_and_history_stays_readable(tmp_path: Path, kind: str) -> None:
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("needs the right to mount")
     script = [sys.executable, "-c", SMALL_DISK, str(tmp_path), kind]
@@ -229,22 +229,22 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
 def test_many_processes_rename_a_damaged_journal_once_and_begin_a_new_one(node: Node, damage: Callable[[Node], None]) -> None:
     damage(node)
-    told = node.state / "told"
+    collected = node.state / "collected"
 
     def work(number: int, barrier: Any) -> None:
         journal = node.journal()
         barrier.wait(30)
         perform(journal, f"new-{number}")
-        # What is damaged further back may be found by pruning only.
+        # Only pruning may find damage in older pages.
         journal.operations.of(ALPHA.uuid, limit=1000)
         perform(journal, f"newer-{number}")
         journal.close()
-        with open(told, "a", encoding="utf-8") as target:
+        with open(collected, "a", encoding="utf-8") as target:
             target.writelines(f"{warning}\n" for warning in journal.warnings)
 
     in_processes(3, work)
     assert len(node.set_aside()) == 1
-    warnings = told.read_text(encoding="utf-8").splitlines()
+    warnings = collected.read_text(encoding="utf-8").splitlines()
     assert len(warnings) == 1 and node.set_aside()[0].name in warnings[0]
     journal = node.journal()
     found = {row.id for row in journal.operations.of(ALPHA.uuid, limit=1000)}
@@ -264,7 +264,7 @@ def test_a_damaged_journal_is_renamed_with_its_log_and_writers_use_the_new_one(n
     neighbour = node.journal()
     perform(neighbour, "neighbour's old")
 
-    # In a process of its own: to close a file drops the locks that SQLite holds on it in the same process.
+    # Work in another process: a close of the file drops SQLite's locks on it in the same process.
     def work(number: int, barrier: Any) -> None:
         with open(node.file, "r+b") as target:
             target.write(os.urandom(whole))
@@ -281,7 +281,7 @@ def test_a_damaged_journal_is_renamed_with_its_log_and_writers_use_the_new_one(n
     assert neighbour.warnings == []
 
 
-def test_a_stale_log_beside_a_missing_journal_is_not_taken_for_its_own(node: Node) -> None:
+def test_a_new_journal_ignores_a_stale_log(node: Node) -> None:
     killed_after(lambda: perform(node.journal(), "stale"))
     node.file.unlink()
     journal = node.journal()
@@ -290,7 +290,7 @@ def test_a_stale_log_beside_a_missing_journal_is_not_taken_for_its_own(node: Nod
     assert journal.warnings == []
 
 
-def test_a_journal_replaced_under_an_open_one_gets_the_rows(node: Node) -> None:
+def test_an_open_journal_writes_to_the_file_that_replaced_its_own(node: Node) -> None:
     journal, neighbour = node.journal(), node.journal()
     perform(journal, "lost")
     os.rename(node.file, node.state / "moved")
@@ -302,7 +302,7 @@ def test_a_journal_replaced_under_an_open_one_gets_the_rows(node: Node) -> None:
     assert node.count() == 2 and journal.warnings == neighbour.warnings == []
 
 
-def test_the_whole_state_directory_removed_under_an_open_journal_is_made_again(node: Node) -> None:
+def test_an_open_journal_creates_a_removed_state_directory_again(node: Node) -> None:
     journal = node.journal()
     perform(journal, "lost")
     for path in node.state.iterdir():
@@ -313,7 +313,7 @@ def test_the_whole_state_directory_removed_under_an_open_journal_is_made_again(n
     assert [row.id for row in journal.operations.of(ALPHA.uuid)] == ["new"] and journal.warnings == []
 
 
-def test_a_link_in_its_place_is_not_followed(node: Node, tmp_path: Path) -> None:
+def test_a_symbolic_link_in_place_of_the_journal_is_not_followed(node: Node, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_bytes(b"")
     node.state.mkdir()
@@ -324,7 +324,7 @@ def test_a_link_in_its_place_is_not_followed(node: Node, tmp_path: Path) -> None
     assert len(journal.warnings) == 1
 
 
-def test_read_only_creates_nothing_where_there_is_no_journal(node: Node) -> None:
+def test_a_read_only_journal_creates_no_file(node: Node) -> None:
     journal = node.journal(read_only=True)
     perform(journal)
     journal.intents.set(ALPHA, Intent(True, "o", "", timestamp(NOON)))
@@ -334,13 +334,13 @@ def test_read_only_creates_nothing_where_there_is_no_journal(node: Node) -> None
     assert node.listing() == {} and journal.warnings == []
 
 
-def test_looking_into_a_journal_that_is_not_there_does_not_make_one(node: Node) -> None:
+def test_a_read_of_a_missing_journal_creates_no_file(node: Node) -> None:
     journal = node.journal()
     assert journal.operations.last(ALPHA.uuid) is None
     assert node.listing() == {} and journal.warnings == []
 
 
-def test_read_only_reads_a_closed_journal_and_leaves_it_as_it_was(node: Node) -> None:
+def test_a_read_only_journal_reads_a_closed_file_without_change(node: Node) -> None:
     writer = node.journal()
     perform(writer)
     writer.close()
@@ -351,7 +351,7 @@ def test_read_only_reads_a_closed_journal_and_leaves_it_as_it_was(node: Node) ->
     assert (node.listing(), node.file.read_bytes()) == before and reader.warnings == []
 
 
-def test_read_only_sees_at_once_what_a_living_writer_writes(node: Node) -> None:
+def test_a_read_only_journal_sees_new_rows_of_a_living_writer_at_once(node: Node) -> None:
     writer, reader = node.journal(), node.journal(read_only=True)
     for number in range(3):
         perform(writer, f"op-{number}")
@@ -363,7 +363,7 @@ def test_read_only_sees_at_once_what_a_living_writer_writes(node: Node) -> None:
     assert sorted(os.listdir(node.state)) == ["journal.lock", "journal.sqlite"]
 
 
-def test_read_only_sees_what_a_killed_writer_wrote_and_leaves_its_files_alone(node: Node) -> None:
+def test_a_read_only_journal_sees_rows_of_a_killed_writer_and_changes_no_file(node: Node) -> None:
     killed_after(lambda: perform(node.journal()))
     before = set(node.listing())
     assert str(node.file) + "-wal" in before
@@ -373,7 +373,7 @@ def test_read_only_sees_what_a_killed_writer_wrote_and_leaves_its_files_alone(no
     assert set(node.listing()) == before and reader.warnings == []
 
 
-def test_a_writer_waits_with_its_close_for_readers_but_for_no_frozen_one(node: Node) -> None:
+def test_a_close_waits_for_readers_but_not_for_a_frozen_reader(node: Node) -> None:
     writer = node.journal()
     perform(writer)
     with open(node.state / "journal.lock", "rb") as reader:
@@ -386,7 +386,7 @@ def test_a_writer_waits_with_its_close_for_readers_but_for_no_frozen_one(node: N
         assert not closing_writer.is_alive()
 
 
-def test_read_only_waits_while_a_writer_makes_replaces_or_closes_the_file(node: Node) -> None:
+def test_a_read_only_journal_waits_while_a_writer_locks_the_file(node: Node) -> None:
     perform(node.journal())
     reader, found = node.journal(read_only=True), []
     reading = threading.Thread(target=lambda: found.append(reader.operations.last(ALPHA.uuid)))
@@ -399,7 +399,7 @@ def test_read_only_waits_while_a_writer_makes_replaces_or_closes_the_file(node: 
     assert len(found) == 1 and found[0] is not None
 
 
-def test_read_only_creates_no_index_for_a_log_that_has_none(node: Node) -> None:
+def test_a_read_only_journal_creates_no_index_for_a_log(node: Node) -> None:
     killed_after(lambda: perform(node.journal()))
     os.unlink(str(node.file) + "-shm")
     before = set(node.listing())
@@ -407,7 +407,7 @@ def test_read_only_creates_no_index_for_a_log_that_has_none(node: Node) -> None:
     assert set(node.listing()) == before
 
 
-def test_read_only_warns_of_a_damaged_journal_and_leaves_it(node: Node) -> None:
+def test_a_read_only_journal_warns_of_damage_and_changes_no_file(node: Node) -> None:
     node.state.mkdir()
     node.file.write_bytes(os.urandom(5000))
     before = node.listing()
@@ -417,7 +417,7 @@ def test_read_only_warns_of_a_damaged_journal_and_leaves_it(node: Node) -> None:
 
 
 @pytest.mark.usefixtures("strict_umask")
-def test_the_files_are_open_to_the_group_whatever_the_umask(node: Node) -> None:
+def test_the_group_can_write_the_files_under_any_umask(node: Node) -> None:
     perform(node.journal())
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in node.state.iterdir()}
     assert modes == dict.fromkeys(("journal.lock", "journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"), 0o660)

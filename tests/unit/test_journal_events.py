@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The outbox: an event is there with what it tells or not at all, numbers never come again, and nobody writes one where nothing sends."""
+"""The outbox: an event and its cause are written together, numbers are unique, and a disabled outbox stays empty."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def note(number: int = 0) -> Event:
     return Event(EventType.COUNTDOWN_BEGUN, "2026-03-01T12:00:00.000Z", {"number": number}, ALPHA)
 
 
-def test_where_nothing_sends_no_event_is_written_and_nobody_waits_for_one(node: Node) -> None:
+def test_without_an_outbox_a_write_succeeds_and_stores_no_event(node: Node) -> None:
     journal = node.journal()
     act(journal, "op-1", ALPHA)
     assert journal.events.write(note())
@@ -85,8 +85,8 @@ def test_the_event_of_an_end_has_origin_and_reason_but_no_log(journal: Journal) 
     journal.operations.end(result(outcome=Outcome.FAILED, code="start_failed", msg="It ended at once", log=(SECRET,)))
     (event,) = events(journal)
     assert (event.type, event.server, event.at) == (EventType.ACTION_ENDED, ALPHA, "2026-03-01T12:00:02.250Z")
-    told = {name: event.data[name] for name in ("operation", "action", "outcome", "code", "msg", "origin", "reason")}
-    assert told == {
+    sent = {name: event.data[name] for name in ("operation", "action", "outcome", "code", "msg", "origin", "reason")}
+    assert sent == {
         "operation": "op-1",
         "action": "restart",
         "outcome": "failed",
@@ -99,13 +99,13 @@ def test_the_event_of_an_end_has_origin_and_reason_but_no_log(journal: Journal) 
 
 
 @pytest.mark.parametrize("outcome", [Outcome.UNCHANGED, Outcome.SKIPPED])
-def test_what_was_not_done_is_told_to_nobody(journal: Journal, outcome: Outcome) -> None:
+def test_an_unchanged_or_skipped_action_writes_no_event(journal: Journal, outcome: Outcome) -> None:
     begin(journal)
     journal.operations.end(result(outcome=outcome))
     assert events(journal) == []
 
 
-def test_an_action_that_never_began_and_one_that_was_accepted_are_told_when_they_end(journal: Journal) -> None:
+def test_failed_and_cancelled_actions_that_never_began_write_events(journal: Journal) -> None:
     journal.operations.end(result("op-1", outcome=Outcome.FAILED), origin="bob@web2", reason="because")
     journal.store.write(ended([(result("op-2", BETA, outcome=Outcome.CANCELLED), "panel")]))
     first, second = events(journal)
@@ -113,7 +113,7 @@ def test_an_action_that_never_began_and_one_that_was_accepted_are_told_when_they
     assert (second.server, second.data["origin"], second.data["outcome"]) == (BETA, "panel", "cancelled")
 
 
-def test_a_refusal_is_an_event_only_if_the_action_had_begun(journal: Journal) -> None:
+def test_a_refusal_writes_an_event_only_if_the_action_had_begun(journal: Journal) -> None:
     journal.operations.end(result("op-1", outcome=Outcome.REFUSED), origin="bob@web2")
     journal.store.write(ended([(result("op-2", BETA, outcome=Outcome.REFUSED), "192.0.2.7 (user 5)")]))
     perform(journal, "op-3", outcome=Outcome.REFUSED)
@@ -121,12 +121,12 @@ def test_a_refusal_is_an_event_only_if_the_action_had_begun(journal: Journal) ->
 
 
 @pytest.mark.parametrize("origin", [ORIGIN, RESTORE_ORIGIN])
-def test_a_refused_start_without_a_caller_is_an_event(journal: Journal, origin: str) -> None:
+def test_a_refused_start_of_the_supervisor_or_a_restore_writes_an_event(journal: Journal, origin: str) -> None:
     journal.operations.end(result("op-1", outcome=Outcome.REFUSED), origin=origin)
     assert [event.data["origin"] for event in events(journal)] == [origin]
 
 
-def test_an_action_whose_process_died_is_told_as_interrupted_once(node: Node, journal: Journal) -> None:
+def test_an_action_of_a_dead_process_writes_one_interrupted_event(node: Node, journal: Journal) -> None:
     killed_after(lambda: begin(node.journal(), "op-1"))
     begin(journal, "op-2", BETA)
     for _again in range(2):
@@ -138,9 +138,7 @@ def test_an_action_whose_process_died_is_told_as_interrupted_once(node: Node, jo
     assert [each.data["operation"] for each in events(journal)] == ["op-1", "op-3"]
 
 
-def test_an_action_that_could_make_no_mark_is_not_told_as_interrupted_while_it_runs(
-    journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_running_action_without_a_mark_writes_no_interrupted_event(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal.marks, "own_name", lambda: "")
     begin(journal, "op-1")
     assert journal.operations.settle_dead() and events(journal) == []
@@ -155,7 +153,7 @@ def test_an_action_that_could_make_no_mark_is_not_told_as_interrupted_while_it_r
     ]
 
 
-def test_a_crash_is_told_once_and_giving_up_when_it_comes_to_that(journal: Journal) -> None:
+def test_a_crash_writes_one_event_and_a_crash_loop_another(journal: Journal) -> None:
     limits = Limits(max_restarts=1)
     for number in (1, 1, 2, 3):
         journal.ended_runs.write(crash(number), limits)
@@ -169,14 +167,14 @@ def test_a_crash_is_told_once_and_giving_up_when_it_comes_to_that(journal: Journ
     assert SECRET not in str(events(journal))
 
 
-def test_an_end_that_is_no_crash_is_told_to_nobody(journal: Journal) -> None:
+def test_an_end_without_a_crash_writes_no_event(journal: Journal) -> None:
     for number, verdict in enumerate((Verdict.STOPPED, Verdict.ENDED, Verdict.ENGINE_STOPPED, Verdict.PENDING), 1):
         journal.ended_runs.write(replace(crash(number), verdict=verdict, due=False))
         journal.runs.see(ALPHA.uuid, seen(number + 1))
     assert events(journal) == []
 
 
-def test_a_run_that_was_noted_first_is_told_when_it_is_judged(journal: Journal) -> None:
+def test_a_pending_run_writes_its_events_with_its_verdict(journal: Journal) -> None:
     journal.ended_runs.write(replace(crash(), verdict=Verdict.PENDING, due=False))
     journal.runs.see(ALPHA.uuid, SeenRun(run(2), matchers=False))
     assert events(journal) == []
@@ -184,7 +182,7 @@ def test_a_run_that_was_noted_first_is_told_when_it_is_judged(journal: Journal) 
     assert types(journal) == ["server.crashed", "server.recovered"]
 
 
-def test_a_recovery_is_told_once_however_often_a_run_is_seen(journal: Journal) -> None:
+def test_repeated_looks_at_a_run_write_one_recovery_event(journal: Journal) -> None:
     journal.ended_runs.write(crash())
     for _again in range(3):
         journal.runs.see(ALPHA.uuid, seen(2))
@@ -193,7 +191,7 @@ def test_a_recovery_is_told_once_however_often_a_run_is_seen(journal: Journal) -
     assert (recovered.server, recovered.data["consecutive_crashes"], recovered.at) == (ALPHA, 1, "2026-03-01T12:00:02.123Z")
 
 
-def test_an_event_is_there_with_what_it_tells_or_not_at_all(node: Node, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_and_its_operation_are_written_in_one_transaction(node: Node, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(connection: sqlite3.Connection, *_events: object) -> None:
         connection.execute("INSERT INTO no_such_table VALUES (1)")
 
@@ -207,7 +205,7 @@ def test_an_event_is_there_with_what_it_tells_or_not_at_all(node: Node, journal:
     assert (node.count(), types(journal)) == (1, ["action.ended"])
 
 
-def test_at_most_ten_thousand_are_kept_and_whoever_reads_on_sees_how_many_have_gone(journal: Journal) -> None:
+def test_the_outbox_keeps_ten_thousand_events_and_reports_the_oldest_number(journal: Journal) -> None:
     def many(connection: sqlite3.Connection) -> None:
         outbox.tell(connection, lambda: [note(number) for number in range(outbox.KEPT_EVENTS + 5)])
 
@@ -219,11 +217,11 @@ def test_at_most_ten_thousand_are_kept_and_whoever_reads_on_sees_how_many_have_g
     assert journal.events.drop_through(10**9)
     assert events(journal) == []
     assert journal.events.write(note())
-    # Numbers never come again.
+    # Numbers are never used again.
     assert [event.number for event in events(journal)] == [outbox.KEPT_EVENTS + 6]
 
 
-def test_the_events_of_one_server_push_out_none_of_another(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_events_of_one_server_drop_no_event_of_another_server(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "KEPT_EVENTS", 100)
     journal.ended_runs.write(crash(server=BETA))
     journal.store.write(lambda connection: outbox.tell(connection, lambda: [note(number) for number in range(outbox.KEPT_EVENTS + 50)]))
@@ -232,7 +230,7 @@ def test_the_events_of_one_server_push_out_none_of_another(journal: Journal, mon
     assert [(event.number, event.server) for event in kept[:2]] == [(1, BETA), (53, ALPHA)]
 
 
-def test_where_all_have_many_each_loses_its_own_oldest(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_outbox_drops_the_oldest_events_of_each_server(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "KEPT_EVENTS", 10)
     for number in range(12):
         journal.events.write(replace(note(number), server=(ALPHA, BETA)[number % 2]))
@@ -242,7 +240,7 @@ def test_where_all_have_many_each_loses_its_own_oldest(journal: Journal, monkeyp
     assert [number for number, server in kept if server == ALPHA] == [5, 7, 9, 11, 13]
 
 
-def test_what_is_up_to_a_number_goes_and_the_ages_of_the_rest_are_noted(node: Node, journal: Journal) -> None:
+def test_the_outbox_drops_events_up_to_a_number_and_notes_ages(node: Node, journal: Journal) -> None:
     for number in range(3):
         journal.events.write(note(number))
     assert journal.events.ages() == ""
@@ -252,7 +250,7 @@ def test_what_is_up_to_a_number_goes_and_the_ages_of_the_rest_are_noted(node: No
     assert journal.events.note_ages("c") and journal.events.drop_through(3) and journal.events.ages() == ""
 
 
-def test_an_outbox_that_is_made_anew_is_another_one(node: Node, journal: Journal) -> None:
+def test_a_new_outbox_has_another_id_and_no_events(node: Node, journal: Journal) -> None:
     first = journal.events.state()
     journal.events.open()
     assert journal.events.state() == first
@@ -283,7 +281,7 @@ def test_many_processes_lose_no_event_and_give_each_its_own_number(node: Node, j
     assert {event.data["operation"] for event in found} == {f"op-{number}-{count}" for number in range(6) for count in range(20)}
 
 
-def test_what_cannot_be_read_is_not_taken_for_an_empty_outbox(node: Node, journal: Journal) -> None:
+def test_an_unreadable_outbox_raises_an_error(node: Node, journal: Journal) -> None:
     journal.close()
     node.file.rename(node.file.with_suffix(".away"))
     node.file.mkdir()
@@ -291,14 +289,14 @@ def test_what_cannot_be_read_is_not_taken_for_an_empty_outbox(node: Node, journa
         node.journal(read_only=True).events.state()
 
 
-def test_it_is_read_by_who_may_change_nothing(node: Node, journal: Journal) -> None:
+def test_a_read_only_journal_reads_events_without_change(node: Node, journal: Journal) -> None:
     act(journal, "op-1", ALPHA)
     before = node.listing()
     assert [event.data["operation"] for event in events(node.journal(read_only=True))] == ["op-1"]
     assert node.listing() == before
 
 
-def test_times_are_those_of_what_is_told(journal: Journal) -> None:
+def test_an_event_has_the_time_at_which_its_action_ended(journal: Journal) -> None:
     act(journal, "op-1", ALPHA)
     (event,) = events(journal)
     assert event.at == (NOON + timedelta(seconds=2)).isoformat(timespec="milliseconds").replace("+00:00", "Z")

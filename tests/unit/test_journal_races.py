@@ -64,7 +64,7 @@ def test_many_writers_lose_no_row_and_meet_no_locked_journal(node: Node, shared:
     in_processes(4, writers)
     assert node.count() == 500
     _all_rows_are_whole(node)
-    assert list(node.locks.iterdir()) == [], "every process took its mark away"
+    assert list(node.locks.iterdir()) == [], "every process removed its mark"
 
 
 def _server(number: int, thread: int) -> Server:
@@ -72,7 +72,7 @@ def _server(number: int, thread: int) -> Server:
 
 
 def _all_rows_are_whole(node: Node) -> None:
-    """Each writer's operation, intent and run are there, and say what it wrote."""
+    """Each writer's operation, intent and run are complete."""
     journal = node.journal(read_only=True)
     servers = {f"{number}-{thread}": _server(number, thread) for number in range(4) for thread in range(125)}
     uuids = [server.uuid for server in servers.values()]
@@ -86,7 +86,7 @@ def _all_rows_are_whole(node: Node) -> None:
     assert journal.warnings == []
 
 
-def test_reads_beside_writers_meet_no_error_and_leave_no_trace(node: Node) -> None:
+def test_readers_beside_writers_meet_no_error_and_leave_no_file(node: Node) -> None:
     def work(number: int, barrier: Any) -> None:
         barrier.wait(30)
         for turn in range(60):
@@ -103,7 +103,7 @@ def test_reads_beside_writers_meet_no_error_and_leave_no_trace(node: Node) -> No
     assert sorted(os.listdir(node.state)) == ["journal.lock", "journal.sqlite"]
 
 
-def test_a_writer_that_holds_the_file_is_waited_for_once_and_warned_of_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stuck_writer_causes_one_wait_and_one_warning(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_file, "PATIENCE", 1.0)
     journal = node.journal()
     perform(journal)
@@ -120,7 +120,7 @@ def test_a_writer_that_holds_the_file_is_waited_for_once_and_warned_of_once(node
     assert [row.id for row in journal.operations.of(ALPHA.uuid)] == ["y", "op-1"]
 
 
-def test_a_killed_writer_reads_as_interrupted_and_its_operation_is_never_run_again(node: Node) -> None:
+def test_an_operation_of_a_killed_writer_is_interrupted_and_cannot_begin_again(node: Node) -> None:
     killed_after(lambda: begin(node.journal()))
     for journal in (node.journal(read_only=True), node.journal()):
         row = journal.operations.last(ALPHA.uuid)
@@ -131,7 +131,7 @@ def test_a_killed_writer_reads_as_interrupted_and_its_operation_is_never_run_aga
     assert again == row, "an operation that has begun once cannot begin again"
 
 
-def test_a_living_writer_in_another_process_does_not_read_as_interrupted(node: Node) -> None:
+def test_an_operation_of_a_living_process_reads_as_under_way(node: Node) -> None:
     def work(number: int, barrier: Any) -> None:
         journal = node.journal(read_only=number == 1)
         if number == 0:
@@ -144,7 +144,7 @@ def test_a_living_writer_in_another_process_does_not_read_as_interrupted(node: N
     in_processes(2, work)
 
 
-def test_an_operation_that_ends_while_its_process_is_looked_for_reads_as_it_ended(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_operation_that_ends_during_a_read_reads_as_ended(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     writer, reader = node.journal(), node.journal()
     begin(writer)
 
@@ -157,7 +157,7 @@ def test_an_operation_that_ends_while_its_process_is_looked_for_reads_as_it_ende
     assert row is not None and (row.outcome, row.code) == ("done", "")
 
 
-def test_the_next_end_settles_what_the_dead_left_so_that_it_can_be_pruned(node: Node) -> None:
+def test_the_next_end_settles_operations_of_dead_processes_for_pruning(node: Node) -> None:
     killed_after(lambda: begin(node.journal(), "dead"))
     journal = node.journal()
     begin(journal, "living")
@@ -169,7 +169,7 @@ def test_the_next_end_settles_what_the_dead_left_so_that_it_can_be_pruned(node: 
     assert "dead" not in {row.id for row in journal.operations.of(ALPHA.uuid, limit=1000)}
 
 
-def test_what_a_closed_journal_began_and_did_not_end_reads_as_interrupted(node: Node) -> None:
+def test_an_operation_of_a_closed_journal_reads_as_interrupted(node: Node) -> None:
     journal = node.journal()
     begin(journal)
     journal.close()
@@ -177,7 +177,7 @@ def test_what_a_closed_journal_began_and_did_not_end_reads_as_interrupted(node: 
     assert row is not None and row.code == "interrupted"
 
 
-def test_an_end_that_comes_late_overrides_the_suspicion(node: Node) -> None:
+def test_a_late_end_replaces_the_interrupted_outcome(node: Node) -> None:
     journal = node.journal()
     begin(journal)
     for mark in node.locks.iterdir():
@@ -187,7 +187,7 @@ def test_an_end_that_comes_late_overrides_the_suspicion(node: Node) -> None:
     assert {row.id: row.outcome for row in journal.operations.of(ALPHA.uuid)} == {"op-1": "done", "other": "done"}
 
 
-def test_writers_killed_at_any_moment_leave_a_whole_journal(node: Node) -> None:
+def test_killed_writers_leave_an_undamaged_journal(node: Node) -> None:
     dice = random.Random(7)
     for turn in range(15):
         pid = os.fork()
@@ -206,7 +206,7 @@ def test_writers_killed_at_any_moment_leave_a_whole_journal(node: Node) -> None:
 
 
 def latest(journal: Journal, *servers: Server) -> Mapping[str, Sequence[EndedRun]]:
-    """The ended runs of servers, the last first."""
+    """The ended runs of servers, newest first."""
     found = journal.ended_runs.history([server.uuid for server in servers], 1000, datetime.now(timezone.utc))
     assert found is not None
     return found.latest
@@ -221,7 +221,7 @@ def crashed(number: int = 1, server: Server = ALPHA, **more: Any) -> EndedRun:
     return EndedRun(server, run(number, server), Verdict.CRASHED, **given)
 
 
-def test_a_row_is_read_as_it_was_written(node: Node) -> None:
+def test_an_ended_run_reads_back_as_it_was_written(node: Node) -> None:
     row = crashed(
         log=("it is ready", 'odd "line" \x1b[0m'),
         seconds=12.5,
@@ -238,7 +238,7 @@ def test_a_row_is_read_as_it_was_written(node: Node) -> None:
     assert found is not None and found == replace(row, consecutive_crashes=1, number=found.number)
 
 
-def test_the_first_verdict_on_a_run_stays_and_one_that_was_noted_is_none(node: Node) -> None:
+def test_only_a_pending_verdict_of_a_run_can_be_replaced(node: Node) -> None:
     ended = node.journal().ended_runs
     assert ended.write(replace(crashed(), verdict=Verdict.PENDING, due=False))
     assert ended.write(crashed())
@@ -249,7 +249,7 @@ def test_the_first_verdict_on_a_run_stays_and_one_that_was_noted_is_none(node: N
     assert len(latest(node.journal(), ALPHA)[ALPHA.uuid]) == 1
 
 
-def test_of_each_server_a_hundred_are_kept_and_all_that_are_due(node: Node) -> None:
+def test_pruning_keeps_a_hundred_runs_of_each_server_and_every_due_run(node: Node) -> None:
     ended = node.journal().ended_runs
     assert ended.write(crashed(0))
     for number in range(1, KEPT_RUNS + 50):
@@ -260,7 +260,7 @@ def test_of_each_server_a_hundred_are_kept_and_all_that_are_due(node: Node) -> N
     assert (found[ALPHA.uuid][0].run, found[ALPHA.uuid][-1].run, found[ALPHA.uuid][-1].due) == (run(KEPT_RUNS + 49), run(0), True)
 
 
-def test_a_newer_run_closes_what_asked_for_one_and_says_which_row_it_answered(node: Node) -> None:
+def test_a_newer_run_closes_the_due_row_that_it_answers(node: Node) -> None:
     journal = node.journal()
     assert journal.ended_runs.write(crashed(1)) and journal.ended_runs.write(crashed(1, BETA))
     (first, other) = journal.ended_runs.due()
@@ -269,11 +269,11 @@ def test_a_newer_run_closes_what_asked_for_one_and_says_which_row_it_answered(no
     assert journal.ended_runs.write(crashed(2))
     rows = latest(journal, ALPHA)[ALPHA.uuid]
     assert [(row.consecutive_crashes, row.next_run) for row in rows] == [(2, None), (1, run(2))]
-    # Whoever says late that the first one was up says nothing new.
+    # A late report of the first run changes nothing.
     assert journal.runs.see(ALPHA.uuid, SeenRun(run(1)))
     seen = journal.runs.known_of(ALPHA.uuid)
     assert seen is not None and seen.run == run(2)
-    # A run that somebody else started begins at one.
+    # A run that another caller started counts from one.
     assert journal.runs.see(ALPHA.uuid, SeenRun(run(3)))
     assert journal.ended_runs.write(crashed(3), Limits())
     found = journal.ended_runs.of_run(run(3))
@@ -283,8 +283,8 @@ def test_a_newer_run_closes_what_asked_for_one_and_says_which_row_it_answered(no
 _HOSTILE = (None, "", "x", "9" * 400, b"\xff\x00", 2**62, -1, 1e308, float("inf"), "[" * 5000, '{"a":1}', "[1,2", "\ud7ff\x00")
 
 
-def test_whatever_stands_in_a_row_it_is_read(node: Node) -> None:
-    """By whoever asks what is due: a file that one may write to with his group must not keep the supervisor from all others."""
+def test_a_row_with_any_value_can_be_read(node: Node) -> None:
+    """The group may write the file, and a bad row must not stop the supervisor's work on other servers."""
     journal = node.journal()
     assert journal.ended_runs.write(crashed(1)) and journal.ended_runs.write(crashed(2))
     assert journal.runs.see(ALPHA.uuid, SeenRun(run(99)))
@@ -311,7 +311,7 @@ def read_and_written_again(journal: Journal) -> None:
     assert journal.ended_runs.put_off(row)
 
 
-def test_many_processes_that_see_the_same_ends_write_one_row_each(node: Node) -> None:
+def test_many_processes_write_one_row_per_ended_run(node: Node) -> None:
     servers = [Server(f"aaaaaaaa-0000-4000-8000-00000000000{number}", f"s{number}") for number in range(4)]
     perform(node.journal())
 
@@ -332,7 +332,7 @@ def test_many_processes_that_see_the_same_ends_write_one_row_each(node: Node) ->
     assert not node.journal().ended_runs.due()
 
 
-def test_a_row_of_a_writer_that_is_killed_is_whole_or_not_there(node: Node) -> None:
+def test_a_killed_writer_leaves_a_complete_row(node: Node) -> None:
     perform(node.journal())
     for number in range(5):
         killed_after(lambda number=number: node.journal().ended_runs.write(crashed(number)))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the journal tells is on the disk first: one sync for all that tell within a moment, and a failed one is reported."""
+"""The journal syncs before it reports: callers within a moment share one sync, and a failed sync is reported."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from ansible_collections.fleet.power.tests.unit.journal_support import (
 from ansible_collections.fleet.power.tests.unit.lock_support import fill, small_disk
 from ansible_collections.fleet.power.tests.unit.thread_support import block_until
 
-#: What SQLite says of `PRAGMA synchronous = EXTRA`.
+#: SQLite's number for `PRAGMA synchronous = EXTRA`.
 EXTRA = 3
 
 
 class Disk:
-    """A sync that a test holds up or lets fail; it knows what was written before it began."""
+    """A sync that a test can delay or fail."""
 
     def __init__(self) -> None:
         self.begun = 0
         self.ended = 0
-        self.let_go = threading.Event()
-        self.let_go.set()
+        self.may_end = threading.Event()
+        self.may_end.set()
         self.error: BaseException | None = None
         self.raised: list[BaseException] = []
         self.group = GroupSync(self._sync)
@@ -52,13 +52,13 @@ class Disk:
     def _sync(self) -> None:
         self.begun += 1
         assert self.begun == self.ended + 1, "one at a time"
-        self.let_go.wait(20)
+        self.may_end.wait(20)
         self.ended += 1
         if self.error is not None:
             raise self.error
 
     def ask(self, count: int) -> list[threading.Thread]:
-        """Have so many threads sync; what each of them raised is in ``raised``."""
+        """Start so many threads that sync; ``raised`` collects their errors."""
 
         def ask() -> None:
             try:
@@ -83,7 +83,7 @@ def disk_of_the_test() -> Disk:
 
 @pytest.fixture(name="synced")
 def syncs_of_logs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """The files that were synced by us and not by SQLite: path, and the size each had."""
+    """The files that our code synced, without SQLite's syncs: path and size."""
     synced: list[tuple[str, int]] = []
     real = os.fdatasync
 
@@ -102,27 +102,27 @@ def log_of(node: Node) -> Path:
 # ----- the sync of several threads
 
 
-def test_the_first_waits_for_nobody(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_caller_syncs_at_once(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "_APART_SECONDS", 3600.0)
     disk.group()
     assert disk.ended == 1
 
 
-def test_all_that_come_while_one_syncs_share_the_next(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_callers_during_a_sync_share_the_next_sync(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "_APART_SECONDS", 0.0)
-    disk.let_go.clear()
+    disk.may_end.clear()
     first = disk.ask(1)
     block_until(lambda: disk.begun == 1)
     others = disk.ask(20)
     block_until(lambda: disk.waiting == 20)
     assert disk.ended == 0
-    disk.let_go.set()
+    disk.may_end.set()
     for thread in (*first, *others):
         thread.join(20)
     assert (disk.ended, disk.raised) == (2, [])
 
 
-def test_all_that_come_within_a_moment_share_one(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_callers_within_a_moment_share_one_sync(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "_APART_SECONDS", 3600.0)
     disk.group()
     threads = disk.ask(20)
@@ -136,7 +136,7 @@ def test_all_that_come_within_a_moment_share_one(disk: Disk, monkeypatch: pytest
     assert disk.ended == 2
 
 
-def test_a_call_never_returns_before_a_sync_that_began_after_it(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_returns_only_after_a_sync_that_began_later(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "_APART_SECONDS", 0.0)
     early: list[tuple[int, int]] = []
 
@@ -144,7 +144,7 @@ def test_a_call_never_returns_before_a_sync_that_began_after_it(disk: Disk, monk
         for _unused in range(200):
             begun = disk.begun
             disk.group()
-            # The one that runs may have begun before this call.
+            # The running sync may have begun before this call.
             if disk.ended <= begun:
                 early.append((begun, disk.ended))
 
@@ -157,17 +157,17 @@ def test_a_call_never_returns_before_a_sync_that_began_after_it(disk: Disk, monk
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "I/O error"), KeyboardInterrupt()])
-def test_a_sync_that_fails_fails_for_all_that_share_it_and_for_nobody_else(
+def test_a_failed_sync_raises_in_each_call_that_shares_it_and_in_no_later_call(
     disk: Disk, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     monkeypatch.setattr(store, "_APART_SECONDS", 0.0)
-    disk.let_go.clear()
+    disk.may_end.clear()
     first = disk.ask(1)
     block_until(lambda: disk.begun == 1)
     others = disk.ask(5)
     block_until(lambda: disk.waiting == 5)
     disk.error = error
-    disk.let_go.set()
+    disk.may_end.set()
     for thread in (*first, *others):
         thread.join(20)
     assert disk.raised == [error] * 6
@@ -179,7 +179,7 @@ def test_a_sync_that_fails_fails_for_all_that_share_it_and_for_nobody_else(
 # ----- the journal's file
 
 
-def test_what_was_written_is_synced_once(node: Node, synced: list[tuple[str, int]]) -> None:
+def test_a_written_row_is_synced_once(node: Node, synced: list[tuple[str, int]]) -> None:
     journal = node.journal()
     perform(journal)
     assert journal.operations.last(ALPHA.uuid) is not None
@@ -191,20 +191,20 @@ def test_what_was_written_is_synced_once(node: Node, synced: list[tuple[str, int
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-def test_who_tells_what_another_process_wrote_syncs_it(node: Node, synced: list[tuple[str, int]], read_only: bool) -> None:
+def test_a_reader_syncs_the_rows_of_another_process(node: Node, synced: list[tuple[str, int]], read_only: bool) -> None:
     writer, reader = node.journal(), node.journal(read_only=read_only)
     for number in (1, 2):
         perform(writer, f"op-{number}")
         assert reader.operations.last(ALPHA.uuid) is not None
         assert reader.sync() == "" and len(synced) == number
         assert reader.sync() == "" and len(synced) == number
-    # What one reads again without news was synced already; a reader that creates nothing cannot tell.
+    # A second read without news needs no sync, but a read-only reader cannot know that.
     reader.operations.last(ALPHA.uuid)
     reader.sync()
     assert len(synced) == (3 if read_only else 2)
 
 
-def test_without_a_journal_there_is_nothing_to_sync(node: Node, synced: list[tuple[str, int]]) -> None:
+def test_a_missing_journal_causes_no_sync(node: Node, synced: list[tuple[str, int]]) -> None:
     for read_only in (False, True):
         journal = node.journal(read_only=read_only)
         assert journal.operations.last(ALPHA.uuid) is None
@@ -212,7 +212,7 @@ def test_without_a_journal_there_is_nothing_to_sync(node: Node, synced: list[tup
     assert synced == [] and not node.state.exists()
 
 
-def test_the_journal_is_synced_as_it_is_closed_and_the_last_leaves_that_to_sqlite(node: Node, synced: list[tuple[str, int]]) -> None:
+def test_a_close_syncs_the_log_unless_sqlite_removes_it_at_the_last_close(node: Node, synced: list[tuple[str, int]]) -> None:
     first, last = node.journal(), node.journal()
     perform(first)
     perform(last, "op-2")
@@ -222,7 +222,7 @@ def test_the_journal_is_synced_as_it_is_closed_and_the_last_leaves_that_to_sqlit
     assert len(synced) == 1 and not log_of(node).exists()
 
 
-def test_a_log_that_took_the_place_of_another_is_synced(node: Node, synced: list[tuple[str, int]]) -> None:
+def test_a_log_that_replaced_another_is_synced(node: Node, synced: list[tuple[str, int]]) -> None:
     journal = node.journal()
     perform(journal)
     journal.sync()
@@ -234,7 +234,7 @@ def test_a_log_that_took_the_place_of_another_is_synced(node: Node, synced: list
     assert len(synced) == 2
 
 
-def test_a_journal_that_was_begun_anew_is_synced(node: Node, synced: list[tuple[str, int]]) -> None:
+def test_a_journal_that_replaced_a_damaged_file_is_synced(node: Node, synced: list[tuple[str, int]]) -> None:
     perform(node.journal())
     node.opened[0].close()
     node.file.write_bytes(b"no database at all" * 1000)
@@ -244,14 +244,14 @@ def test_a_journal_that_was_begun_anew_is_synced(node: Node, synced: list[tuple[
     assert journal.sync() == "" and synced == [(str(log_of(node)), log_of(node).stat().st_size)]
 
 
-def test_what_a_killed_process_had_written_is_synced_before_it_is_told(node: Node, synced: list[tuple[str, int]]) -> None:
+def test_a_reader_syncs_the_rows_of_a_killed_process(node: Node, synced: list[tuple[str, int]]) -> None:
     killed_after(lambda: perform(node.journal()))
     reader = node.journal(read_only=True)
     assert reader.operations.last(ALPHA.uuid) is not None
     assert reader.sync() == "" and [path for path, _size in synced] == [str(log_of(node))]
 
 
-def test_where_there_is_no_log_each_write_waits_for_the_disk(node: Node, synced: list[tuple[str, int]]) -> None:
+def test_without_a_log_each_write_is_synced(node: Node, synced: list[tuple[str, int]]) -> None:
     node.state.mkdir()
     with closing(sqlite3.connect(node.file)) as connection:
         for statement in schema.TABLES:
@@ -285,7 +285,7 @@ def test_a_failed_sync_is_reported_once_and_the_outcome_stays(node: Node, monkey
     assert journal.sync() == ""
 
 
-def test_one_that_cannot_be_synced_is_told_with_a_code_unless_it_has_another() -> None:
+def test_an_unsynced_result_gets_the_code_not_durable_unless_it_has_a_code() -> None:
     done, refused = not_durable(result()), not_durable(result(outcome=Outcome.REFUSED, code="suspended", msg="it is suspended"))
     assert (done.outcome, done.code) == (Outcome.DONE, "not_durable") and "power cut" in done.msg
     assert (refused.outcome, refused.code, refused.msg) == (Outcome.REFUSED, "suspended", "it is suspended")

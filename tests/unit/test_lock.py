@@ -51,7 +51,7 @@ def locks(directory: Path) -> Locks:
     return Locks(str(directory), NO_GROUP)
 
 
-def test_the_holder_can_be_read_from_acquiring_to_release(locks: Locks, directory: Path) -> None:
+def test_the_holder_is_readable_from_acquire_to_release(locks: Locks, directory: Path) -> None:
     assert locks.holder(UUID) is None
     assert not directory.exists()
     with acquire(locks, action=PowerAction.RESTART) as lock:
@@ -80,7 +80,7 @@ def test_every_holder_can_be_read_at_once(locks: Locks, directory: Path) -> None
     assert locks.held() == {}
 
 
-def test_a_held_lock_is_refused_at_once_and_the_holder_named(locks: Locks) -> None:
+def test_a_held_lock_is_refused_at_once_with_its_holder(locks: Locks) -> None:
     with acquire(locks), pytest.raises(LockTimeout, match=rf"start by alice@web1 \(phase prepare, since .*, pid {os.getpid()}\)") as caught:
         acquire(locks)
     holder = caught.value.facts["holder"]
@@ -88,12 +88,12 @@ def test_a_held_lock_is_refused_at_once_and_the_holder_named(locks: Locks) -> No
     assert holder.operation == "op"
 
 
-def test_locks_of_two_servers_have_nothing_to_do_with_each_other(locks: Locks) -> None:
+def test_locks_of_two_servers_are_independent(locks: Locks) -> None:
     with acquire(locks), acquire(locks, OTHER_UUID):
         assert locks.holder(OTHER_UUID) is not None
 
 
-def test_release_happens_once_and_does_not_touch_the_next_holder(locks: Locks) -> None:
+def test_a_second_release_does_not_affect_the_next_holder(locks: Locks) -> None:
     first = acquire(locks)
     first.release()
     with acquire(locks, operation="second"):
@@ -105,35 +105,35 @@ def test_release_happens_once_and_does_not_touch_the_next_holder(locks: Locks) -
         assert (holder.operation, holder.phase) == ("second", "prepare")
 
 
-def test_the_lock_is_tried_every_20_ms_until_the_deadline_with_a_look_between_tries(locks: Locks) -> None:
-    clock, looks = OwnClock(), []
+def test_the_lock_is_tried_every_20_ms_until_the_deadline_with_cancellation_checks(locks: Locks) -> None:
+    clock, checks = OwnClock(), []
     with acquire(locks), pytest.raises(LockTimeout, match=r"after 0\.09 s"):
         locks.acquire(
             UUID,
             asked(PowerAction.STOP, "b"),
             wait_seconds=0.09,
             clock=clock,
-            check_cancelled=lambda: looks.append(1),
+            check_cancelled=lambda: checks.append(1),
         )
     assert clock.slept == pytest.approx([0.02, 0.02, 0.02, 0.02, 0.01])
-    assert len(looks) == 5
+    assert len(checks) == 5
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
-def test_without_time_to_wait_there_is_exactly_one_try_and_no_look(locks: Locks, seconds: float) -> None:
-    clock, looks = OwnClock(), []
+def test_without_time_to_wait_the_lock_is_tried_once_without_a_check(locks: Locks, seconds: float) -> None:
+    clock, checks = OwnClock(), []
     with acquire(locks), pytest.raises(LockTimeout):
         locks.acquire(
             UUID,
             asked(PowerAction.STOP, "b"),
             wait_seconds=seconds,
             clock=clock,
-            check_cancelled=lambda: looks.append(1),
+            check_cancelled=lambda: checks.append(1),
         )
-    assert (clock.slept, looks) == ([], [])
+    assert (clock.slept, checks) == ([], [])
 
 
-def test_a_look_that_raises_ends_the_wait_and_leaves_nothing_open(locks: Locks) -> None:
+def test_a_cancellation_ends_the_wait_and_closes_the_file(locks: Locks) -> None:
     def cancelled() -> None:
         raise CancelledByKill("killed")
 
@@ -150,7 +150,7 @@ def test_a_look_that_raises_ends_the_wait_and_leaves_nothing_open(locks: Locks) 
         assert len(os.listdir("/proc/self/fd")) == open_before
 
 
-def test_a_holder_without_a_record_yet_is_waited_for_a_moment(locks: Locks, directory: Path) -> None:
+def test_a_held_lock_without_a_record_is_refused_without_a_holder(locks: Locks, directory: Path) -> None:
     directory.mkdir()
     with open(directory / f"{UUID}.lock", "wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
@@ -168,7 +168,7 @@ def test_a_torn_record_is_read_again(locks: Locks, monkeypatch: pytest.MonkeyPat
         assert torn == []
 
 
-def test_a_kept_start_is_found_by_readers_and_by_the_next_until_it_is_settled(locks: Locks) -> None:
+def test_a_kept_start_is_visible_to_readers_and_holders_until_it_is_settled(locks: Locks) -> None:
     with acquire(locks, operation="first") as lock:
         lock.enter(Phase.START, run=RUN)
         lock.keep()
@@ -189,7 +189,7 @@ def test_a_kept_start_is_found_by_readers_and_by_the_next_until_it_is_settled(lo
     assert not locks.has_record(UUID)
 
 
-def test_a_phase_that_was_answered_leaves_nothing(locks: Locks) -> None:
+def test_an_answered_phase_leaves_no_record(locks: Locks) -> None:
     with acquire(locks) as lock:
         lock.enter(Phase.START, run=RUN)
     assert locks.leftover(UUID) is None
@@ -199,7 +199,7 @@ def test_a_phase_that_was_answered_leaves_nothing(locks: Locks) -> None:
     assert not locks.has_record(UUID)
 
 
-def test_what_was_kept_can_still_be_settled_before_the_release(locks: Locks) -> None:
+def test_a_kept_phase_can_be_settled_before_the_release(locks: Locks) -> None:
     with acquire(locks) as lock:
         lock.enter(Phase.START, run=RUN)
         lock.keep()
@@ -209,7 +209,7 @@ def test_what_was_kept_can_still_be_settled_before_the_release(locks: Locks) -> 
     assert not locks.has_record(UUID)
 
 
-def test_a_kept_start_counts_more_than_the_stop_that_was_found(locks: Locks) -> None:
+def test_a_kept_start_replaces_the_stop_of_an_earlier_holder(locks: Locks) -> None:
     with acquire(locks) as lock:
         lock.enter(Phase.STOP, run=RUN)
         lock.keep()
@@ -221,7 +221,7 @@ def test_a_kept_start_counts_more_than_the_stop_that_was_found(locks: Locks) -> 
     assert (left.phase, left.run) == (Phase.START, NEXT_RUN)
 
 
-def test_an_exception_nobody_foresaw_is_like_a_death_in_that_phase(locks: Locks) -> None:
+def test_an_unexpected_exception_leaves_a_leftover_like_a_death(locks: Locks) -> None:
     with pytest.raises(ZeroDivisionError), acquire(locks) as lock:
         lock.enter(Phase.START, run=RUN)
         raise ZeroDivisionError
@@ -230,7 +230,7 @@ def test_an_exception_nobody_foresaw_is_like_a_death_in_that_phase(locks: Locks)
     assert left.run == RUN
 
 
-def test_an_error_of_ours_leaves_only_what_was_kept(locks: Locks) -> None:
+def test_an_expected_error_leaves_only_a_kept_phase(locks: Locks) -> None:
     with pytest.raises(EngineUnreachable), acquire(locks) as lock:
         lock.enter(Phase.START, run=RUN)
         raise EngineUnreachable("silent")
@@ -238,7 +238,7 @@ def test_an_error_of_ours_leaves_only_what_was_kept(locks: Locks) -> None:
 
 
 @pytest.mark.parametrize("content", [b"nonsense", b"\xff\0{", b'{"schema":1}', b"x" * 5000], ids=["text", "binary", "json", "long"])
-def test_what_is_no_record_is_no_holder_and_leaves_nothing_but_is_seen_to_be_there(locks: Locks, directory: Path, content: bytes) -> None:
+def test_a_damaged_record_gives_no_holder_and_no_leftover(locks: Locks, directory: Path, content: bytes) -> None:
     directory.mkdir()
     (directory / f"{UUID}.lock").write_bytes(content)
     assert locks.holder(UUID) is None
@@ -266,7 +266,7 @@ def test_a_child_between_fork_and_exec_does_not_keep_a_released_lock(locks: Lock
         os.waitpid(child, 0)
 
 
-def test_a_child_started_while_holding_does_not_inherit_the_lock(locks: Locks, directory: Path) -> None:
+def test_a_child_process_does_not_inherit_the_lock(locks: Locks, directory: Path) -> None:
     with acquire(locks):
         listed = subprocess.run(["ls", "-l", "/proc/self/fd"], close_fds=False, capture_output=True, text=True, check=True)
     assert "/dev/null" in listed.stdout or "pipe:" in listed.stdout
@@ -274,7 +274,7 @@ def test_a_child_started_while_holding_does_not_inherit_the_lock(locks: Locks, d
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "directory"])
-def test_whatever_stands_in_the_lock_files_place_is_refused_and_left_alone(locks: Locks, directory: Path, kind: str) -> None:
+def test_a_lock_path_without_a_regular_file_is_refused_and_unchanged(locks: Locks, directory: Path, kind: str) -> None:
     directory.mkdir()
     path, target = directory / f"{UUID}.lock", directory / "target"
     target.write_text("untouched")
@@ -293,13 +293,13 @@ def test_whatever_stands_in_the_lock_files_place_is_refused_and_left_alone(locks
     assert sorted(os.listdir(directory)) == names
 
 
-def test_a_lock_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_lock_directory_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(LockUnavailable, match=r"Cannot .*file/locks.*: Not a directory"):
         acquire(Locks(str(tmp_path / "file" / "locks"), NO_GROUP))
 
 
-def test_whoever_may_not_write_the_directory_is_told_whom_to_be(locks: Locks, directory: Path) -> None:
+def test_a_permission_error_names_root_and_the_group(locks: Locks, directory: Path) -> None:
     with acquire(locks):
         pass
     with as_nobody_below(directory / "x"):
@@ -312,7 +312,7 @@ def test_whoever_may_not_write_the_directory_is_told_whom_to_be(locks: Locks, di
         assert locks.holder(UUID) is None
 
 
-def test_on_a_full_disk_a_new_lock_is_unavailable_but_one_used_before_works(tmp_path: Path) -> None:
+def test_on_a_full_disk_only_locks_used_before_are_available(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         locks = Locks(str(disk), NO_GROUP)
         with acquire(locks) as held:
@@ -325,12 +325,12 @@ def test_on_a_full_disk_a_new_lock_is_unavailable_but_one_used_before_works(tmp_
             assert holder.phase == "start"
         with acquire(locks):
             pass
-        # The failed try has let go: with room again the lock is to be had.
+        # The failed try released the file, so the lock is available once there is room.
         (disk / "filler").unlink()
         acquire(locks, OTHER_UUID).release()
 
 
-def test_a_disk_turned_read_only_makes_no_lock_available_and_loses_no_leftover(tmp_path: Path) -> None:
+def test_a_read_only_disk_makes_locks_unavailable_and_keeps_leftovers(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         locks = Locks(str(disk), NO_GROUP)
         with acquire(locks) as lock:
@@ -343,14 +343,14 @@ def test_a_disk_turned_read_only_makes_no_lock_available_and_loses_no_leftover(t
 
 
 @pytest.mark.usefixtures("strict_umask")
-def test_file_and_directory_have_their_modes_whatever_the_umask(locks: Locks, directory: Path) -> None:
+def test_file_and_directory_have_fixed_modes_under_any_umask(locks: Locks, directory: Path) -> None:
     with acquire(locks):
         assert mode_of(directory / f"{UUID}.lock") == 0o660
         assert mode_of(directory) == 0o700
 
 
 @pytest.mark.parametrize("uuid", ["", "../../etc/passwd", UUID.upper(), UUID[:8], f"{UUID}\n"])
-def test_nothing_but_a_canonical_uuid_names_a_file(locks: Locks, directory: Path, uuid: str) -> None:
+def test_only_a_canonical_uuid_names_a_lock_file(locks: Locks, directory: Path, uuid: str) -> None:
     with pytest.raises(ValueError, match="UUID"):
         acquire(locks, uuid)
     with pytest.raises(ValueError, match="UUID"):
@@ -358,9 +358,7 @@ def test_nothing_but_a_canonical_uuid_names_a_file(locks: Locks, directory: Path
     assert not directory.exists()
 
 
-def test_a_lock_taken_on_a_file_just_removed_is_taken_again_on_the_new_one(
-    locks: Locks, directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_on_a_removed_file_is_taken_again_on_the_new_file(locks: Locks, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = fcntl.flock
     removed: list[bool] = []
 
@@ -378,7 +376,7 @@ def test_a_lock_taken_on_a_file_just_removed_is_taken_again_on_the_new_one(
             acquire(locks)
 
 
-def test_a_file_removed_again_and_again_is_an_error_and_no_endless_loop(
+def test_repeated_removal_of_the_file_is_an_error_without_an_endless_loop(
     locks: Locks, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = fcntl.flock

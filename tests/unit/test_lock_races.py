@@ -42,7 +42,7 @@ def acquire(locks: Locks, seconds: float = 0, origin: str = "") -> PowerLock:
 
 @contextmanager
 def running(*processes: BaseProcess) -> Iterator[None]:
-    """Those processes for a while; whatever happens, they do not outlive it."""
+    """Run these processes; kill them at the end of the block."""
     for process in processes:
         process.start()
     try:
@@ -70,7 +70,7 @@ def hammer(locks: Locks, inside: str, turns: int) -> None:
             os.unlink(inside)
 
 
-def test_of_8_processes_hammering_never_two_are_inside(locks: Locks, tmp_path: Path) -> None:
+def test_the_lock_admits_one_of_8_competing_processes_at_a_time(locks: Locks, tmp_path: Path) -> None:
     hammers = [FORK.Process(target=hammer, args=(locks, str(tmp_path / "inside"), 60)) for _unused in range(8)]
     with running(*hammers):
         for each in hammers:
@@ -79,8 +79,8 @@ def test_of_8_processes_hammering_never_two_are_inside(locks: Locks, tmp_path: P
     assert not locks.has_record(UUID)
 
 
-def test_of_8_processes_hammering_while_the_directory_is_removed_all_get_their_turns(locks: Locks, tmp_path: Path) -> None:
-    # Two may be inside then, on two files: what is promised is that nobody fails, and nobody waits for a file nobody sees.
+def test_all_8_processes_get_their_turns_while_the_directory_is_removed(locks: Locks, tmp_path: Path) -> None:
+    # Two processes may then hold the lock, on two files. But each process gets its turn, without a wait for a removed file.
     hammers = [FORK.Process(target=take_turns, args=(locks, 10)) for _unused in range(8)]
     with running(*hammers):
         while any(each.is_alive() for each in hammers):
@@ -116,7 +116,7 @@ def test_sigkill_of_the_holder_frees_the_lock_and_leaves_its_record(locks: Locks
         assert found is None
 
 
-def test_a_dead_holder_leaves_its_start_to_be_read(locks: Locks) -> None:
+def test_the_start_of_a_dead_holder_can_be_read(locks: Locks) -> None:
     here, there = FORK.Pipe()
     holder = FORK.Process(target=hold, args=(locks, there, Phase.START))
     with running(holder):
@@ -130,7 +130,7 @@ def test_a_dead_holder_leaves_its_start_to_be_read(locks: Locks) -> None:
         assert left.run == RUN
 
 
-def test_what_the_dead_left_is_carried_by_a_successor_that_dies_as_well(locks: Locks) -> None:
+def test_a_dead_successor_keeps_the_leftover_of_the_first_dead_holder(locks: Locks) -> None:
     for phase in (Phase.START, Phase.PREPARE, Phase.PREBOOT):
         here, there = FORK.Pipe()
         with running(FORK.Process(target=hold, args=(locks, there, phase))):
@@ -147,7 +147,7 @@ def read_all(locks: Locks) -> None:
         locks.has_record(UUID)
 
 
-def test_readers_never_make_a_single_try_fail(locks: Locks) -> None:
+def test_readers_never_block_an_acquire_without_wait(locks: Locks) -> None:
     with running(*(FORK.Process(target=read_all, args=(locks,)) for _unused in range(3))):
         for _unused in range(300):
             acquire(locks).release()
@@ -162,7 +162,7 @@ def write_all(locks: Locks, parent: Pipe) -> None:
                 lock.enter(Phase.STOP, run=Run(timestamp(moment) * 3, timestamp(moment)), deadline=moment)
 
 
-def test_no_reader_ever_sees_a_torn_record_or_none_while_a_writer_loops(locks: Locks) -> None:
+def test_readers_always_see_a_complete_record_while_a_writer_loops(locks: Locks) -> None:
     here, there = FORK.Pipe()
     reads = 0
     with running(FORK.Process(target=write_all, args=(locks, there))):
@@ -209,7 +209,7 @@ def test_a_released_lock_is_handed_over_within_50_ms(locks: Locks) -> None:
     assert statistics.median(delays) < 0.05
 
 
-def test_40_threads_wait_without_burning_the_machine_and_take_turns(locks: Locks) -> None:
+def test_40_threads_wait_with_little_processor_time_and_take_turns(locks: Locks) -> None:
     inside: list[int] = []
     together: list[int] = []
 
@@ -234,17 +234,17 @@ def test_40_threads_wait_without_burning_the_machine_and_take_turns(locks: Locks
     assert share < 0.5
 
 
-def test_of_many_single_tries_at_once_one_wins_and_the_others_are_told_who(locks: Locks) -> None:
+def test_simultaneous_tries_have_one_winner_and_the_others_get_the_holder(locks: Locks) -> None:
     barrier = threading.Barrier(8)
     won: list[PowerLock] = []
-    told: list[object] = []
+    holders: list[object] = []
 
     def try_once() -> None:
         barrier.wait(30)
         try:
             won.append(acquire(locks))
         except LockTimeout as error:
-            told.append(error.facts["holder"])
+            holders.append(error.facts["holder"])
 
     for _unused in range(10):
         threads = [threading.Thread(target=try_once) for _unused in range(8)]
@@ -253,7 +253,7 @@ def test_of_many_single_tries_at_once_one_wins_and_the_others_are_told_who(locks
         for thread in threads:
             thread.join(10)
         assert len(won) == 1
-        assert len(told) == 7
-        assert None not in told
+        assert len(holders) == 7
+        assert None not in holders
         won.pop().release()
-        told.clear()
+        holders.clear()

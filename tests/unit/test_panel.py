@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Panel as a source: whose a server is, what each fault is called, and patience that is bounded and shared."""
+"""The Panel as a source: the servers of the node, a code for each fault, and bounded, shared retries."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FIXTURES = Path(__file__).parent / "fixtures" / "definitions"
 
 
 class QuickClock:
-    """Time that passes thirty times as fast as it does, and at once where somebody sleeps."""
+    """A clock that runs thirty times as fast as real time, and whose `sleep` returns at once."""
 
     def __init__(self) -> None:
         self.naps: list[float] = []
@@ -73,7 +73,7 @@ def definition(number: int, name: str = "", **settings: Any) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment of the machine that runs the tests does not matter."""
+    """Remove the proxies of the test machine."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -98,7 +98,7 @@ def error_of(panel: Panel, number: int = 1, **options: Any) -> PowerError:
     return caught.value
 
 
-# --- what is asked, and whose a server is ---------------------------------------------------------------------------------------------
+# --- requests, and the servers of the node ---------------------------------------------------------------------------------------------
 
 
 def test_the_list_is_read_page_by_page_and_serves_every_server(server: FakePanel) -> None:
@@ -119,7 +119,7 @@ def test_the_pages_of_real_panels_can_be_read(server: FakePanel) -> None:
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_a_server_moved_away_ten_seconds_after_the_list_is_not_ours(server: FakePanel, again: bool) -> None:
+def test_a_server_that_leaves_the_node_is_gone_after_ten_seconds(server: FakePanel, again: bool) -> None:
     clock = StillClock()
     panel = panel_at(server, clock)
     assert panel.definition(uuid_of(1)) is not None
@@ -129,7 +129,7 @@ def test_a_server_moved_away_ten_seconds_after_the_list_is_not_ours(server: Fake
     assert panel.seen is not None and uuid_of(1) not in panel.seen.servers
 
 
-def test_an_old_list_does_not_tell_whose_a_server_is(server: FakePanel) -> None:
+def test_an_old_list_does_not_prove_that_a_server_is_on_this_node(server: FakePanel) -> None:
     clock = StillClock()
     panel = panel_at(server, clock)
     panel.listed()
@@ -145,7 +145,7 @@ def test_an_old_list_does_not_tell_whose_a_server_is(server: FakePanel) -> None:
     assert panel.definition(uuid_of(1)) is not None
 
 
-# --- many at once ---------------------------------------------------------------------------------------------------------------------
+# --- many threads ---------------------------------------------------------------------------------------------------------------------
 
 
 def in_threads(count: int, work: Callable[[int], object]) -> list[object]:
@@ -165,19 +165,19 @@ def in_threads(count: int, work: Callable[[int], object]) -> list[object]:
     return results
 
 
-def test_forty_threads_at_once_cause_one_reading(server: FakePanel) -> None:
+def test_forty_threads_at_once_read_the_list_once(server: FakePanel) -> None:
     panel = panel_at(server)
     found = in_threads(40, lambda number: panel.definition(uuid_of(number % 7)))
     assert None not in found and not [each for each in found if isinstance(each, PowerError)]
     assert len(server.asked) == 3
 
 
-# --- patience -------------------------------------------------------------------------------------------------------------------------
+# --- retries --------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["list", "one"])
 @pytest.mark.parametrize("number", [300, 500, 503])
-def test_a_panel_that_stays_ill_is_given_up_within_thirty_seconds(server: FakePanel, number: int, again: bool) -> None:
+def test_retries_of_a_faulty_panel_end_within_thirty_seconds(server: FakePanel, number: int, again: bool) -> None:
     clock = StillClock()
     panel = panel_at(server, clock)
     if again:
@@ -203,15 +203,15 @@ FAULTS: dict[str, tuple[Behaviour, type[PowerError], str]] = {
     "400": (status(400), DENIED, "check the settings token_id and token"),
     "429": (status(429), UNREACHABLE, "HTTP 429"),
     "500": (status(500), UNREACHABLE, "HTTP 500"),
-    "an error that says nothing": (text(b"<html>", 503), UNREACHABLE, "HTTP 503"),
-    "an error of odd shape": (value({"errors": [[1]]}, 503), UNREACHABLE, "HTTP 503"),
+    "an error without a message": (text(b"<html>", 503), UNREACHABLE, "HTTP 503"),
+    "an error of another shape": (value({"errors": [[1]]}, 503), UNREACHABLE, "HTTP 503"),
     "closed": (lambda answer: answer.cut(), UNREACHABLE, "the connection was cut"),
     "truncated": (truncated, UNREACHABLE, "the connection was cut"),
     "truncated JSON": (text(b'{"data": ['), UNREACHABLE, "not JSON"),
     "a web page": (text(b"<html>Welcome</html>"), UNREACHABLE, "not JSON"),
     "nothing": (text(b""), UNREACHABLE, "not JSON"),
     "deep": (text(b"[" * 100_000), UNREACHABLE, "not JSON"),
-    "deep and whole": (text(b'{"data": ' + b"[" * 500 + b"]" * 500 + b"}"), UNREACHABLE, "not JSON"),
+    "deep and complete": (text(b'{"data": ' + b"[" * 500 + b"]" * 500 + b"}"), UNREACHABLE, "not JSON"),
     "silent": (silent, UNREACHABLE, "no answer within 1 s"),
     "dripping": (dripping, UNREACHABLE, "no answer within 1 s"),
     "endless": (endless, UNREACHABLE, "larger than"),
@@ -222,7 +222,7 @@ FAULTS: dict[str, tuple[Behaviour, type[PowerError], str]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_of_the_panel_has_its_code(server: FakePanel, fault: str, again: bool) -> None:
     behaviour, kind, words = FAULTS[fault]
-    # Whoever answers at all is to be heard on a busy machine, too.
+    # A long timeout, so that a busy machine still reads a late answer.
     panel = panel_at(server, QuickClock(), timeout=1 if fault in ("silent", "dripping") else 10)
     if again:
         panel.listed()
@@ -244,14 +244,14 @@ def test_every_fault_of_the_panel_has_its_code(server: FakePanel, fault: str, ag
         *({"data": [], "meta": {"last_page": last}} for last in (None, True, "2", -1, 1.5, 1001, 10**9, 10**300)),
     ],
 )
-def test_a_list_of_another_shape_is_unreachable_and_bounded(server: FakePanel, page: object) -> None:
+def test_a_list_of_another_shape_is_unreachable_after_one_request(server: FakePanel, page: object) -> None:
     server.fault(value(page))
     error = error_of(panel_at(server))
     assert error.__class__ is SourceUnreachable and "its list of servers" in str(error)
     assert server.count() == 1
 
 
-def test_a_list_of_too_many_servers_is_given_up_before_its_end(server: FakePanel) -> None:
+def test_a_list_of_too_many_servers_ends_early_with_an_error(server: FakePanel) -> None:
     entries: list[Any] = [{"uuid": uuid_of(number)} for number in range(1000)]
     server.fault(value({"data": entries, "meta": {"last_page": 1000}}))
     error = error_of(panel_at(server))
@@ -259,14 +259,14 @@ def test_a_list_of_too_many_servers_is_given_up_before_its_end(server: FakePanel
     assert server.count() < 30
 
 
-def test_a_list_of_too_many_values_is_given_up_before_its_end(server: FakePanel) -> None:
+def test_a_list_of_too_many_values_ends_early_with_an_error(server: FakePanel) -> None:
     server.fault(text(b'{"meta":{"last_page":1000},"data":[],"x":[' + b"0," * 359_000 + b"0]}"))
     error = error_of(panel_at(server))
     assert error.__class__ is SourceUnreachable and "its list holds more than 2000000 values" in str(error)
     assert server.count() < 12
 
 
-def test_entries_that_name_no_server_hide_no_other(server: FakePanel) -> None:
+def test_invalid_entries_hide_no_valid_server(server: FakePanel) -> None:
     entries: list[Any] = [
         None,
         5,
@@ -286,12 +286,12 @@ def test_entries_that_name_no_server_hide_no_other(server: FakePanel) -> None:
 def test_no_message_shows_a_token_or_a_definition(server: FakePanel) -> None:
     server.put(definition(1, environment={"PASSWORD": "hunter22"}, suspended="perhaps"))
     panel = panel_at(server)
-    said = [str(error_of(panel))]
+    messages = [str(error_of(panel))]
     for behaviour in (status(401), status(500), text(b'{"settings": {"environment": {"PASSWORD": "hunter22"'), truncated):
         server.well()
         server.fault(behaviour)
-        said.append(str(error_of(panel, again=True)))
-    assert not [each for each in said if "hunter22" in each or TOKEN in each]
+        messages.append(str(error_of(panel, again=True)))
+    assert not [each for each in messages if "hunter22" in each or TOKEN in each]
     assert "hunter22" not in repr(panel.seen)
 
 
@@ -301,10 +301,10 @@ def test_no_message_shows_a_token_or_a_definition(server: FakePanel) -> None:
     [status(403, "Denied", f"{TOKEN_ID}.{TOKEN} is wrong"), status(500, "E", "x" * 170 + TOKEN)],
     ids=["403", "cut"],
 )
-def test_a_token_that_the_panel_repeats_is_not_shown(server: FakePanel, behaviour: Behaviour, again: bool) -> None:
+def test_a_token_in_an_answer_of_the_panel_is_not_shown(server: FakePanel, behaviour: Behaviour, again: bool) -> None:
     panel = panel_at(server)
     if again:
         panel.listed()
     server.fault(behaviour)
-    said = str(error_of(panel, again=again)).lower()
-    assert TOKEN[:20] not in said and "***" in said
+    message = str(error_of(panel, again=again)).lower()
+    assert TOKEN[:20] not in message and "***" in message

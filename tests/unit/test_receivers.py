@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Receivers: how they are written, which events they want, and one bounded POST to each, whatever it answers."""
+"""Receivers: their settings, their filters, and one bounded POST to each receiver with any answer."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def post(server: Recorder, behaviour: Behaviour | None = None, *, seconds: float
         client.close()
 
 
-# --- how they are written ---------------------------------------------------------------------------------------------------------------
+# --- settings ---------------------------------------------------------------------------------------------------------------------------
 
 
 def in_settings(*receivers: Any) -> Any:
@@ -92,21 +92,21 @@ def in_settings(*receivers: Any) -> Any:
         ({"name": "a", "url": "http://x", "format": "discord", "secret_file": "/x"}, "which Discord has no use for"),
     ],
 )
-def test_what_is_wrong_in_the_settings_is_named(keys: dict[str, Any], sentence: str) -> None:
+def test_the_error_names_the_wrong_setting_of_a_receiver(keys: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SettingsInvalid) as caught:
         in_settings(keys)
     assert sentence in str(caught.value)
 
 
 @pytest.mark.parametrize("keys", [{"secret": SECRET}, {"type": ["rollout.begun"]}, {"servers": [{"server": "a", "lable": {"of": "b"}}]}])
-def test_what_would_have_a_receiver_told_of_more_or_unsigned_is_not_passed_over(keys: dict[str, Any]) -> None:
+def test_an_unknown_key_of_a_receiver_is_refused(keys: dict[str, Any]) -> None:
     with pytest.raises(SettingsInvalid, match=r"events\.receivers\[0\]\S+ is no key of a receiver") as caught:
         in_settings({"name": "a", "url": "http://x", **keys})
     assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
-def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+def test_a_secret_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
     (tmp_path / "s").write_text(SECRET)
     (tmp_path / "s").chmod(mode)
     for keys in ({"url": "http://x", "secret_file": str(tmp_path / "s")}, {"url_file": str(tmp_path / "s")}):
@@ -115,7 +115,7 @@ def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> No
 
 
 @pytest.mark.parametrize("text", ["", "   \n", "x" * 9000, "\xff", "hunter2-hunter2"])
-def test_a_file_that_holds_no_secret_is_refused_and_not_shown(tmp_path: Path, text: str) -> None:
+def test_a_file_without_a_valid_secret_is_refused_and_not_shown(tmp_path: Path, text: str) -> None:
     (tmp_path / "s").write_bytes(text.encode("latin-1"))
     (tmp_path / "s").chmod(0o600)
     with pytest.raises(SettingsInvalid) as caught:
@@ -124,19 +124,19 @@ def test_a_file_that_holds_no_secret_is_refused_and_not_shown(tmp_path: Path, te
 
 
 @pytest.mark.parametrize("url", ["x", "ftp://a/b", "http://a:b@c/", "http://a:99999/", "http://[::", "http://a/\x7f"])
-def test_an_address_that_is_none_is_refused_and_not_shown(url: str) -> None:
+def test_an_invalid_address_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(SettingsInvalid, match="Cannot tell events to receiver pager: its address cannot be used: ") as caught:
         receiver(url=url)
     assert url in ("x", "http://") or url not in str(caught.value)
 
 
-def test_without_the_library_that_sends_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_requests_library_a_client_cannot_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "requests", None)
     with pytest.raises(MissingLibrary, match="python3-requests"):
         WebhookClient(Receiver("pager", "http://x/"))
 
 
-# --- which events they want ---------------------------------------------------------------------------------------------------------------
+# --- filters ----------------------------------------------------------------------------------------------------------------------------
 
 
 def definition(**settings: Any) -> Any:
@@ -156,7 +156,7 @@ def definition(**settings: Any) -> Any:
         ({"servers": [{"server": "Arena", "label": {"kind": "lobby"}}]}, False, True),
     ],
 )
-def test_a_receiver_wants_types_and_servers(keys: dict[str, Any], wants_crash: bool, wants_run: bool) -> None:
+def test_a_receiver_filters_by_type_and_server(keys: dict[str, Any], wants_crash: bool, wants_run: bool) -> None:
     found = receiver(**keys)
     run = Event(EventType.ROLLOUT_BEGUN, "", {})
     definitions = {LOBBY: definition(labels={"kind": "lobby"})}
@@ -167,7 +167,7 @@ def test_a_receiver_wants_types_and_servers(keys: dict[str, Any], wants_crash: b
 # --- one POST -----------------------------------------------------------------------------------------------------------------------------
 
 
-def test_these_very_bytes_and_headers_are_sent(server: Recorder) -> None:
+def test_a_post_sends_the_expected_body_and_headers(server: Recorder) -> None:
     assert post(server, path="/a/b?c=d%20e") == TAKEN
     (asked,) = server.asked
     message = message_of(receiver(), [crash()], "/fleet.power/nodes/n", "n")
@@ -179,7 +179,7 @@ def test_these_very_bytes_and_headers_are_sent(server: Recorder) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 404, 500, 304])
-def test_anything_else_is_not_taken_and_its_body_is_not_told(server: Recorder, status: int) -> None:
+def test_another_status_is_a_failure_and_its_body_is_not_shown(server: Recorder, status: int) -> None:
     posted = post(server, lambda answer: answer.raw(status, b"hunter2"))
     assert posted == Posted(Taking.FAILED, f"it answered with status {status}")
 
@@ -201,14 +201,14 @@ def silent_body(answer: Answering) -> None:
 
 
 @pytest.mark.parametrize("behaviour", [endless, dripping, megabytes, silent_body, truncated], ids=lambda each: each.__name__)
-def test_the_head_counts_whatever_comes_after_it(server: Recorder, behaviour: Behaviour) -> None:
+def test_the_status_decides_despite_a_bad_body(server: Recorder, behaviour: Behaviour) -> None:
     began = time.monotonic()
     assert post(server, behaviour, seconds=20.0) == TAKEN
     assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("behaviour", [silent, dripping_headers], ids=lambda each: each.__name__)
-def test_a_head_that_never_ends_is_given_up_in_time(server: Recorder, behaviour: Behaviour) -> None:
+def test_an_answer_without_complete_headers_ends_at_the_timeout(server: Recorder, behaviour: Behaviour) -> None:
     began = time.monotonic()
     assert post(server, behaviour, seconds=0.6) == Posted(Taking.FAILED, "no answer within 0.6 s")
     assert time.monotonic() - began < 10

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settings: our file over Wings' over the defaults, every wrong type named, no secret shown."""
+"""Settings: our file overrides Wings' file and the defaults. An error names each wrong type, and no message shows a secret."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-#: Wings' own file as it writes it, all defaults spelt out, with keys that only Wings uses.
+#: A file as Wings writes it, with all defaults and with keys that only Wings uses.
 WINGS_FILE = """\
 debug: false
 app_name: Pterodactyl
@@ -89,7 +89,7 @@ def write(path: Path, text: str) -> str:
 
 
 class TestTable:
-    def test_every_used_key_is_a_field_and_every_field_a_used_key(self) -> None:
+    def test_used_keys_and_fields_correspond(self) -> None:
         assert {field_of(key) for key in KEYS if key.used} | {"warnings"} == {field.name for field in dataclasses.fields(Settings)}
 
     @pytest.mark.parametrize(
@@ -104,12 +104,12 @@ class TestTable:
             ("docker.container_pid_limit", 512),
         ],
     )
-    def test_the_defaults_are_those_of_the_design(self, key: str, default: object) -> None:
+    def test_the_table_has_the_documented_defaults(self, key: str, default: object) -> None:
         assert {entry.name: entry.default for entry in KEYS}[key] == default
 
 
 class TestFile:
-    def test_a_broken_link_at_the_default_place_is_not_taken_for_defaults(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_a_broken_link_at_the_default_path_is_an_error(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / "config.yml").symlink_to(tmp_path / "gone")
         monkeypatch.setattr(settings_module, "DEFAULT_PATH", str(tmp_path / "config.yml"))
         with pytest.raises(SettingsInvalid, match="No such file"):
@@ -130,20 +130,20 @@ class TestFile:
         ],
         ids=range(6),
     )
-    def test_a_file_that_cannot_be_understood_is_refused(self, tmp_path: Path, text: str, reason: str) -> None:
+    def test_an_invalid_file_is_refused_with_the_reason(self, tmp_path: Path, text: str, reason: str) -> None:
         path = write(tmp_path / "c.yml", text)
         with pytest.raises(SettingsInvalid, match=re.escape(reason)) as caught:
             load_settings(path)
         assert str(caught.value).startswith(f"Cannot read settings {path}: ")
 
-    def test_aliases_upon_aliases_cost_nothing(self, tmp_path: Path) -> None:
+    def test_nested_aliases_are_refused_quickly(self, tmp_path: Path) -> None:
         levels = "".join(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 12))
         path = write(tmp_path / "c.yml", f"a0: &a0 [x]\n{levels}allowed_mounts: *a11\n")
         with pytest.raises(SettingsInvalid, match=r"allowed_mounts\[0\] is a list"):
             load_settings(path)
 
     @pytest.mark.parametrize("opening", ["[", "{a: "])
-    def test_a_file_nested_without_end_is_refused(self, tmp_path: Path, opening: str) -> None:
+    def test_a_deeply_nested_file_is_refused(self, tmp_path: Path, opening: str) -> None:
         path = write(tmp_path / "c.yml", opening * 100_000)
         code = (
             "import sys; from ansible_collections.fleet.power.plugins.module_utils._power.definitions import settings as s\n"
@@ -174,7 +174,7 @@ class TestValues:
             ("system", [1], "a list", "a map"),
         ],
     )
-    def test_a_wrong_type_is_named_with_key_value_and_expected_type(self, key: str, value: object, shown: str, expected: str) -> None:
+    def test_the_error_names_key_value_and_expected_type(self, key: str, value: object, shown: str, expected: str) -> None:
         with pytest.raises(SettingsInvalid) as caught:
             parse(with_value(key, value))
         sentence = str(caught.value)
@@ -200,7 +200,7 @@ class TestValues:
         assert "hunter22" not in str(caught.value)
         assert "123456" not in str(caught.value)
 
-    def test_a_value_that_became_part_of_an_unknown_key_is_not_shown(self) -> None:
+    def test_a_warning_does_not_show_a_value_inside_an_unknown_key(self) -> None:
         assert parse({"token:hunter22": None, "docker": {"key=hunter22": 1}}).warnings == (
             "settings config.yml: unknown keys ignored: token:..., docker.key=...",
         )
@@ -214,7 +214,7 @@ class TestValues:
             max_leaves=4,
         ),
     )
-    def test_any_value_of_any_key_is_settings_or_refused(self, key: str, value: object) -> None:
+    def test_any_value_of_any_key_is_read_or_refused(self, key: str, value: object) -> None:
         if key == "wings_config":
             return
         try:
@@ -222,7 +222,7 @@ class TestValues:
         except SettingsInvalid as error:
             assert key in str(error)
 
-    def test_settings_printed_show_no_secret(self) -> None:
+    def test_the_repr_of_settings_shows_no_secret(self) -> None:
         found = parse(
             {
                 "token": "hunter22",
@@ -236,7 +236,7 @@ class TestValues:
 
 
 class TestEveryFault:
-    def test_every_fault_is_found_at_once(self) -> None:
+    def test_all_faults_are_found_at_once(self) -> None:
         receivers = [{"name": "a", "url": "https://a.test", "ulr": 1}, {"name": "a", "url_file": "/a"}, {"name": "b"}]
         raw = {
             "system": {"data": "relative", "stop_timeout": "soon"},
@@ -261,12 +261,12 @@ class TestEveryFault:
         raw["games"]["profiles"], raw["events"]["receivers"] = {}, receivers[:2]  # type: ignore[index]
         with pytest.raises(schema.Mismatch) as raised:
             read_settings(raw)
-        told = {fault.key for fault in raised.value.every}
-        assert {"games.rules[0].game", "games.rules[1].game", "events.receivers[1].name"} <= told
+        found = {fault.key for fault in raised.value.every}
+        assert {"games.rules[0].game", "games.rules[1].game", "events.receivers[1].name"} <= found
 
 
 class TestWingsFile:
-    def test_its_values_count_where_ours_has_none(self, tmp_path: Path) -> None:
+    def test_values_of_the_wings_file_count_where_our_file_has_none(self, tmp_path: Path) -> None:
         wings = write(tmp_path / "wings.yml", WINGS_FILE)
         found = load_settings(write(tmp_path / "ours.yml", f"wings_config: {wings}\ndocker: {{network: {{dns: [8.8.8.8]}}}}\n"))
         assert found.remote == "https://panel.example.test"
@@ -281,7 +281,7 @@ class TestWingsFile:
         assert found.overhead_multipliers == ((512, 2.0), (2048, 1.5))
         assert found.definitions == "/etc/fleet-power/servers"
 
-    def test_it_must_exist_and_its_errors_name_it(self, tmp_path: Path) -> None:
+    def test_the_wings_file_must_exist_and_errors_name_the_file(self, tmp_path: Path) -> None:
         with pytest.raises(SettingsInvalid, match=r"wings\.yml: No such file"):
             parse({"wings_config": str(tmp_path / "wings.yml")})
         with pytest.raises(SettingsInvalid, match=r"wings\.yml: docker\.tmpfs_size is"):
@@ -313,7 +313,7 @@ class TestOwner:
             ({"user": {"rootless": {"enabled": True}}}, 1000, (1000, 1001)),
         ],
     )
-    def test_who_owns_the_data(self, monkeypatch: pytest.MonkeyPatch, system: dict[str, Any], euid: int, owner: tuple[int, int]) -> None:
+    def test_system_sets_owner(self, monkeypatch: pytest.MonkeyPatch, system: dict[str, Any], euid: int, owner: tuple[int, int]) -> None:
         entry = Entry(500, 501)
         self.users(monkeypatch, {"pterodactyl": entry}, {500: entry}, euid)
         found = parse({"system": system})
@@ -347,7 +347,7 @@ class TestTimezone:
             (None, None, "", "UTC"),
         ],
     )
-    def test_the_zone_is_the_nodes_and_not_the_callers(
+    def test_the_time_zone_is_that_of_the_node_before_that_of_the_caller(
         self, tmp_path: Path, file: str | None, link: str | None, variable: str, zone: str
     ) -> None:
         root = self.node(tmp_path, file=file, link=link)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which server is meant, and where its definition comes from: sources that are broken, hostile or out of reach included."""
+"""The search for a server and the sources of its definition, also with broken, hostile or unreachable sources."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-# --- which server is meant ------------------------------------------------------------------------------------------------------------
+# --- the search for a server ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_short_id_or_a_name_is_found_in_task_directory_and_containers(place: Place) -> None:
+def test_a_short_id_or_name_is_found_in_task_directory_and_containers(place: Place) -> None:
     place.write(B, "Arena")
     sources = place.sources(definition(A, "Lobby"), containers=lambda: [Server(C, "Box")])
     for action in (START, STOP):
@@ -80,7 +80,7 @@ def test_a_short_id_or_a_name_is_found_in_task_directory_and_containers(place: P
         assert [sources.search.identify(text, action) for text in ("01234567", "Box")] == [Server(C, "Box")] * 2
 
 
-def test_kept_definitions_name_servers_for_stop_and_kill_but_never_for_a_start(place: Place) -> None:
+def test_kept_definitions_identify_servers_for_stop_and_kill_but_not_for_start(place: Place) -> None:
     place.keep(A, "Lobby")
     for text in ("Lobby", "aaaaaaaa"):
         assert place.sources().search.identify(text, STOP) == place.sources().search.identify(text, KILL) == Server(A, "Lobby")
@@ -88,7 +88,7 @@ def test_kept_definitions_name_servers_for_stop_and_kill_but_never_for_a_start(p
             place.sources().search.identify(text, START)
 
 
-def test_a_short_id_or_name_of_several_servers_is_ambiguous_and_they_are_listed(place: Place) -> None:
+def test_a_short_id_or_name_of_several_servers_is_an_error_that_lists_the_servers(place: Place) -> None:
     place.write(A, "Twin")
     for text in ("aaaaaaaa", "Twin"):
         with pytest.raises(AmbiguousServer, match=f"{A}, {A2}") as caught:
@@ -101,7 +101,7 @@ def test_a_short_id_or_name_of_several_servers_is_ambiguous_and_they_are_listed(
     ["", "\0", "../../etc/passwd", A[:-1], "x" * 1_000_000, "\ud800"],
 )
 @pytest.mark.parametrize("action", [START, KILL])
-def test_weird_text_is_a_server_that_is_not_found(place: Place, text: str, action: PowerAction) -> None:
+def test_invalid_text_gives_a_short_error_that_no_server_is_found(place: Place, text: str, action: PowerAction) -> None:
     place.write(A, "")
     with pytest.raises(ServerNotFound) as caught:
         place.sources(containers=lambda: [Server(B, "")]).search.identify(text, action)
@@ -109,7 +109,7 @@ def test_weird_text_is_a_server_that_is_not_found(place: Place, text: str, actio
     assert len(str(caught.value)) < 250
 
 
-def test_a_broken_file_hides_neither_the_others_nor_itself(place: Place) -> None:
+def test_a_broken_file_is_reported_and_hides_no_other_server(place: Place) -> None:
     broken = place.write(A, "Lobby")
     broken.write_text("{", encoding="utf-8")
     place.write(B, "Arena")
@@ -133,7 +133,7 @@ def test_only_a_canonical_uuid_names_a_file(place: Place, uuid: str) -> None:
         place.sources().definition(uuid)
 
 
-def test_a_task_definition_without_a_uuid_is_the_error_where_its_server_is_sought(place: Place) -> None:
+def test_a_task_definition_without_a_uuid_is_an_error_of_a_search_without_a_match(place: Place) -> None:
     place.write(B, "Arena")
     sources = place.sources({"settings": {"meta": {"name": "Lobby"}}}, "nonsense")
     assert sources.definition(B).server.uuid == B
@@ -161,7 +161,7 @@ def test_a_uuid_under_two_extensions_is_invalid_for_that_server_only(place: Plac
 
 
 def bomb(level: bytes) -> bytes:
-    """Twenty levels, each ten times the one before: more than any memory holds once it is written out."""
+    """Twenty levels, each ten times larger than the last: too large for any memory when expanded."""
     return b"a0: &a0 {k: v}\n" + b"".join(level % (n, n, b",".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 20))
 
 
@@ -185,7 +185,7 @@ def bomb(level: bytes) -> bytes:
         ("yml", bomb(b"a%d: &a%d {<<: [%s]}\n"), "holds too much"),
     ],
 )
-def test_a_text_that_is_no_definition_is_refused_quickly_with_its_place(place: Place, extension: str, content: bytes, reason: str) -> None:
+def test_an_invalid_text_is_refused_quickly_with_the_place_of_the_fault(place: Place, extension: str, content: bytes, reason: str) -> None:
     path = place.write(A, extension=extension)
     path.write_bytes(content)
     began = time.monotonic()
@@ -195,7 +195,7 @@ def test_a_text_that_is_no_definition_is_refused_quickly_with_its_place(place: P
 
 
 @pytest.mark.usefixtures("yaml_reader")
-def test_what_yaml_1_1_would_turn_into_something_else_is_taken_as_written(place: Place) -> None:
+def test_values_that_yaml_1_1_would_convert_are_read_as_written(place: Place) -> None:
     values = {
         "VERSION": "1.20",
         "PIN": "0123",
@@ -216,9 +216,9 @@ def test_what_yaml_1_1_would_turn_into_something_else_is_taken_as_written(place:
     assert dict(place.sources().definition(A).environment) == {**values, "NOTHING": "", "YES": "true"}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change the user")
 @pytest.mark.parametrize("closed", ["directory", "file"])
-def test_what_may_not_be_read_is_out_of_reach_and_not_missing(place: Place, closed: str) -> None:
+def test_a_definition_without_read_permission_is_unreachable_and_not_missing(place: Place, closed: str) -> None:
     path = place.write(A, "Lobby")
     place.write(B, "Arena").chmod(0o644)
     place.directory.chmod(0o700 if closed == "directory" else 0o755)
@@ -235,7 +235,7 @@ def test_what_may_not_be_read_is_out_of_reach_and_not_missing(place: Place, clos
             assert ["Permission denied" in str(error) for error in sources.listing.unlisted] == [True]
 
 
-def test_stale_definitions_stand_in_only_if_that_is_allowed(place: Place) -> None:
+def test_stale_definitions_are_used_only_if_allowed(place: Place) -> None:
     place.keep(A, "Lobby")
     place.directory.rmdir()
     place.directory.write_text("", encoding="utf-8")
@@ -251,7 +251,7 @@ def test_stale_definitions_stand_in_only_if_that_is_allowed(place: Place) -> Non
 # --- stop -----------------------------------------------------------------------------------------------------------------------------
 
 
-def test_for_stop_the_order_is_task_directory_kept(place: Place) -> None:
+def test_a_stop_uses_task_then_directory_then_kept_definition(place: Place) -> None:
     assert place.sources().definition_for_stop(A) is None
 
     def named(found: Definition | None) -> str:
@@ -272,13 +272,10 @@ def test_for_stop_the_order_is_task_directory_kept(place: Place) -> None:
     assert len(broken.warnings) == 2
 
 
-# --- listing --------------------------------------------------------------------------------------------------------------------------
-
-
 # --- keeping --------------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_kept_definition_is_the_groups_alone_and_reads_back_the_same(place: Place) -> None:
+def test_a_kept_definition_is_for_the_group_only_and_reads_back_unchanged(place: Place) -> None:
     before = os.umask(0o000)
     try:
         sources = place.sources(definition(A, "Lobby", environment={"Z": "\u2603", "A": "1", "N": 5}))
@@ -292,7 +289,7 @@ def test_a_kept_definition_is_the_groups_alone_and_reads_back_the_same(place: Pl
     assert os.listdir(place.state / "definitions") == [f"{A}.json"]
 
 
-def test_keeping_never_follows_a_link_and_never_raises(place: Place) -> None:
+def test_a_kept_definition_never_follows_a_link_and_never_raises(place: Place) -> None:
     place.keep(B)
     canary = place.directory.parent / "canary"
     planted = json.dumps({"schema": 1, **definition(A, "Planted")})
@@ -312,7 +309,7 @@ def test_keeping_never_follows_a_link_and_never_raises(place: Place) -> None:
     assert sorted(os.listdir(place.state / "definitions")) == sorted([f"{A}.json", f"{B}.json"])
 
 
-def test_a_definition_kept_by_a_newer_version_is_left_alone_with_a_warning(place: Place) -> None:
+def test_a_kept_definition_of_a_newer_version_is_ignored_with_a_warning(place: Place) -> None:
     place.keep(A, "Lobby")
     newer = {**json.loads(place.kept(A).read_text(encoding="utf-8")), "schema": 2}
     place.kept(A).write_text(json.dumps(newer), encoding="utf-8")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Panel among the sources: asked for start and restart alone, between task and directory, and what stands in for it."""
+"""The Panel as a source: asked only for start and restart, between task and directory, with kept definitions as a substitute."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def definition(uuid: str, name: str = "", **settings: Any) -> dict[str, Any]:
 
 
 class Scripted:
-    """What the Panel answers, without a network. ``asked`` names pages by number and servers by uuid."""
+    """The Panel's answers without a network. ``asked`` lists the numbers of pages and the UUIDs of servers."""
 
     def __init__(self) -> None:
         self.address = "http://panel.test"
@@ -69,7 +69,7 @@ class Scripted:
 
 
 class Place:
-    """A node's directories, a Panel, and the sources over them; each call of `sources` is a call of its own."""
+    """A node's directories, a Panel, and the sources over them. Each call of `sources` begins without a cache."""
 
     def __init__(self, base: Path) -> None:
         self.api = Scripted()
@@ -108,7 +108,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-# --- its place among the sources ------------------------------------------------------------------------------------------------------
+# --- the order of the sources ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("action", [STOP, KILL])
@@ -124,7 +124,7 @@ def test_stop_and_kill_never_ask_the_panel(place: Place, action: PowerAction) ->
     assert (place.api.asked, sources.warnings) == ([], [])
 
 
-def test_a_panel_that_cannot_be_asked_is_not_one_that_lacks_the_server(place: Place) -> None:
+def test_a_panel_without_an_answer_does_not_make_a_server_missing(place: Place) -> None:
     place.write(A)
     for fault, kind in ((place.down, SourceUnreachable), (place.denies, SourceDenied)):
         fault()
@@ -134,7 +134,7 @@ def test_a_panel_that_cannot_be_asked_is_not_one_that_lacks_the_server(place: Pl
             place.sources().search.identify("Nobody", START)
 
 
-def test_asking_again_and_looking_reach_the_panel(place: Place) -> None:
+def test_a_repeated_request_and_a_cancellation_check_reach_the_panel(place: Place) -> None:
     place.panel(A)
     sources = place.sources()
     sources.definition(A)
@@ -159,7 +159,7 @@ def test_asking_again_and_looking_reach_the_panel(place: Place) -> None:
 # --- every server ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_no_server_is_missing_while_the_panel_cannot_be_asked(place: Place) -> None:
+def test_no_server_is_missing_while_the_panel_does_not_answer(place: Place) -> None:
     place.panel(A, "Lobby")
     for fault, kind in ((place.down, SourceUnreachable), (place.denies, SourceDenied)):
         fault()
@@ -174,7 +174,7 @@ def test_no_server_is_missing_while_the_panel_cannot_be_asked(place: Place) -> N
 # --- stale definitions ----------------------------------------------------------------------------------------------------------------
 
 
-def test_what_was_kept_stands_in_for_a_panel_out_of_reach_only_if_that_is_allowed(place: Place) -> None:
+def test_kept_definitions_replace_an_unreachable_panel_only_if_allowed(place: Place) -> None:
     place.panel(A, "Lobby")
     place.booted(A)
     place.down()
@@ -187,7 +187,7 @@ def test_what_was_kept_stands_in_for_a_panel_out_of_reach_only_if_that_is_allowe
     assert all("as allow_stale says" in warning for warning in sources.warnings) and len(sources.warnings) == 2
 
 
-def test_a_server_that_was_moved_away_is_not_started_later(place: Place) -> None:
+def test_a_server_that_left_the_node_does_not_start_from_a_stale_definition(place: Place) -> None:
     place.panel(A)
     place.booted(A)
     del place.api.servers[A]
@@ -200,7 +200,7 @@ def test_a_server_that_was_moved_away_is_not_started_later(place: Place) -> None
         place.sources(allow_stale=True).definition(A)
 
 
-def test_only_a_list_that_was_read_tells_for_sure_that_a_server_is_gone(place: Place) -> None:
+def test_only_a_list_of_the_panel_proves_that_a_server_is_gone(place: Place) -> None:
     place.panel(A)
     place.booted(A)
     del place.api.servers[A]
@@ -218,7 +218,7 @@ def test_only_a_list_that_was_read_tells_for_sure_that_a_server_is_gone(place: P
     assert not sources.surely_lacks(A)
 
 
-def test_a_reader_keeps_nothing(place: Place) -> None:
+def test_a_read_keeps_no_definition(place: Place) -> None:
     place.panel(A)
     place.sources().listing.everything(None)
     with pytest.raises(ServerNotFound):
@@ -227,10 +227,10 @@ def test_a_reader_keeps_nothing(place: Place) -> None:
 
 
 @pytest.mark.parametrize("elsewhere", ["task", "directory"])
-def test_what_was_kept_from_elsewhere_never_stands_in_for_the_panel(place: Place, elsewhere: str) -> None:
+def test_a_definition_kept_from_another_source_never_replaces_the_panel(place: Place, elsewhere: str) -> None:
     place.panel(A, suspended=True)
     place.booted(A)
-    # As one who copies a kept definition would give it.
+    # Like a copy of a kept definition.
     other = {**definition(A, "Other"), "panel": place.api.address, "schema": 1}
     if elsewhere == "directory":
         place.write(A, "Other")
@@ -249,7 +249,7 @@ def test_what_was_kept_from_elsewhere_never_stands_in_for_the_panel(place: Place
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "5", '{"panel": 5}', '{"panel": "http://panel.test", "schema": 1, "servers": 5}'])
-def test_a_kept_list_that_cannot_be_read_stands_in_for_nothing(place: Place, content: str) -> None:
+def test_an_unreadable_kept_list_allows_no_stale_definition(place: Place, content: str) -> None:
     place.panel(A)
     place.booted(A)
     (place.state / "panel.json").write_text(content)
@@ -258,7 +258,7 @@ def test_a_kept_list_that_cannot_be_read_stands_in_for_nothing(place: Place, con
         place.sources(allow_stale=True).definition(A)
 
 
-def test_the_list_is_the_groups_alone_is_written_once_and_holds_no_secret(place: Place) -> None:
+def test_the_kept_list_is_for_the_group_only_without_secrets_and_written_once(place: Place) -> None:
     place.panel(A, environment={"PASSWORD": "hunter22"})
     place.booted(A)
     path = place.state / "panel.json"
@@ -266,6 +266,3 @@ def test_the_list_is_the_groups_alone_is_written_once_and_holds_no_secret(place:
     place.booted(A)
     assert (mode_of(path), path.stat().st_ino) == (0o660, first)
     assert "hunter22" not in path.read_text()
-
-
-# --- many threads ---------------------------------------------------------------------------------------------------------------------

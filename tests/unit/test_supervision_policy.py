@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which servers are supervised, the waits between two tries, and the record of the supervisor."""
+"""Supervised servers, the waits between two tries, and the record of the supervisor."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def policy(*rules: object, of: Definition | None = None, wings: object = None, *
 
 
 class TestSupervised:
-    def test_where_nothing_says_otherwise_every_server_is_and_a_clean_exit_is_left(self) -> None:
+    def test_every_server_is_supervised_by_default(self) -> None:
         assert policy() == Policy(supervised=True, clean_exit=False, limits=Limits(10, 600.0), why="")
         assert policy_of(settings(), PAPER, None) == policy()
 
 
 class TestCleanExit:
-    def test_ours_counts_before_wings_and_a_rule_before_both(self) -> None:
+    def test_a_rule_overrides_the_setting_and_the_setting_overrides_wings(self) -> None:
         wings = {"detect_clean_exit_as_crash": True}
         assert not policy(wings=wings, clean_exit="leave").clean_exit
         assert policy(clean_exit="restart").clean_exit
@@ -89,7 +89,7 @@ class TestRules:
             {"server": "Paper", "egg": EGG, "label": LABELS},
         ],
     )
-    def test_a_rule_is_for_the_servers_that_have_all_it_names(self, selectors: dict[str, object]) -> None:
+    def test_a_rule_applies_to_a_server_that_matches_all_selectors(self, selectors: dict[str, object]) -> None:
         assert not policy({**selectors, "supervise": False}).supervised
 
     @pytest.mark.parametrize(
@@ -102,11 +102,11 @@ class TestRules:
             {"server": "Lobby", "egg": EGG, "label": LABELS},
         ],
     )
-    def test_it_is_for_no_other(self, selectors: dict[str, object]) -> None:
+    def test_a_rule_applies_to_no_other_server(self, selectors: dict[str, object]) -> None:
         assert policy({**selectors, "supervise": False}).supervised
 
     @pytest.mark.parametrize("selectors", [{}, {"egg": ""}, {"label": {}}])
-    def test_a_rule_that_is_for_no_server_is_refused(self, selectors: dict[str, object]) -> None:
+    def test_a_rule_without_a_selector_is_refused(self, selectors: dict[str, object]) -> None:
         with pytest.raises(SettingsInvalid) as caught:
             settings({"server": "Paper", "supervise": True}, {**selectors, "supervise": False})
         assert str(caught.value) == (
@@ -124,7 +124,7 @@ class TestRules:
             ("supervise", "no", "true or false"),
         ],
     )
-    def test_what_a_rule_says_has_the_bounds_of_the_settings(self, key: str, value: object, expected: str) -> None:
+    def test_values_in_a_rule_have_the_bounds_of_the_settings(self, key: str, value: object, expected: str) -> None:
         with pytest.raises(SettingsInvalid, match=rf"supervisor\.rules\[0\]\.{key} is .*, expected {expected}$"):
             settings({"server": "Paper", key: value})
         own = "enabled" if key == "supervise" else key
@@ -148,7 +148,7 @@ class TestFingerprint:
             ("process_configuration.configs", []),
         ],
     )
-    def test_it_changes_with_all_that_bears_on_a_boot(self, path: str, value: object) -> None:
+    def test_the_fingerprint_changes_with_each_field_that_affects_a_start(self, path: str, value: object) -> None:
         raw = copy.deepcopy(self.RAW)
         *outer, last = path.split(".")
         node = raw
@@ -157,7 +157,7 @@ class TestFingerprint:
         node[last] = value
         assert self.of(raw) != self.of(self.RAW)
 
-    def test_no_secret_can_be_read_from_it(self) -> None:
+    def test_the_fingerprint_contains_no_secret(self) -> None:
         found = definition(environment={"PASSWORD": "hunter22"})
         assert len(definition_fingerprint(found)) == 64
         assert not any(secret in definition_fingerprint(found) for secret in secrets_of(found))
@@ -175,7 +175,7 @@ CRASH = EndedRun(
 )
 
 
-def told(*rows: EndedRun, live: bool = False, crashes_in_day: int = 1, limits: Limits = LIMITS) -> SupervisionState:
+def state_of(*rows: EndedRun, live: bool = False, crashes_in_day: int = 1, limits: Limits = LIMITS) -> SupervisionState:
     return supervision_of(rows, live=live, crashes_in_day=crashes_in_day, limits=limits)
 
 
@@ -183,48 +183,48 @@ class TestWaitBefore:
     @pytest.mark.parametrize(
         ("consecutive_crashes", "wait"), [(1, 0), (2, 10), (3, 20), (4, 40), (5, 80), (6, 160), (7, 300), (8, 300), (10, 300)]
     )
-    def test_the_first_crash_is_answered_at_once_and_others_ever_later(self, consecutive_crashes: int, wait: float) -> None:
+    def test_the_first_crash_causes_no_wait_and_later_crashes_longer_waits(self, consecutive_crashes: int, wait: float) -> None:
         assert wait_before(consecutive_crashes, 0, LIMITS) == wait
 
     @pytest.mark.parametrize(("tries", "wait"), [(0, 0), (1, 0), (2, 10), (3, 20)])
-    def test_what_ended_without_a_crash_is_started_at_once_too(self, tries: int, wait: float) -> None:
+    def test_after_an_end_without_a_crash_the_first_try_is_immediate(self, tries: int, wait: float) -> None:
         assert wait_before(0, tries, LIMITS) == wait
 
     @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 1000))
-    def test_no_wait_is_negative_or_longer_than_the_longest(self, consecutive_crashes: int, tries: int, most: int) -> None:
+    def test_every_wait_is_between_zero_and_the_longest_wait(self, consecutive_crashes: int, tries: int, most: int) -> None:
         assert 0 <= wait_before(consecutive_crashes, tries, Limits(most)) <= LOOP_WAIT
 
     @given(st.integers(0, 1000))
-    def test_no_crash_makes_the_next_wait_shorter(self, most: int) -> None:
+    def test_another_crash_never_shortens_the_wait(self, most: int) -> None:
         waits = [wait_before(consecutive_crashes, 0, Limits(most)) for consecutive_crashes in range(most + 3)]
         assert all(earlier <= later for earlier, later in zip(waits, waits[1:]))
 
 
 class TestSecondsLeft:
     @pytest.mark.parametrize(("now", "left"), [(40.0, 60.0), (100.0, 0.0), (5000.0, 0.0)])
-    def test_they_are_those_until_the_next_try_and_none_once_it_is_due(self, now: float, left: float) -> None:
+    def test_seconds_left_count_down_to_the_next_try_and_stop_at_zero(self, now: float, left: float) -> None:
         assert seconds_left(CRASH, "b1", now) == left
 
     @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(0, 1e9))
-    def test_no_clock_and_no_row_makes_them_more_than_the_longest_wait(self, next_at: float, now: float) -> None:
+    def test_seconds_left_never_exceed_the_longest_wait(self, next_at: float, now: float) -> None:
         assert 0 <= seconds_left(replace(CRASH, next_at=next_at), "b1", now) <= LOOP_WAIT
 
 
 class TestSupervisionOf:
     @pytest.mark.parametrize("due", [True, False])
-    def test_more_crashes_in_a_row_than_allowed_are_a_crash_loop(self, due: bool) -> None:
-        assert told(replace(CRASH, consecutive_crashes=11, due=due)) is SupervisionState.CRASH_LOOP
+    def test_more_consecutive_crashes_than_allowed_are_a_crash_loop(self, due: bool) -> None:
+        assert state_of(replace(CRASH, consecutive_crashes=11, due=due)) is SupervisionState.CRASH_LOOP
 
     @pytest.mark.parametrize("verdict", [each for each in Verdict if each is not Verdict.STOPPED])
-    def test_one_that_is_down_and_not_due_was_left(self, verdict: Verdict) -> None:
-        assert told(replace(CRASH, verdict=verdict, due=False)) is SupervisionState.STAYS_DOWN
+    def test_a_server_that_is_down_and_not_due_stays_down(self, verdict: Verdict) -> None:
+        assert state_of(replace(CRASH, verdict=verdict, due=False)) is SupervisionState.STAYS_DOWN
 
-    def test_one_that_was_stopped_here_is_well(self) -> None:
-        assert told(replace(CRASH, verdict=Verdict.STOPPED, due=False)) is SupervisionState.OK
+    def test_a_stopped_server_is_ok(self) -> None:
+        assert state_of(replace(CRASH, verdict=Verdict.STOPPED, due=False)) is SupervisionState.OK
 
     @pytest.mark.parametrize(("crashes", "state"), [(5, SupervisionState.OK), (6, SupervisionState.FLAPPING)])
-    def test_more_than_five_crashes_in_a_day_are_flapping_though_it_is_up(self, crashes: int, state: SupervisionState) -> None:
-        assert told(CRASH, live=True, crashes_in_day=crashes) is state
+    def test_a_live_server_with_more_than_five_crashes_in_a_day_is_flapping(self, crashes: int, state: SupervisionState) -> None:
+        assert state_of(CRASH, live=True, crashes_in_day=crashes) is state
 
 
 SINCE = "2026-01-31T12:00:00.000Z"
@@ -240,7 +240,7 @@ def opened(directory: Path) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("paused", ["", *PAUSES])
-def test_a_living_supervisor_is_told_with_what_keeps_it(tmp_path: Path, paused: str) -> None:
+def test_the_facts_of_a_running_supervisor_name_the_reason_of_a_pause(tmp_path: Path, paused: str) -> None:
     with opened(tmp_path) as descriptor:
         write_record(descriptor, SupervisorRecord.of_this_process(SINCE, "maintenance_unreadable"))
         write_record(descriptor, SupervisorRecord.of_this_process(SINCE, paused))
@@ -248,14 +248,14 @@ def test_a_living_supervisor_is_told_with_what_keeps_it(tmp_path: Path, paused: 
 
 
 @pytest.mark.parametrize("text", [b"?", b"{}", b'{"pid":1,"check":"00000000"}', b"[" * 400])
-def test_what_is_no_record_is_not_taken_for_no_supervisor(tmp_path: Path, text: bytes) -> None:
+def test_a_damaged_record_leaves_the_state_of_the_supervisor_unknown(tmp_path: Path, text: bytes) -> None:
     (tmp_path / SUPERVISOR_LOCK).write_bytes(text)
-    told, warning = supervisor_facts(str(tmp_path))
-    assert told == UNKNOWN
+    facts, warning = supervisor_facts(str(tmp_path))
+    assert facts == UNKNOWN
     assert warning == f"Cannot tell whether the supervisor runs: {tmp_path / SUPERVISOR_LOCK} cannot be read: Not a record of a supervisor"
 
 
-def test_no_reader_meets_half_a_record(tmp_path: Path) -> None:
+def test_readers_never_see_a_partial_record(tmp_path: Path) -> None:
     over = threading.Event()
     with opened(tmp_path) as descriptor:
         records = [SupervisorRecord.of_this_process(SINCE, paused) for paused in ("", "maintenance_unreadable")]

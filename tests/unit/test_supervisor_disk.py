@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The supervisor on a full disk, and starts that are refused again and again."""
+"""The supervisor on a full disk, and repeatedly refused starts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FullDisk:
         self._disk = disk
 
     def crash_twice(self) -> None:
-        """Have it crash, be started, and crash again: the next start is due in ten seconds."""
+        """Let the server crash, start, and crash again: the next start is due in ten seconds."""
         self.watched.up()
         self.watched.end()
         self.watched.await_start()
@@ -48,12 +48,12 @@ class FullDisk:
         (self._disk / "filler").unlink()
 
     @property
-    def meant_up(self) -> bool:
+    def should_be_up(self) -> bool:
         intent = self.watched.fake.node.journal.intents.of(UUID)
         return intent is not None and intent.up
 
     def try_for(self, seconds: float) -> None:
-        """Have the supervisor make each start that is due within so many seconds."""
+        """Let the supervisor make each start that is due within so many seconds."""
         end = self.watched.seconds + seconds
         while (left := self.watched.starter.seconds_left()) is not None and self.watched.seconds + left <= end:
             self.watched.pass_seconds(max(left, 1.0))
@@ -71,7 +71,7 @@ def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FullD
 @pytest.mark.samples("0-stop", "4-stop", "20-stop", "8-kill")
 @pytest.mark.parametrize("action", ["stop", "kill"])
 @pytest.mark.parametrize("free", [0, 4, 8, 12, 16, 20, 24])
-def test_what_was_stopped_in_a_back_off_stays_down_for_ten_minutes(full: FullDisk, free: int, action: str) -> None:
+def test_a_server_stopped_during_a_back_off_stays_down(full: FullDisk, free: int, action: str) -> None:
     full.crash_twice()
     full.leave_room(free)
     assert full.act(action).outcome.value in ("done", "unchanged")
@@ -80,14 +80,14 @@ def test_what_was_stopped_in_a_back_off_stays_down_for_ten_minutes(full: FullDis
     full.make_room()
     full.try_for(600)
     assert not full.watched.fake.live
-    assert (full.meant_up, full.watched.row.due) == (False, False)
+    assert (full.should_be_up, full.watched.row.due) == (False, False)
     assert full.act("start").outcome.value == "done"
 
 
 @pytest.mark.parametrize("check", [False, True])
 @pytest.mark.parametrize("free", [0, 4, 20])
-def test_a_start_of_what_is_meant_up_leaves_it_down(full: FullDisk, free: int, check: bool) -> None:
-    """A restore after a boot asks like that, and a task with if_meant_up."""
+def test_a_start_of_servers_that_should_be_up_skips_a_stopped_server(full: FullDisk, free: int, check: bool) -> None:
+    """A restore after a boot and a task with if_meant_up request such a start."""
     full.crash_twice()
     full.leave_room(free)
     full.act("stop")
@@ -95,19 +95,19 @@ def test_a_start_of_what_is_meant_up_leaves_it_down(full: FullDisk, free: int, c
     assert (result.outcome.value, result.code, full.watched.fake.live) == ("skipped", "not_selected", False)
 
 
-def test_a_start_that_is_passed_over_has_the_journal_say_so(full: FullDisk) -> None:
-    """Also where the supervisor has written the row of the stop before."""
+def test_a_skipped_start_corrects_the_intent_in_the_journal(full: FullDisk) -> None:
+    """Here the supervisor has already written the row of the stop."""
     full.watched.up()
     full.leave_room(0)
     full.act("stop")
     full.make_room()
     full.watched.observer.look(UUID)
-    assert full.watched.row.verdict.value == "stopped" and full.meant_up
+    assert full.watched.row.verdict.value == "stopped" and full.should_be_up
     assert full.act("start", meant_up=frozenset([UUID])).code == "not_selected"
-    assert not full.meant_up
+    assert not full.should_be_up
 
 
-def test_what_has_the_row_of_its_stop_and_no_intent_stays_down_after_a_boot(full: FullDisk) -> None:
+def test_a_server_with_only_the_row_of_its_stop_stays_down_after_a_boot(full: FullDisk) -> None:
     """The supervisor writes the row as soon as there is room; the lock's record does not survive a boot."""
     full.watched.up()
     full.leave_room(0)
@@ -115,7 +115,7 @@ def test_what_has_the_row_of_its_stop_and_no_intent_stays_down_after_a_boot(full
     full.make_room()
     full.watched.observer.look(UUID)
     (full.watched.fake.root / "locks" / f"{UUID}.lock").unlink()
-    assert full.meant_up
+    assert full.should_be_up
     result = full.act("start", meant_up=frozenset([UUID]))
     assert (result.outcome.value, result.code, full.watched.fake.live) == ("skipped", "not_selected", False)
 
@@ -134,8 +134,8 @@ def test_without_room_for_a_lock_file_a_stop_is_refused_and_a_kill_warns(tmp_pat
         assert any("nothing says that it should be down: the supervisor or a boot" in warning for warning in result.warnings)
 
 
-def test_a_row_is_closed_where_the_journal_said_before_that_it_is_meant_to_be_down(full: FullDisk) -> None:
-    """Somebody started it at the engine, which writes no intent."""
+def test_a_due_row_is_closed_if_an_earlier_intent_says_down(full: FullDisk) -> None:
+    """A start at the engine writes no intent."""
     full.watched.up()
     assert full.act("stop").outcome.value == "done"
     full.watched.observer.look(UUID)
@@ -163,8 +163,8 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
     refusing.fake.close()
 
 
-def told(refusing: Watched) -> list[str]:
-    """The codes of the starts that receivers of events are told of."""
+def event_codes(refusing: Watched) -> list[str]:
+    """The codes of the supervisor's starts in the outbox."""
     page = RecordedEvents(refusing.fake.node.journal.store).after(0, 1000)
     assert page is not None
     return [event.data["code"] for event in page.events if event.type.value == "action.ended" and event.data["origin"] == "supervisor"]
@@ -175,10 +175,10 @@ def recorded(refusing: Watched) -> list[str]:
     return [row.code for row in reversed(rows) if row.origin == "supervisor"]
 
 
-class TestTold:
-    def test_each_reason_is_told_once_as_long_as_no_other_comes(self, refusing: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-        said: list[str] = []
-        monkeypatch.setattr(perform, "announce", lambda result, _request: said.append(result.code))
+class TestReported:
+    def test_repeated_refusals_for_the_same_reason_are_reported_once(self, refusing: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+        announced: list[str] = []
+        monkeypatch.setattr(perform, "announce", lambda result, _request: announced.append(result.code))
         refusing.up()
         refusing.end()
         for given in ({"suspended": True}, {"environment": 3}, {"suspended": True}):
@@ -186,23 +186,23 @@ class TestTold:
             for _try in range(3):
                 refusing.await_start()
         codes = ["suspended", "definition_invalid", "suspended"]
-        assert told(refusing) == recorded(refusing) == said[1:] == codes
+        assert event_codes(refusing) == recorded(refusing) == announced[1:] == codes
         assert refusing.row.tries == 9
 
 
 class TestGone:
-    def test_one_whose_definition_is_gone_is_not_tried_any_more(self, refusing: Watched) -> None:
+    def test_a_server_without_a_definition_is_not_tried_again(self, refusing: Watched) -> None:
         refusing.up()
         refusing.end()
         refusing.fake.file.unlink()
         refusing.await_start()
         row = refusing.row
         assert (row.due, row.code, refusing.starter.seconds_left()) == (False, "server_not_found", None)
-        assert told(refusing) == ["server_not_found"]
+        assert event_codes(refusing) == ["server_not_found"]
 
     @pytest.mark.parametrize("where", ["the directory is missing", "the directory is empty", "the directory is a link that leads nowhere"])
-    def test_where_nobody_can_tell_it_is_tried_until_the_definition_is_there(self, refusing: Watched, where: str) -> None:
-        """As a disk that is not mounted, or not yet."""
+    def test_a_missing_definition_directory_causes_tries_until_it_is_back(self, refusing: Watched, where: str) -> None:
+        """For example, the disk is not mounted yet."""
         directory = refusing.fake.file.parent
         aside = directory.with_name("aside")
         refusing.up()
@@ -214,7 +214,7 @@ class TestGone:
         elif where.endswith("nowhere"):
             directory.symlink_to("/nowhere/at/all")
         waits = [refusing.await_start() for _try in range(3)]
-        assert (waits, refusing.row.due, len(told(refusing))) == ([0, 10, 20], True, 1)
+        assert (waits, refusing.row.due, len(event_codes(refusing))) == ([0, 10, 20], True, 1)
         directory.unlink() if directory.is_symlink() else directory.exists() and directory.rmdir()
         os.rename(aside, directory)
         refusing.await_start()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When the supervisor starts a server that ends again and again, and starts that are refused."""
+"""The supervisor's starts of a server that ends repeatedly, and refused starts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
 
 
 class TestLoop:
-    def test_it_is_started_at_once_and_then_later_and_later_up_to_an_hour(self, watched: Watched) -> None:
+    def test_a_crashing_server_starts_at_once_and_then_with_growing_waits(self, watched: Watched) -> None:
         watched.fake.configure(supervisor={"max_restarts": 4})
         watched.begin_anew()
         watched.up()
@@ -45,13 +45,13 @@ class TestLoop:
         assert waits == [0, 10, 20, 40, 3600, 3600, 3600]
         assert watched.starts == 8
 
-    def test_a_calm_run_sets_the_count_back_and_one_that_is_a_moment_too_short_does_not(self, watched: Watched) -> None:
+    def test_only_a_run_of_ten_minutes_resets_the_count(self, watched: Watched) -> None:
         watched.up()
         for after, consecutive_crashes in ((1, 1), (1, 2), (599, 3), (600, 1), (1, 2)):
             assert watched.end(after=after).consecutive_crashes == consecutive_crashes, after
             watched.await_start()
 
-    def test_a_start_of_a_person_sets_it_free_and_closes_the_row(self, watched: Watched) -> None:
+    def test_a_start_by_a_user_ends_the_crash_loop_and_closes_the_row(self, watched: Watched) -> None:
         watched.fake.configure(supervisor={"max_restarts": 1})
         watched.begin_anew()
         watched.up()
@@ -66,7 +66,7 @@ class TestLoop:
         row = watched.end()
         assert (row.consecutive_crashes, watched.await_start()) == (1, 0)
 
-    def test_a_stop_of_a_person_closes_the_row_at_its_next_try(self, watched: Watched) -> None:
+    def test_a_stop_by_a_user_closes_the_row_at_the_next_try(self, watched: Watched) -> None:
         watched.up()
         watched.end()
         watched.await_start()
@@ -75,7 +75,7 @@ class TestLoop:
         watched.await_start()
         assert (watched.fake.live, watched.row.due, watched.starts) == (False, False, 2)
 
-    def test_a_changed_definition_sets_free_who_has_given_up_and_nobody_else(self, watched: Watched) -> None:
+    def test_a_changed_definition_ends_the_wait_of_a_crash_loop(self, watched: Watched) -> None:
         watched.fake.configure(supervisor={"max_restarts": 1})
         watched.begin_anew()
         watched.up()
@@ -92,7 +92,7 @@ class TestLoop:
 
 
 class TestSurvival:
-    def test_counts_and_the_next_try_survive_the_supervisor(self, watched: Watched) -> None:
+    def test_the_count_and_the_next_try_survive_a_restart_of_the_supervisor(self, watched: Watched) -> None:
         watched.up()
         for number in range(1, 5):
             assert watched.end().consecutive_crashes == number
@@ -101,7 +101,7 @@ class TestSurvival:
             watched.begin_anew()
 
     @pytest.mark.parametrize("hours", [-30, -1, 1, 30])
-    def test_a_wall_clock_that_is_set_changes_no_wait(self, watched: Watched, hours: int) -> None:
+    def test_a_change_of_the_wall_clock_changes_no_wait(self, watched: Watched, hours: int) -> None:
         watched.up()
         watched.end()
         watched.await_start()
@@ -115,7 +115,7 @@ class TestSurvival:
         assert watched.turn()
         assert watched.end().consecutive_crashes == 3
 
-    def test_in_another_boot_all_is_due_at_once_and_the_count_goes_on(self, watched: Watched) -> None:
+    def test_after_a_boot_a_row_is_due_at_once_and_the_count_continues(self, watched: Watched) -> None:
         watched.fake.configure(supervisor={"max_restarts": 1})
         watched.begin_anew()
         watched.up()
@@ -130,10 +130,10 @@ class TestSurvival:
         assert watched.end().consecutive_crashes == 3
 
     @pytest.mark.parametrize("dies", ["before the start", "right after the start"])
-    def test_a_supervisor_that_dies_in_a_start_leaves_one_row_one_start_and_the_count(
+    def test_a_supervisor_that_dies_in_a_start_keeps_the_count_and_starts_once(
         self, watched: Watched, dies: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Whoever dies there has noted which row the start is for; the next process finds the run up, or the row due."""
+        """The supervisor notes the row before the start. The next process finds the run up, or the row due."""
         watched.up()
         watched.end()
         watched.await_start()
@@ -147,9 +147,9 @@ class TestSurvival:
         watched.observer.look(UUID)
         watched.turn()
         assert watched.fake.live and watched.starts == 3
-        told = watched.fake.node.journal.ended_runs.history([UUID], 10, watched.fake.clock.now())
-        assert told is not None
-        rows = told.latest[UUID]
+        found = watched.fake.node.journal.ended_runs.history([UUID], 10, watched.fake.clock.now())
+        assert found is not None
+        rows = found.latest[UUID]
         assert [(each.consecutive_crashes, each.due) for each in rows] == [(2, False), (1, False)]
         assert rows[0].next_run == watched.fake.seen().run
         assert watched.end().consecutive_crashes == 3
@@ -163,7 +163,7 @@ REFUSED = {
 
 class TestRefused:
     @pytest.mark.parametrize("code", REFUSED)
-    def test_a_refused_start_is_put_off_told_and_not_counted_and_tried_until_it_works(self, watched: Watched, code: str) -> None:
+    def test_a_refused_start_is_tried_until_it_succeeds_and_is_not_counted(self, watched: Watched, code: str) -> None:
         watched.up()
         watched.end()
         watched.fake.define(**REFUSED[code])
@@ -180,7 +180,7 @@ class TestRefused:
 
 class TestTrouble:
     @pytest.mark.parametrize("write, seconds", [("note_attempt", 1), ("put_off", 10)])
-    def test_what_cannot_be_written_is_told_and_the_row_stays_due(
+    def test_a_failed_write_is_reported_and_the_row_stays_due(
         self, watched: Watched, write: str, seconds: float, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         watched.up()
@@ -195,7 +195,7 @@ class TestTrouble:
         assert watched.await_start() == pytest.approx(seconds, abs=0.1)
         assert watched.fake.live
 
-    def test_a_row_of_a_new_journal_is_not_answered_by_memory_of_the_old_one(self, watched: Watched) -> None:
+    def test_a_new_journal_with_equal_row_numbers_causes_no_wrong_start(self, watched: Watched) -> None:
         watched.up()
         watched.end()
         other = "11111111-1111-4111-8111-111111111111"
@@ -207,7 +207,7 @@ class TestTrouble:
         assert not watched.fake.live
         assert [(each.server.uuid, each.number) for each in journal.ended_runs.due()] == [(other, row.number)]
 
-    def test_one_whose_lock_is_held_is_not_asked_for_until_it_is_free(self, watched: Watched) -> None:
+    def test_a_server_with_a_held_lock_starts_only_after_the_release(self, watched: Watched) -> None:
         watched.up()
         watched.end()
         with watched.fake.lock("stop"):
@@ -216,7 +216,7 @@ class TestTrouble:
         watched.pass_seconds(2)
         assert watched.turn()
 
-    def test_two_supervisors_threads_make_one_start(self, watched: Watched) -> None:
+    def test_simultaneous_threads_make_one_start(self, watched: Watched) -> None:
         watched.up()
         watched.end()
         threads = [threading.Thread(target=watched.starter.begin) for _number in range(4)]
@@ -227,7 +227,7 @@ class TestTrouble:
         watched.turn()
         assert watched.starts == 2
 
-    def test_the_end_of_starts_that_were_begun_together_ends_no_later_one(self, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_end_of_a_group_of_starts_does_not_end_a_later_group(self, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
         gates, number = [threading.Event(), threading.Event()], itertools.count()
         tried = threading.Event()
 
@@ -236,7 +236,7 @@ class TestTrouble:
             if gate is gates[0]:
                 act(targets[0], Slot())
                 tried.set()
-            # The first ones wait for another server, the later one is at it.
+            # The first group waits for another server, and the later group still runs.
             gate.wait(5)
 
         monkeypatch.setattr(starter, "perform_each", perform_each)
@@ -261,14 +261,14 @@ POLICIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a rule for the server": ({"rules": [{"server": UUID, "supervise": False}]}, {}),
     "a rule for an egg": ({"rules": [{"egg": "e1", "supervise": False}]}, {"egg": {"id": "e1"}}),
     "a rule for a label": ({"rules": [{"label": {"once": "yes"}, "supervise": False}]}, {"labels": {"once": "yes"}}),
-    "its definition": ({}, {"crash_detection_enabled": False}),
+    "the definition": ({}, {"crash_detection_enabled": False}),
 }
 
 
 class TestPolicy:
-    @pytest.mark.parametrize("who", POLICIES)
-    def test_a_crash_of_who_is_not_supervised_has_a_row_and_no_start(self, watched: Watched, who: str) -> None:
-        settings, definition = POLICIES[who]
+    @pytest.mark.parametrize("level", POLICIES)
+    def test_a_crash_of_an_unsupervised_server_has_a_row_and_no_start(self, watched: Watched, level: str) -> None:
+        settings, definition = POLICIES[level]
         watched.fake.configure(supervisor=settings)
         watched.fake.define(**definition)
         watched.begin_anew()
@@ -279,7 +279,7 @@ class TestPolicy:
         assert watched.starts == 1
 
     @pytest.mark.parametrize("ready, clean_exit, due", [(True, "leave", False), (True, "restart", True), (False, "restart", False)])
-    def test_exit_code_0_of_a_ready_server_is_followed_by_a_start_on_request(
+    def test_a_clean_exit_of_a_ready_server_causes_a_start_only_if_configured(
         self, watched: Watched, ready: bool, clean_exit: str, due: bool
     ) -> None:
         watched.fake.configure(supervisor={"clean_exit": clean_exit})
@@ -292,36 +292,36 @@ class TestPolicy:
         assert watched.turn() is due
 
 
-class TestOver:
-    def test_a_start_that_waits_for_its_turn_is_not_made_in_a_maintenance(self, watched: Watched) -> None:
+class TestOtherStarts:
+    def test_a_waiting_start_is_not_made_during_maintenance(self, watched: Watched) -> None:
         watched.up()
         watched.end()
-        memory = Path(watched.fake.node.settings.state_directory) / "maintenance.json"
-        memory.write_text('{"phase": "stop"}')
+        record = Path(watched.fake.node.settings.state_directory) / "maintenance.json"
+        record.write_text('{"phase": "stop"}')
         assert not watched.turn()
         assert watched.row.due and watched.row.tries == 0
-        memory.unlink()
+        record.unlink()
         watched.pass_seconds(2)
         assert watched.turn()
 
-    def test_a_start_at_the_engine_after_a_refused_attempt_is_not_counted_as_the_supervisors(self, watched: Watched) -> None:
+    def test_a_start_at_the_engine_after_a_refused_try_begins_a_new_count(self, watched: Watched) -> None:
         watched.up()
         watched.end()
-        memory = Path(watched.fake.node.settings.state_directory) / "maintenance.json"
-        memory.write_text('{"phase": "stop"}')
+        record = Path(watched.fake.node.settings.state_directory) / "maintenance.json"
+        record.write_text('{"phase": "stop"}')
         assert not watched.turn()
         assert watched.row.due
         watched.fake.engine.start(UUID)
         watched.observer.look(UUID)
         assert not watched.row.due
-        memory.unlink()
+        record.unlink()
         assert watched.end().consecutive_crashes == 1
 
-    def test_what_somebody_noted_and_then_could_not_start_is_due(self, watched: Watched) -> None:
+    def test_a_pending_end_is_due_after_a_failed_start_by_a_user(self, watched: Watched) -> None:
         watched.up()
         watched.pass_seconds(1)
         watched.fake.engine.end(UUID, 3)
-        # A person's start makes the container anew, and fails then.
+        # A user's start creates a new container, and then fails.
         watched.fake.define(environment={"CHANGED": "1"})
         watched.fake.engine.refuse("start")
         assert watched.fake.perform("start").outcome.value == "failed"
@@ -332,7 +332,7 @@ class TestOver:
 
 
 def boot(watched: Watched) -> bool:
-    """Boot the machine, and do what is done then; tell if the server is up."""
+    """Boot the machine and run the supervisor; return whether it starts the server."""
     watched.boot, watched.seconds = "b2", 20.0
     watched.begin_anew()
     watched.observer.look(UUID)
@@ -340,19 +340,19 @@ def boot(watched: Watched) -> bool:
     return watched.turn()
 
 
-def left(watched: Watched, code: int = 0) -> None:
+def stay_down(watched: Watched, code: int = 0) -> None:
     watched.up()
     assert not watched.end(code).due
     assert not watched.turn()
 
 
-def test_what_was_left_before_comes_back(watched: Watched) -> None:
-    left(watched)
+def test_a_server_that_stayed_down_starts_after_a_boot(watched: Watched) -> None:
+    stay_down(watched)
     assert boot(watched)
     assert watched.starts == 2
 
 
-def test_what_waited_for_its_next_try_comes_back_at_once(watched: Watched) -> None:
+def test_a_server_in_back_off_starts_at_once_after_a_boot(watched: Watched) -> None:
     watched.up()
     watched.end()
     watched.await_start()
@@ -362,14 +362,14 @@ def test_what_waited_for_its_next_try_comes_back_at_once(watched: Watched) -> No
     assert watched.end().consecutive_crashes == 3
 
 
-def test_what_was_stopped_here_stays_down(watched: Watched) -> None:
+def test_a_stopped_server_stays_down_after_a_boot(watched: Watched) -> None:
     watched.up()
     assert watched.fake.perform("stop").outcome.value == "done"
     assert not boot(watched)
 
 
-def test_what_a_kill_ended_before_it_could_write_its_intent_is_meant_to_be_down(watched: Watched) -> None:
-    """As a power cut in the middle of a kill leaves it: what the kill has synced is there, its intent and its lock's record are not."""
+def test_a_server_killed_without_an_intent_stays_down_after_a_boot(watched: Watched) -> None:
+    """A power cut during a kill leaves the synced generation, but no intent and no lock record."""
     watched.up()
     watched.fake.node.generations.raise_for(UUID)
     watched.fake.engine.end(UUID, 137)
@@ -379,7 +379,7 @@ def test_what_a_kill_ended_before_it_could_write_its_intent_is_meant_to_be_down(
     assert intent is not None and not intent.up
 
 
-def test_what_a_person_stopped_at_the_engine_stays_down(watched: Watched) -> None:
+def test_a_server_stopped_at_the_engine_stays_down_after_a_boot(watched: Watched) -> None:
     watched.up()
     row = watched.end(143, signalled=True)
     assert (row.verdict.value, row.due) == ("stopped_externally", False)
@@ -387,7 +387,7 @@ def test_what_a_person_stopped_at_the_engine_stays_down(watched: Watched) -> Non
 
 
 @pytest.mark.parametrize("ever_run", [True, False])
-def test_a_server_without_a_container_comes_back_if_it_is_meant_to_be_up(watched: Watched, ever_run: bool) -> None:
+def test_a_server_without_a_container_starts_after_a_boot_if_it_should_be_up(watched: Watched, ever_run: bool) -> None:
     watched.up()
     watched.fake.engine.end(UUID)
     found = watched.fake.engine.find(UUID)
@@ -397,12 +397,12 @@ def test_a_server_without_a_container_comes_back_if_it_is_meant_to_be_up(watched
         watched.fake.node.journal.store.write(lambda connection: connection.execute("DELETE FROM runs"))
     assert boot(watched)
     assert watched.starts == 2
-    # Nobody saw how it ended.
+    # The supervisor did not see the end.
     assert watched.fake.node.journal.operations.of(UUID)[0].reason == "the machine has booted"
 
 
-def test_nothing_is_started_by_a_journal_that_does_not_tell_what_is_meant_to_be_up(watched: Watched) -> None:
-    left(watched)
+def test_without_readable_intents_no_server_starts_after_a_boot(watched: Watched) -> None:
+    stay_down(watched)
     file = watched.fake.root / "state" / "journal.sqlite"
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("DELETE FROM intents")
@@ -415,7 +415,7 @@ def test_nothing_is_started_by_a_journal_that_does_not_tell_what_is_meant_to_be_
         due_after_boot(watched.fake.build())
 
 
-def test_what_ended_since_the_boot_is_left_as_it_was_told(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_after_the_boot_keeps_its_verdict(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     watched.up()
     watched.boot, watched.seconds = "b2", 1e9
     watched.begin_anew()

@@ -33,43 +33,43 @@ STOP = ReportedEnd(1, 143, signalled=True)
 @pytest.mark.parametrize(
     "evidence, verdict",
     [
-        # An action here, whatever else is known.
+        # An action of this node explains the end.
         (Evidence(heard=CRASH, exit_code=3, ended_here=True), "stopped"),
         (Evidence(heard=CRASH, exit_code=3, ended_here=True, restarts=True), "restarting"),
         (Evidence(heard=CRASH, exit_code=3, console_stop=True), "stopped"),
-        # Heard, and nobody sent a signal.
+        # The end was heard, and no signal was sent.
         (Evidence(heard=CRASH, exit_code=3), "crashed"),
         (Evidence(heard=CRASH, exit_code=137, killed=True, marked=False, another_engine=True), "crashed"),
         (Evidence(heard=CRASH, exit_code=137), "crashed"),
         (Evidence(heard=CRASH, exit_code=3, marked=True), "crashed"),
-        # Asked for long before, or by a signal that was not heard.
+        # The stop was requested long before, or by a signal that was not heard.
         (Evidence(heard=ReportedEnd(1, 143, signalled=False, warned=True), exit_code=143), "stopped_externally"),
         (Evidence(heard=ReportedEnd(1, 3, signalled=False, warned=True), exit_code=3), "crashed"),
         (Evidence(heard=ReportedEnd(1, 1, signalled=False, warned=True), exit_code=1, marked=True), "stopped_externally"),
         (Evidence(heard=ReportedEnd(1, 0, signalled=False, warned=True), exit_code=0), "stopped_externally"),
         (Evidence(heard=CRASH, exit_code=143, marked=True), "stopped_externally"),
         (Evidence(heard=CRASH, exit_code=0), "ended"),
-        # Another process of the container was ended for memory, perhaps long ago.
+        # The kernel killed another process of the container for memory, perhaps long ago.
         (Evidence(heard=CRASH, exit_code=0, oom_killed=True), "ended"),
-        # Killed since it was asked for, unless its end tells otherwise.
+        # A kill explains the end, unless the end contradicts that.
         (Evidence(heard=STOP, exit_code=137, killed=True), "stopped"),
         (Evidence(exit_code=137, killed=True, marked=True), "stopped"),
         (Evidence(exit_code=3, killed=True, marked=False), "crashed"),
         (Evidence(exit_code=137, oom_killed=True, killed=True), "crashed"),
-        # The engine's shutdown sends signals as well, but notes no stop by hand.
+        # The engine's shutdown also sends signals, but sets no mark of a manual stop.
         (Evidence(heard=STOP, exit_code=0, another_engine=True, marked=False), "engine_stopped"),
         (Evidence(heard=STOP, exit_code=0, another_engine=True, marked=None), "engine_stopped"),
         (Evidence(exit_code=1, another_engine=True, marked=False), "engine_stopped"),
         (Evidence(heard=STOP, exit_code=0, another_engine=True, marked=True), "stopped_externally"),
         (Evidence(exit_code=0, another_engine=True, marked=True), "ended_unobserved"),
-        # One that comes up after a kill stops what it finds, and notes that as if somebody had asked for it.
+        # An engine that starts after its own kill stops all containers and marks that as manual stops.
         (Evidence(exit_code=0, another_engine=True, marked=True, in_startup=True), "engine_stopped"),
         (Evidence(heard=STOP, exit_code=0, another_engine=True, marked=True, in_startup=True), "engine_stopped"),
         (Evidence(heard=STOP, exit_code=0, marked=True, in_startup=True), "stopped_externally"),
-        # A person at the engine.
+        # A user stopped the container at the engine.
         (Evidence(heard=STOP, exit_code=0, marked=True), "stopped_externally"),
         (Evidence(heard=STOP, exit_code=1), "stopped_externally"),
-        # Not heard: the engine's own mark, then the exit code.
+        # The end was not heard: the engine's mark counts, then the exit code.
         (Evidence(exit_code=3, marked=True), "ended_unobserved"),
         (Evidence(exit_code=3), "crashed"),
         (Evidence(exit_code=3, marked=False), "crashed"),
@@ -78,12 +78,12 @@ STOP = ReportedEnd(1, 143, signalled=True)
         *((Evidence(exit_code=code, marked=False), "crashed") for code in (130, 137, 143)),
         (Evidence(exit_code=0, marked=False), "ended"),
         (Evidence(), "ended_unobserved"),
-        # Its container is gone.
+        # The container is gone.
         (Evidence(is_there=False, exit_code=3), "ended_unobserved"),
         (Evidence(is_there=False, heard=CRASH, exit_code=3), "crashed"),
     ],
 )
-def test_what_an_end_is_taken_for(evidence: Evidence, verdict: str) -> None:
+def test_the_evidence_decides_the_verdict(evidence: Evidence, verdict: str) -> None:
     assert judge(evidence).value == verdict
 
 
@@ -100,7 +100,7 @@ def test_what_an_end_is_taken_for(evidence: Evidence, verdict: str) -> None:
         (Evidence(exit_code=0), False),
     ],
 )
-def test_only_a_stop_through_the_engine_that_nothing_explains_may_be_the_engines_own(evidence: Evidence, awaits: bool) -> None:
+def test_only_an_unexplained_stop_signal_may_be_a_shutdown_of_the_engine(evidence: Evidence, awaits: bool) -> None:
     assert awaits_shutdown(evidence) is awaits
 
 
@@ -122,7 +122,7 @@ def heard(*events: ContainerEvent) -> EndReports:
     return reports
 
 
-def test_a_signal_that_stops_counts_if_it_came_shortly_before() -> None:
+def test_a_stop_signal_counts_only_shortly_before_the_end() -> None:
     for signal, seconds, expected in ((15, 4, True), (9, 4, True), (2, 4, True), (1, 4, False), (15, 6, False), (15, 0.1, False)):
         found = heard(event("kill", seconds, signal=signal), event("die", 5, exit_code=0)).end_of(FIRST, None)
         assert found is not None and found.signalled is expected, (signal, seconds)
@@ -130,7 +130,7 @@ def test_a_signal_that_stops_counts_if_it_came_shortly_before() -> None:
     assert old is not None and not old.signalled
 
 
-def test_a_signal_that_was_outlived_says_nothing_any_more() -> None:
+def test_a_signal_that_a_run_survived_does_not_explain_its_end() -> None:
     reports = heard(
         event("kill", 4, signal=15),
         event("kill", 500, signal=15, container="d"),
@@ -151,12 +151,12 @@ def test_a_signal_that_was_outlived_says_nothing_any_more() -> None:
     assert slow is not None and slow.warned
 
 
-def test_the_containers_own_stop_signal_stops_it_whichever_it_is() -> None:
+def test_any_stop_signal_of_the_container_counts_as_a_stop() -> None:
     found = heard(event("kill", 4, signal=37), event("die", 5)).end_of(FIRST, 37)
     assert found is not None and found.signalled
 
 
-def test_an_end_is_that_of_the_run_it_follows() -> None:
+def test_an_end_belongs_to_the_run_before_it() -> None:
     reports = heard(event("die", 61, exit_code=3))
     assert reports.end_of(FIRST, None, before=SECOND_RUN) is None
     assert reports.end_of(SECOND_RUN, None) is not None
@@ -164,7 +164,7 @@ def test_an_end_is_that_of_the_run_it_follows() -> None:
     assert heard(event("die", 0.2)).end_of(FIRST, None) is None
 
 
-def test_what_is_told_twice_counts_once_and_what_is_judged_is_forgotten() -> None:
+def test_repeated_events_count_once_and_judged_ends_are_forgotten() -> None:
     reports = heard(*[event("kill", 4, signal=15), event("die", 5, exit_code=0)] * 2, event("die", 65, exit_code=1))
     assert reports.earliest() == BEGAN - 25 * SECOND
     reports.forget(FIRST)
@@ -175,13 +175,13 @@ def test_what_is_told_twice_counts_once_and_what_is_judged_is_forgotten() -> Non
     assert (reports.earliest(), reports.latest) == (BEGAN + 35 * SECOND, BEGAN + 65 * SECOND)
 
 
-def test_memory_is_bounded() -> None:
+def test_the_number_of_stored_ends_is_bounded() -> None:
     reports = heard(*(event("die", 5, container=str(number)) for number in range(10_050)))
     assert reports.end_of(Run("0", FIRST.started_at), None) is None
     assert reports.end_of(Run("10049", FIRST.started_at), None) is not None
 
 
-#: This process stands for the engine's.
+#: This process plays the engine.
 LIFE = f"{boot_id()}/{os.getpid()}/{start_of(os.getpid())}"
 OTHER = f"{boot_id()}/1/1"
 
@@ -193,7 +193,7 @@ def began() -> float:
 
 
 def moment(seconds: float) -> str:
-    """So many seconds after the engine began, as the engine writes it."""
+    """The time so many seconds after the engine began, in the engine's format."""
     at = datetime.fromtimestamp(began(), timezone.utc) + timedelta(seconds=seconds)
     return f"{at:%Y-%m-%dT%H:%M:%S.%f}000Z"
 
@@ -201,10 +201,10 @@ def moment(seconds: float) -> str:
 @pytest.mark.parametrize(
     "started, ended, expected", [(-100, 10, True), (-100, 3600, True), (-100, -5, False), (5, 10, False)], ids=["", "late", "before", "own"]
 )
-def test_what_an_earlier_engine_left_and_ended_in_this_one_was_stopped_by_it(started: float, ended: float, expected: bool) -> None:
+def test_an_engine_stops_runs_of_an_earlier_engine_at_its_startup(started: float, ended: float, expected: bool) -> None:
     run = Run("c", moment(started))
     assert EngineLink(LIFE).stopped_in_startup(run, moment(ended)) is expected
-    # Where what ran goes on, a person may have stopped it at any time.
+    # With live restore the run continues, so a user may have stopped it at any time.
     assert not EngineLink(LIFE, live_restore=True).stopped_in_startup(run, moment(ended))
 
 
@@ -213,14 +213,14 @@ def test_what_an_earlier_engine_left_and_ended_in_this_one_was_stopped_by_it(sta
     [
         (LIFE, LIFE, False),
         (LIFE, OTHER, True),
-        # Where its process is not known the boot stands for its life.
+        # Without a known process, the boot identifies the engine.
         (f"{boot_id()}/", OTHER, False),
         (f"{boot_id()}/", "another-boot/1/1", True),
     ],
-    # Not by the values: each process of a run has its own.
+    # Each test process has its own values, so ids name the cases.
     ids=["itself", "another process", "the boot", "another boot"],
 )
-def test_a_run_is_another_lifes_if_that_saw_it_up_last(life: str, seen_by: str, another: bool) -> None:
+def test_a_run_belongs_to_the_engine_process_that_saw_it_last(life: str, seen_by: str, another: bool) -> None:
     run = Run("c", moment(-100))
     assert EngineLink(life).is_another(SeenRun(run, engine=seen_by), run) is another
 
@@ -240,7 +240,7 @@ OLD, NEW = f"{BOOT}/169/316", f"{BOOT}/3127/19904"
         (f"{BOOT}/?2", "", False),
     ],
 )
-def test_a_link_is_over_when_another_process_answers_for_sure(
+def test_a_link_is_over_only_if_another_known_process_answers(
     monkeypatch: pytest.MonkeyPatch, linked: str, answers: str, over: bool
 ) -> None:
     monkeypatch.setattr(engine_link, "engine_life", lambda _host: answers)
@@ -252,7 +252,7 @@ _LIFE = "00000000-0000-4000-8000-000000000000/1/1"
 
 
 class NoEvents:
-    """A reader of an engine that tells nothing but what a test puts in."""
+    """A reader that returns only the events that a test adds."""
 
     def __init__(self) -> None:
         self.events: list[ContainerEvent] = []
@@ -272,7 +272,7 @@ def make_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
 
 
 def connect(watched: Watched, reader: NoEvents | None = None) -> EngineWatch:
-    """Connect, and look at all for the first time."""
+    """Connect, and do the first look at all servers."""
     read: EventReader = cast("EventReader", reader or NoEvents())
     watch = EngineWatch(
         lambda: watched.fake.node,
@@ -290,7 +290,7 @@ def looked(watched: Watched) -> str | None:
     return watched.fake.node.journal.supervisor.value(LOOKED)
 
 
-def test_what_is_down_at_the_first_look_is_left_and_what_goes_down_later_not(watched: Watched) -> None:
+def test_a_server_that_is_down_at_the_first_look_stays_down(watched: Watched) -> None:
     watched.up()
     watched.fake.engine.end(UUID, 3)
     connect(watched)
@@ -301,7 +301,7 @@ def test_what_is_down_at_the_first_look_is_left_and_what_goes_down_later_not(wat
     assert (watched.row.verdict, watched.row.due) == (Verdict.CRASHED, True)
 
 
-def test_one_that_cannot_be_looked_at_does_not_make_the_next_look_of_all_the_first(watched: Watched) -> None:
+def test_a_failed_look_at_one_server_leaves_the_first_look_of_others_done(watched: Watched) -> None:
     watched.up()
     watched.fake.node.journal.runs.see(WATCH_OTHER, seen_of(watched))
     fail_for(watched, WATCH_OTHER)
@@ -310,7 +310,7 @@ def test_one_that_cannot_be_looked_at_does_not_make_the_next_look_of_all_the_fir
     watched.fake.engine.end(UUID, 3)
     connect(watched)
     assert watched.row.verdict is Verdict.CRASHED
-    # Once it can be seen it is at its first look still.
+    # The next look at that server is still its first.
     watched.begin_anew()
     fail_for(watched, None)
     connect(watched)
@@ -319,7 +319,7 @@ def test_one_that_cannot_be_looked_at_does_not_make_the_next_look_of_all_the_fir
     assert other.verdict is Verdict.INITIALLY_DOWN
 
 
-def test_one_that_the_engine_does_not_answer_for_keeps_no_other_from_being_started(watched: Watched) -> None:
+def test_an_engine_fault_for_one_server_blocks_no_start_of_another(watched: Watched) -> None:
     watched.up()
     connect(watched)
     watched.fake.node.journal.runs.see(WATCH_OTHER, seen_of(watched))
@@ -331,7 +331,7 @@ def test_one_that_the_engine_does_not_answer_for_keeps_no_other_from_being_start
     assert watched.fake.live
 
 
-def test_beside_wings_it_waits_and_after_it_what_is_down_and_was_due_is_left(watched: Watched) -> None:
+def test_the_supervisor_pauses_beside_wings_and_then_drops_due_starts(watched: Watched) -> None:
     watched.up()
     connect(watched)
     row = watched.end()
@@ -382,10 +382,10 @@ def stop_of(seconds: int | None) -> dict[str, object]:
         (None, 60, 59, "stopped"),
     ],
 )
-def test_an_end_after_a_stop_command_is_a_stop_within_the_servers_own_time(
+def test_an_end_within_the_stop_timeout_after_a_stop_command_is_a_stop(
     watched: Watched, own: int | None, of_node: int, after: int, verdict: str
 ) -> None:
-    """As its container was made to be stopped, whatever its definition says by now."""
+    """The stop timeout of the container counts, not that of the changed definition."""
     watched.fake.configure(system={"stop_timeout": of_node})
     watched.fake.define(**stop_of(own))
     watched.begin_anew()
@@ -396,10 +396,10 @@ def test_an_end_after_a_stop_command_is_a_stop_within_the_servers_own_time(
 
 
 @pytest.mark.parametrize("own, verdict", [(1800, "stopped_externally"), (600, "crashed")])
-def test_a_stop_at_the_engine_is_awaited_as_long_as_the_servers_own(
+def test_a_stop_at_the_engine_counts_within_the_stop_timeout_of_the_server(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, own: int, verdict: str
 ) -> None:
-    """It was sent, and obeyed a quarter of an hour later with an exit code of its own; all were looked at in between."""
+    """The run obeys a quarter of an hour later. The supervisor looks at all servers in between."""
     watched.fake.define(**stop_of(own))
     watched.up()
     watch = connect(watched)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTP exchanges that end in time and in size whatever the other side does, and a token that reaches no other host."""
+"""HTTP exchanges with bounds on time and size, and a token that reaches no other host."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ BEARER = "Bearer one.two"
 
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment of the machine that runs the tests does not matter."""
+    """Remove the proxies and certificates of the test machine."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -81,13 +81,13 @@ def no_threads_left() -> bool:
 # --- answers --------------------------------------------------------------------------------------------------------------------------
 
 
-def test_an_answer_has_status_headers_and_the_json_in_it(server: Recorder) -> None:
+def test_an_answer_has_status_headers_and_json_value(server: Recorder) -> None:
     server.fault(lambda answer: answer.json(418, {"a": [1]}, X_Some="Thing"))
     answer = ask(server)
     assert (answer.status, answer.headers["x-some"], answer.value, answer.text) == (418, "Thing", {"a": [1]}, '{"a": [1]}')
 
 
-def test_what_is_asked_arrives_with_its_headers_parameters_and_body(server: Recorder) -> None:
+def test_a_request_arrives_with_its_headers_parameters_and_body(server: Recorder) -> None:
     web = Web(f"{server.url}/base/", BEARER, headers={"User-Agent": "me", "Accept": "text/x"})
     web.ask("POST", "/x", body={"a": 1}, params={"page": 2}, seconds=5)
     asked = server.asked[0]
@@ -105,43 +105,43 @@ def test_what_is_asked_arrives_with_its_headers_parameters_and_body(server: Reco
     [b"", b"<html>", b'{"a": ', b"\xff\xfe\xff", b"[" * 150_000, b"1" * 5_000_000, b'{"a": -' + b"1" * 5_000_000 + b"}"],
     ids=["empty", "html", "truncated", "no text", "deep", "huge number", "huge negative number"],
 )
-def test_what_is_no_json_is_no_value_and_no_crash(server: Recorder, body: bytes) -> None:
+def test_an_answer_without_json_has_no_value(server: Recorder, body: bytes) -> None:
     server.fault(text(body))
     began = time.monotonic()
     assert ask(server).value is None
     assert time.monotonic() - began < 3
 
 
-def test_the_text_of_an_answer_is_short_and_fit_for_a_message(server: Recorder) -> None:
+def test_the_text_of_an_answer_is_short_and_printable(server: Recorder) -> None:
     server.fault(text(b"\x1b[31mred\n\x00" + b"x" * 10_000))
     shown = ask(server).text
     assert shown.isprintable() and shown.startswith("[31mred") and len(shown) <= 500
 
 
 @pytest.mark.parametrize("depth", [101, 500, 5000])
-def test_what_is_nested_too_deeply_is_never_given_to_the_parser(server: Recorder, depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deeply_nested_json_never_reaches_the_parser(server: Recorder, depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
     server.fault(text(b'[{"a": ' * (depth // 2) + b"[1]" + b"}]" * (depth // 2)))
     monkeypatch.setattr(json, "loads", lambda *_unused, **_unused_too: pytest.fail("parsed"))
     assert ask(server).value is None
 
 
-def test_what_is_nested_as_deep_as_is_of_use_is_read(server: Recorder) -> None:
+def test_json_of_a_hundred_levels_is_read(server: Recorder) -> None:
     server.fault(text(b"[" * 100 + b'"[[[["' + b"]" * 100))
     assert ask(server).value is not None
 
 
 @pytest.mark.parametrize("authorization", [f"Bearer {SECRET}", f"Bearer name.{SECRET}", SECRET])
 @pytest.mark.parametrize("number", [200, 500])
-def test_a_token_that_is_repeated_is_masked_wherever_it_stands(server: Recorder, authorization: str, number: int) -> None:
-    said = {SECRET: [SECRET, {"a": f"x{SECRET.lower()}x"}], "n": 5}
-    server.fault(lambda answer: answer.json(number, said, X_Some=SECRET))
+def test_a_repeated_token_is_masked_everywhere(server: Recorder, authorization: str, number: int) -> None:
+    sent = {SECRET: [SECRET, {"a": f"x{SECRET.lower()}x"}], "n": 5}
+    server.fault(lambda answer: answer.json(number, sent, X_Some=SECRET))
     answer = Web(server.url, authorization).ask("GET", "/x", seconds=5)
     shown = json.dumps([answer.value, dict(answer.headers), answer.text]).lower()
     assert SECRET.lower() not in shown
     assert answer.value == {"***": ["***", {"a": "x***x"}], "n": 5}
 
 
-def test_a_good_answer_can_be_had_as_it_was_given(server: Recorder) -> None:
+def test_a_good_answer_is_not_masked_on_request(server: Recorder) -> None:
     web = Web(server.url, f"Bearer {SECRET}", verbatim=True)
     for number, expected in ((200, SECRET), (500, "***")):
         server.well()
@@ -151,22 +151,22 @@ def test_a_good_answer_can_be_had_as_it_was_given(server: Recorder) -> None:
 
 
 @pytest.mark.parametrize("before", range(1985, 2001))
-def test_a_text_that_is_cut_within_the_token_shows_no_part_of_it(server: Recorder, before: int) -> None:
-    # What is masked gets shorter, so that the end of what was read comes into view.
+def test_a_text_cut_within_the_token_shows_no_part_of_the_token(server: Recorder, before: int) -> None:
+    # A mask is shorter than the token, so the shown text reaches further.
     content = (SECRET * 200)[: before // 16 * 16] + "-" * (before % 16) + SECRET * 2
     server.fault(text(content.encode(), 500))
     shown = Web(server.url, f"Bearer {SECRET}").ask("GET", "/x", seconds=5).text
     assert "Secr" not in shown
 
 
-def test_a_redirect_to_a_host_named_by_the_token_does_not_show_it(server: Recorder) -> None:
+def test_a_redirect_to_a_host_with_the_token_in_its_name_does_not_show_the_token(server: Recorder) -> None:
     server.fault(redirect(f"https://{'x' * 180}.{SECRET}.evil.test/"))
     with pytest.raises(WebFault) as caught:
         Web(server.url, f"Bearer {SECRET}").ask("GET", "/x", seconds=5)
     assert "Secret" not in str(caught.value)
 
 
-def test_a_repr_of_an_answer_shows_nothing_of_it(server: Recorder) -> None:
+def test_the_repr_of_an_answer_shows_no_content(server: Recorder) -> None:
     server.fault(value({"SECRET": "hunter22"}))
     assert "hunter22" not in repr(ask(server))
 
@@ -184,7 +184,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return made
 
 
-def test_the_connection_is_kept_for_the_next_exchange(server: Recorder, connections: list[object]) -> None:
+def test_a_connection_is_used_again_for_the_next_exchange(server: Recorder, connections: list[object]) -> None:
     web = Web(server.url, BEARER)
     for _unused in range(5):
         web.ask("GET", "/x", seconds=5)
@@ -192,7 +192,7 @@ def test_the_connection_is_kept_for_the_next_exchange(server: Recorder, connecti
     web.close()
 
 
-def test_no_more_connections_are_kept_than_are_of_use(server: Recorder, connections: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_idle_connections_is_bounded(server: Recorder, connections: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_module, "_MOST_IDLE", 2)
     web, together = Web(server.url, BEARER), threading.Barrier(5)
 
@@ -211,7 +211,7 @@ def test_no_more_connections_are_kept_than_are_of_use(server: Recorder, connecti
     web.close()
 
 
-def test_many_threads_ask_at_once_and_each_has_its_own_answer(server: Recorder) -> None:
+def test_each_of_many_simultaneous_threads_gets_its_own_answer(server: Recorder) -> None:
     class Echo(Recorder):
         def answer(self, asked: Any, answering: Any) -> None:
             answering.json(200, asked.path)
@@ -237,14 +237,14 @@ def test_many_threads_ask_at_once_and_each_has_its_own_answer(server: Recorder) 
 
 
 @pytest.mark.parametrize("behaviour", [silent, dripping, dripping_headers], ids=["silent", "dripping body", "dripping headers"])
-def test_whatever_takes_too_long_ends_in_time_and_leaves_no_thread(server: Recorder, behaviour: Behaviour) -> None:
+def test_a_slow_answer_ends_at_the_timeout_and_leaves_no_thread(server: Recorder, behaviour: Behaviour) -> None:
     began = time.monotonic()
     assert str(fault_of(server, behaviour, seconds=0.6)) == "no answer within 0.6 s"
     assert 0.5 < time.monotonic() - began < 10
     assert no_threads_left()
 
 
-def test_a_host_that_takes_connections_but_says_nothing_of_tls_ends_in_time(server: Recorder) -> None:
+def test_a_host_that_accepts_but_does_not_speak_tls_ends_at_the_timeout(server: Recorder) -> None:
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
@@ -254,30 +254,30 @@ def test_a_host_that_takes_connections_but_says_nothing_of_tls_ends_in_time(serv
         assert time.monotonic() - began < 10
 
 
-def test_an_endless_body_ends_at_the_bound(server: Recorder) -> None:
+def test_an_endless_body_ends_at_the_size_limit(server: Recorder) -> None:
     fault = fault_of(server, endless, largest=300_000)
     assert str(fault) == "its answer is larger than 300000 bytes" and fault.lasting
     assert no_threads_left()
 
 
-def test_one_who_waits_looks_up_and_may_leave_at_once(server: Recorder) -> None:
+def test_a_cancellation_check_ends_the_wait_at_once(server: Recorder) -> None:
     server.fault(silent)
-    looks: list[float] = []
+    checks: list[float] = []
 
     def look() -> None:
-        looks.append(time.monotonic())
-        if len(looks) == 3:
+        checks.append(time.monotonic())
+        if len(checks) == 3:
             raise CancelledByKill("killed")
 
     began = time.monotonic()
     with pytest.raises(CancelledByKill):
         Web(server.url, BEARER).ask("GET", "/x", seconds=30, check_cancelled=look)
-    times = [began, *looks]
+    times = [began, *checks]
     assert max(later - earlier for earlier, later in zip(times, times[1:])) < 2
     assert no_threads_left()
 
 
-def test_an_exchange_that_ends_too_late_does_not_cut_the_next_one_on_its_connection(
+def test_a_late_exchange_does_not_cut_the_next_exchange_on_its_connection(
     server: Recorder, connections: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsing, ended, answer_of = threading.Event(), threading.Event(), web_module.answer_of
@@ -308,17 +308,17 @@ def test_an_exchange_that_ends_too_late_does_not_cut_the_next_one_on_its_connect
         assert (second.result().status, len(connections)) == (200, 1)
 
 
-def test_where_no_thread_can_be_started_there_is_no_answer(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_free_thread_a_request_fails(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         few_threads(patch)
         with pytest.raises(WebFault, match="no thread can be started") as caught:
             ask(server)
-    # Others end, and make room.
+    # Other threads end, so a retry can succeed.
     assert not caught.value.lasting
     assert ask(server).status == 200
 
 
-# --- faults in words ------------------------------------------------------------------------------------------------------------------
+# --- messages of faults ---------------------------------------------------------------------------------------------------------------
 
 
 def test_a_closed_port_is_a_refused_connection(server: Recorder) -> None:
@@ -326,16 +326,16 @@ def test_a_closed_port_is_a_refused_connection(server: Recorder) -> None:
     assert str(fault_of(server, silent)) == "connection refused"
 
 
-def test_an_answer_that_is_cut_short_is_no_answer(server: Recorder) -> None:
+def test_a_truncated_answer_is_a_fault(server: Recorder) -> None:
     fault = fault_of(server, truncated)
     assert str(fault) == "the connection was cut before the answer was whole" and not fault.lasting
 
 
-def test_a_connection_that_is_closed_without_an_answer_is_no_answer(server: Recorder) -> None:
+def test_a_connection_closed_without_an_answer_is_a_fault(server: Recorder) -> None:
     assert str(fault_of(server, lambda answer: answer.cut())) == "the connection was cut before the answer was whole"
 
 
-def test_a_name_that_nobody_knows_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_host_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_unused: Any, **_also_unused: Any) -> Any:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -344,7 +344,7 @@ def test_a_name_that_nobody_knows_is_told_as_such(monkeypatch: pytest.MonkeyPatc
         Web("http://panel.test", BEARER).ask("GET", "/x", seconds=5)
 
 
-def test_a_name_whose_look_up_hangs_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_name_lookup_ends_at_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     woken = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_unused, **_also_unused: woken.wait(20) and [])
     try:
@@ -356,7 +356,7 @@ def test_a_name_whose_look_up_hangs_ends_in_time(monkeypatch: pytest.MonkeyPatch
         woken.set()
 
 
-def test_without_the_library_the_package_is_named(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_the_error_names_the_package(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     original = builtins.__import__
 
     def without(name: str, *args: Any, **kwargs: Any) -> Any:
@@ -385,7 +385,7 @@ def test_without_the_library_the_package_is_named(server: Recorder, monkeypatch:
         "http://a/?x=1",
     ],
 )
-def test_an_address_that_is_none_is_refused_in_words(base: str) -> None:
+def test_an_invalid_address_is_refused_with_the_reason(base: str) -> None:
     with pytest.raises(WebFault, match="that is no address"):
         Web(base, BEARER)
 
@@ -431,7 +431,7 @@ def test_cookies_are_not_kept(server: Recorder) -> None:
     assert "cookie" not in server.asked[1].headers
 
 
-def test_the_proxy_of_the_environment_is_used_and_its_password_not_shown(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_proxy_of_the_environment_is_used_without_showing_its_password(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://alice:hunter22@127.0.0.1:{server.port}")
     web = Web("http://panel.test", BEARER)
     assert web.ask("GET", "/x", seconds=5).status == 200
@@ -442,7 +442,7 @@ def test_the_proxy_of_the_environment_is_used_and_its_password_not_shown(server:
     assert str(caught.value) == "the proxy that the environment names gives no way to it"
 
 
-def test_a_web_without_proxies_asks_the_host_itself(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_web_without_proxies_asks_the_host_directly(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(Recorder()) as proxy:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
@@ -464,28 +464,28 @@ def secure(certificate: Path) -> Iterator[Recorder]:
         yield server
 
 
-def test_a_certificate_of_nobody_known_is_refused_before_the_token_is_sent(secure: Recorder) -> None:
+def test_a_self_signed_certificate_is_refused_before_the_token_is_sent(secure: Recorder) -> None:
     with pytest.raises(WebFault, match=r"its certificate cannot be verified: self.signed certificate") as caught:
         ask(secure)
     assert caught.value.lasting and secure.asked == []
 
 
-def test_an_authority_of_ones_own_can_be_named(secure: Recorder, certificate: Path) -> None:
+def test_a_configured_authority_is_trusted(secure: Recorder, certificate: Path) -> None:
     web = Web(secure.url, BEARER, trust=Trust(ca_path=str(certificate)))
     assert [web.ask("GET", "/x", seconds=5).status for _unused in range(2)] == [200, 200]
 
 
-def test_an_authority_that_the_system_knows_is_trusted(secure: Recorder, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_authority_of_the_system_is_trusted(secure: Recorder, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     assert ask(secure).status == 200
 
 
-def test_an_authority_in_the_librarys_own_variable_is_trusted(secure: Recorder, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_authority_in_the_variable_of_requests_is_trusted(secure: Recorder, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     assert ask(secure).status == 200
 
 
-def test_a_named_authority_is_the_only_one_whatever_the_environment_adds(
+def test_only_the_configured_authority_is_trusted_despite_the_environment(
     secure: Recorder, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
@@ -495,30 +495,30 @@ def test_a_named_authority_is_the_only_one_whatever_the_environment_adds(
     assert secure.asked == []
 
 
-def test_a_good_certificate_for_another_host_is_refused(tmp_path: Path) -> None:
+def test_a_valid_certificate_of_another_host_is_refused(tmp_path: Path) -> None:
     wrong = self_signed(tmp_path, "DNS:other.test")
     with closing(Recorder(certificate=wrong)) as server, pytest.raises(WebFault, match="its certificate cannot be verified"):
         ask(server, trust=Trust(ca_path=str(wrong)))
 
 
-def test_verification_can_be_given_up_and_says_nothing_about_it(secure: Recorder, recwarn: pytest.WarningsRecorder) -> None:
+def test_verification_can_be_disabled_without_a_library_warning(secure: Recorder, recwarn: pytest.WarningsRecorder) -> None:
     assert ask(secure, trust=Trust(verify=False)).status == 200
     assert [warning for warning in recwarn if "Insecure" in warning.category.__name__] == []
 
 
-def test_certificates_that_cannot_be_read_are_named(secure: Recorder, tmp_path: Path) -> None:
+def test_the_error_names_an_unreadable_certificate_file(secure: Recorder, tmp_path: Path) -> None:
     for path in (tmp_path / "none.pem", tmp_path / "empty.pem"):
         (tmp_path / "empty.pem").write_text("")
         with pytest.raises(WebFault, match=f"{path} cannot be read"):
             ask(secure, trust=Trust(ca_path=str(path)))
 
 
-def test_a_host_that_does_not_speak_tls_is_told_as_such(server: Recorder) -> None:
+def test_a_host_without_tls_is_reported(server: Recorder) -> None:
     with pytest.raises(WebFault, match="it does not speak TLS as expected"):
         Web(server.url.replace("http://", "https://"), BEARER).ask("GET", "/x", seconds=5)
 
 
-def test_what_all_connections_share_is_changed_by_none_of_them(
+def test_later_connections_do_not_change_the_shared_tls_context(
     secure: Recorder, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed: list[object] = []
@@ -535,7 +535,7 @@ def test_what_all_connections_share_is_changed_by_none_of_them(
     assert (statuses, changed) == ([200] * 3, [["http/1.1"]])
 
 
-def test_what_is_sent_after_an_exchange_was_cut_off_is_not_sent_in_the_clear(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_sent_after_an_abandoned_exchange_stays_encrypted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = socket.socketpair()
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cafile=str(certificate))
     server.load_cert_chain(certificate)
@@ -545,7 +545,7 @@ def test_what_is_sent_after_an_exchange_was_cut_off_is_not_sent_in_the_clear(cer
         secured = client.wrap_socket(ours)
     exchange = Exchange()
     exchange.uses(secured)
-    # As it is for a moment where the system has not come to it yet.
+    # The system may shut the socket down a moment later.
     monkeypatch.setattr(socket.socket, "shutdown", lambda _socket, _how: None)
     with closing(accepted.result()) as other, closing(secured):
         exchange.abandon()
@@ -553,9 +553,9 @@ def test_what_is_sent_after_an_exchange_was_cut_off_is_not_sent_in_the_clear(cer
         assert other.recv(100) == BEARER.encode()
 
 
-def test_what_is_cut_off_below_tls_to_a_proxy_ends_in_time(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_abandoned_exchange_closes_the_socket_below_tls_to_a_proxy(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     class Wrapped:
-        """As the library hides the socket of a proxy that is spoken to by TLS, for TLS within that."""
+        """Like the library's wrapper for TLS inside a TLS connection to a proxy."""
 
         def __init__(self, sock: socket.socket) -> None:
             self.socket = sock
