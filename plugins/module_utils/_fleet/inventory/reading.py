@@ -99,7 +99,7 @@ def _connection(given: Any) -> dict[str, Any]:
 
 
 def _entries(node: str, given: Iterable[Any]) -> tuple[ServerEntry, ...]:
-    """Read the servers of a result of server_power_info; what is no server is left out."""
+    """Read the servers of a result of server_power_info. Entries that are not servers are left out."""
     return tuple(entry for entry in (_entry(node, each) for each in given) if entry is not None)
 
 

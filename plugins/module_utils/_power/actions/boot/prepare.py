@@ -168,7 +168,7 @@ class StepTaken:
 
 @contextlib.contextmanager
 def boot_step(context: ActionContext, name: str, *, checks: bool = False) -> Iterator[StepTaken]:
-    """Record a step. One that only ``checks`` is recorded if it fails, because the step itself runs later.
+    """Record a step. A step that only ``checks`` is recorded if it fails, because the real step runs later.
 
     Else errors of the engine become `PrebootFailed`.
     """
