@@ -214,6 +214,16 @@ class TestUnguarded:
         assert (result.outcome.value, result.code, result.changed, result.state) == ("done", "unguarded", True, "offline")
         assert any("could not be guarded" in warning for warning in result.warnings)
 
+    def test_a_kill_without_a_lock_file_still_syncs_its_generation(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        fake.up()
+        blocked = fake.root / "blocked"
+        blocked.write_text("")
+        fake.configure(system={"lock_directory": str(blocked / "locks")})
+        synced: list[str] = []
+        monkeypatch.setattr(fake.node.generations, "keep", synced.append)
+        assert fake.perform("kill").code == "unguarded"
+        assert synced == [UUID]
+
     def test_a_kill_that_cannot_write_its_generation_reports_unguarded(self, fake: FakeNode) -> None:
         fake.up()
         (fake.root / "state" / f"{UUID}.kills").mkdir()
@@ -254,6 +264,12 @@ class TestEngine:
         assert f"Cannot tell that server {UUID} is down: it was killed, but then the engine could not be asked ({error})" in result.msg
         # A silent engine gets no further request.
         assert result.state == ("offline" if fault == "refused" else None)
+
+    def test_an_engine_that_refuses_the_second_sigkill_leaves_the_kill_unsettled(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.engine.before["inspect"].append(lambda: fake.engine.fail("signal", EngineUnreachable("Cannot send: no answer")))
+        result = fake.perform("kill")
+        assert (result.outcome.value, result.code, result.changed) == ("failed", "kill_unsettled", True)
 
     def test_a_kill_of_an_offline_server_that_cannot_be_inspected_fails(self, fake: FakeNode) -> None:
         fake.down()

@@ -35,16 +35,24 @@ _KILL_SECONDS = 0.25
 _LAST_WRITES_SECONDS = 1.0
 
 
-class TooMany(Exception):
+class NotTaken(Exception):
+    """The action was not taken."""
+
+
+class TooMany(NotTaken):
     """The server's queue is full."""
 
 
-class NotKept(Exception):
-    """The action could not be recorded, so it was not taken; the text is the reason."""
+class NotKept(NotTaken):
+    """The action could not be recorded; the text is the reason."""
 
 
-class ShuttingDown(Exception):
+class ShuttingDown(NotTaken):
     """This process takes no more actions."""
+
+
+class Unanswered(NotTaken):
+    """This process ended before the disk answered: unknown whether the action was recorded, and the next process does it."""
 
 
 class Actions:
@@ -126,7 +134,7 @@ class Actions:
         await self._loop.run_in_executor(None, self.acceptor.close, max(0.0, until - self._loop.time()))
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(ShuttingDown())
+                answer.set_exception(Unanswered())
         return self.queues.under_way
 
     def _on_found(self, left: Sequence[Acceptance], fault: str) -> None:

@@ -16,7 +16,7 @@ from ..._power.events.webhook import cloudevent, node_source
 from ..._power.journal.schema import JournalUnusable
 from ..._power.model.errors import SettingsInvalid
 from ..._power.options import LONGEST_WAIT_SECONDS
-from ..acceptance.actions import NotKept, ShuttingDown, TooMany
+from ..acceptance.actions import NotKept, NotTaken, ShuttingDown, TooMany, Unanswered
 from ..http import replies
 from ..http.bodies import read_power_body
 from ..http.log import Log
@@ -25,6 +25,8 @@ from ..servers.server_cache import KnownServer
 from . import schemas
 from .event_followers import Cursor, EventFollowers, Place
 from .router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
+
+_NOT_TAKEN = {TooMany: replies.TOO_MANY, NotKept: replies.NOT_KEPT, ShuttingDown: replies.ENDING, Unanswered: replies.UNANSWERED}
 
 
 @contextlib.contextmanager
@@ -111,12 +113,8 @@ class PowerRoutes:
         server, origin = known.server, origin_of(request.address, request.settings)
         try:
             operation = await self._actions.take(server, wanted.action, wanted.wait_seconds, origin, wanted.players, wanted.ready)
-        except ShuttingDown:
-            return replies.ENDING
-        except TooMany:
-            return replies.TOO_MANY
-        except NotKept as error:
-            return replace(replies.NOT_KEPT, note=str(error))
+        except NotTaken as error:
+            return replace(_NOT_TAKEN[type(error)], note=str(error))
         if not operation:
             return Reply(202)
         location = f"/api/servers/{server.uuid}/operations/{operation}"

@@ -24,7 +24,7 @@ from ..._power.model.players import PlayerCount
 from ..._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState, Server
-from ..acceptance.actions import NotKept, ShuttingDown, TooMany
+from ..acceptance.actions import NotTaken
 from ..http import replies
 from ..http.bodies import read_texts
 from ..http.replies import Reply, origin_of
@@ -234,7 +234,7 @@ class ServerRoutes:
         if suspended and live:
             try:
                 await self._actions.take(known.server, PowerAction.STOP, _WAIT_SECONDS, origin)
-            except (ShuttingDown, TooMany, NotKept) as error:
+            except NotTaken as error:
                 return replies.unexpected(request.id, note=f"suspended, and not stopped: {type(error).__name__}")
         return Reply(204)
 

@@ -17,7 +17,7 @@ from ..._power.model.request import POWER_ACTIONS, PowerAction
 from ..._power.model.result import Outcome
 from ..._power.model.server import Server
 from ..._power.options import LONGEST_WAIT_SECONDS
-from ..acceptance.actions import NotKept, ShuttingDown, TooMany
+from ..acceptance.actions import NotKept, NotTaken, ShuttingDown, TooMany, Unanswered
 from ..http.replies import origin_of
 from ..routes.router import Backend
 from . import frames
@@ -74,6 +74,7 @@ _WHY_NOT = {
     ShuttingDown: "this service is ending; ask again in a moment",
     TooMany: "too many actions of this server are waiting already; ask again later",
     NotKept: "the journal cannot be written, so it might be lost; look at the node's log",
+    Unanswered: "this service ended before the disk answered, so the action may still run; look at the server's state",
 }
 
 
@@ -158,7 +159,7 @@ class ClientMessages:
         origin = f"{member.address} (user {claims.user})" if claims.user else origin_of(member.address, self._node.settings)
         try:
             operation = await self._actions.take(server, action, 0, origin)
-        except (ShuttingDown, TooMany, NotKept) as error:
+        except NotTaken as error:
             self._refuse(member, f"Cannot {text} server {server.uuid}: {_WHY_NOT[type(error)]}")
             return
         if operation:

@@ -68,8 +68,8 @@ def start_container(context: ActionContext, lock: PowerLock, staged: Staged, *, 
     if before.run != context.progress.ended:
         note_found_end(context.node, context.progress.server, before)
     output = engine.logs.attach(staged.id) if attach else None
-    context.enter(lock, Phase.START, run=before.run)
     try:
+        context.enter(lock, Phase.START, run=before.run)
         context.check_cancelled()
         refuse_after_newer_run(context, before)
         refuse_moved_mounts(staged, context.uuid)

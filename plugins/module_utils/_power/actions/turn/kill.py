@@ -10,6 +10,7 @@ notice and release, takes the lock and kills again. Only then is the server cert
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 
 from ...locking.holder import EndedHere, Holder
@@ -47,7 +48,7 @@ def _kill(context: ActionContext) -> Ending:
     faults: list[str] = []
     # Read first: a holder that sees the new generation may release before the try of the lock, and was cancelled all the same.
     before = node.locks.holder(context.uuid)
-    _raise_generation(context, faults)
+    is_raised = _raise_generation(context, faults)
     progress.begun = True
     with contextlib.ExitStack() as stack:
         lock: PowerLock | None = None
@@ -60,14 +61,16 @@ def _kill(context: ActionContext) -> Ending:
         except LockUnavailable as error:
             faults.append(str(error))
         _kill_now(context)
-        _keep_generation(context, faults)
+        if is_raised:
+            _keep_generation(context)
         progress.begin(node.journal)
         _see_before(context)
         if held is not None:
             lock = _await_holder(context, holder_of(held), faults)
             if lock is not None:
                 stack.enter_context(lock)
-        snapshot = _await_gone(context) if lock is None else _settle_and_kill(context, lock)
+        with _unsettled_without_engine(context):
+            snapshot = _await_gone(context) if lock is None else _settle_and_kill(context, lock)
         if lock is not None and not _has_changed(progress):
             # The kill of all cancelled it, and it took down its own work.
             _note_cancelled(context.request.held.get(context.uuid), progress)
@@ -93,18 +96,19 @@ def _record(context: ActionContext, lock: PowerLock | None, snapshot: Snapshot |
     write_intent(context, lock, up=False, run=run, keep_since=keep_since)
 
 
-def _raise_generation(context: ActionContext, faults: list[str]) -> None:
+def _raise_generation(context: ActionContext, faults: list[str]) -> bool:
+    """Raise the kill generation; return False, with a fault, if that is impossible."""
     try:
         context.node.generations.raise_for(context.uuid)
     except LockUnavailable as error:
         if str(error) not in faults:
             faults.append(str(error))
+        return False
+    return True
 
 
-def _keep_generation(context: ActionContext, faults: list[str]) -> None:
+def _keep_generation(context: ActionContext) -> None:
     """Sync the generation to the disk: after a power failure, no earlier request must run."""
-    if faults:
-        return
     uuid = context.uuid
     try:
         context.node.generations.keep(uuid)
@@ -169,7 +173,7 @@ def _settle_and_kill(context: ActionContext, lock: PowerLock) -> Snapshot | None
         left = lock.leftover
         if left is not None and left.phase is Phase.START and fence_start(node, progress.server, left.run):
             progress.changed = True
-        snapshot = _look(context)
+        snapshot = node.engine.inspect(context.uuid)
         if snapshot is None or not snapshot.live:
             if snapshot is not None and progress.changed and snapshot.restart_policy != "no":
                 # The engine starts such a container at its own start.
@@ -204,10 +208,11 @@ def _see_before(context: ActionContext) -> None:
     progress.saw(node.seen_as(context.uuid, snapshot))
 
 
-def _look(context: ActionContext) -> Snapshot | None:
-    """Return the container after SIGKILL. Raises `KillUnsettled` if something was killed and its state is unknown."""
+@contextlib.contextmanager
+def _unsettled_without_engine(context: ActionContext) -> Iterator[None]:
+    """Raise `KillUnsettled` for an error of the engine after something was killed."""
     try:
-        return context.node.engine.inspect(context.uuid)
+        yield
     except (EngineError, EngineUnreachable) as error:
         if not context.progress.changed:
             raise
@@ -219,7 +224,7 @@ def _look(context: ActionContext) -> Snapshot | None:
 
 def _await_gone(context: ActionContext) -> Snapshot | None:
     node = context.node
-    snapshot = _look(context)
+    snapshot = node.engine.inspect(context.uuid)
     if snapshot is not None and snapshot.live and not node.await_end(snapshot.run, node.engine.timeout, no_check):
         raise KillUnsettled(
             f"Cannot tell that server {context.uuid} is down: its process still runs {node.engine.timeout:.0f} s after SIGKILL; "
