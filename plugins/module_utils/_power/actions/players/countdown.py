@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime, timedelta
 
 from ...events.event import Event, EventType
@@ -297,17 +298,17 @@ def _is_resumed(node: Node, found: Countdown) -> bool:
     return node.journal.operations.waits(found.operation) is not False and found.seconds_left(node.clock.now()) > -_RESUMED_SECONDS
 
 
-def call_off_abandoned(node: Node, server: Server) -> bool:
-    """Tell players that an announced action does not come, if its process died; return whether it had.
+def call_off_abandoned(node: Node, server: Server) -> None:
+    """Tell players that an announced action does not come, if its process died.
 
-    The record is cleared, so that this happens once. Players without a warning, in another run, or warned long ago hear nothing.
+    Players without a warning, in another run, or warned long ago hear nothing. The record is cleared, unless the action may still be
+    resumed: then it shows if another action came first (`require_unchanged`).
     """
-    try:
+    held, keep = None, True
+    with contextlib.suppress(PowerError):
         held = node.countdowns.take_abandoned(server.uuid)
-    except LockUnavailable:
-        return False
     if held is None:
-        return False
+        return
     try:
         found = held.record
         if found.is_remembered(node.clock.now()):
@@ -316,10 +317,12 @@ def call_off_abandoned(node: Node, server: Server) -> bool:
                 game = node.games.of(server, snapshot, node.sources.definition_for_stop(server.uuid))
                 if game is not None:
                     game.announce(called_off(found.action))
+        keep = node.journal.operations.waits(found.operation) is not False
+        if found.told:
+            # Players hear it once.
+            held.write(told=0)
     except PowerError:
         # The engine is silent: the next look may succeed.
-        held.release(keep=True)
-        return False
+        return
     finally:
-        held.release()
-    return True
+        held.release(keep=keep)
