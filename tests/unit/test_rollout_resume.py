@@ -172,6 +172,14 @@ def test_a_done_server_is_done_again_if_its_wait_or_soak_is_unproven(state: str,
         assert begin(resumed, 1)["node-1"]["once"] == "rollout aaaaaaaa"
 
 
+def test_a_done_server_that_was_suspended_since_is_done() -> None:
+    record = opened(fleet(1, 1), run="aaaaaaaa")
+    begin(record, 1)
+    entry = info(100, suspended=True, intent={"up": True}, operations=[operation("done", "aaaaaaaa")])
+    resumed = opened({"node-1": listing(entry)}, again(record), run="bbbbbbbb", soak=3)
+    assert [row.outcome for row in resumed.rows] == ["done"] and not resumed.stopped
+
+
 def test_a_node_that_returns_late_is_asked_about_the_first_rolling_run() -> None:
     record = opened(fleet(2, 1), run="aaaaaaaa", max_failures=1)
     begin(record, 1)

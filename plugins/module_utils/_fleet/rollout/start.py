@@ -122,8 +122,8 @@ def _lists(answers: Mapping[str, Answer | None]) -> dict[str, Sequence[Mapping[s
 def _carry_over(row: Row, resumed: _Resumed) -> Candidate | Row:
     """Return the server of an old row if the resumed run acts on it, else its new row. `_unknown_reason` has found none for it.
 
-    The first reason counts: without an answer nothing is known of the action. An ended or a running action comes before a missing server
-    and before the selection, since no second action may follow it.
+    The first reason counts: without an answer nothing is known of the action. An ended or a running action comes before the selection,
+    since no second action may follow it. A server that was suspended after its action is not asked for its readiness or soak.
     """
     node, asked = str(row.node), resumed.asked
     if node not in resumed.answers:
@@ -134,9 +134,10 @@ def _carry_over(row: Row, resumed: _Resumed) -> Candidate | Row:
     candidate, entry = resumed.known.get((node, str(row.server))), entry_of(row, resumed.answers[node] or {})
     if entry is not None and row.asked_by:
         outcome, state = _outcome(entry, row.asked_by), str(entry.get("state"))
-        if outcome is not None and candidate is not None and asked.action in BOOTS and state != OFFLINE and resumed.asks_again(state):
-            return replace(candidate, any_state=True, again=True, asked_by=row.asked_by)
         if outcome is not None:
+            is_unproven = asked.action in BOOTS and state != OFFLINE and resumed.asks_again(state)
+            if is_unproven and candidate is not None and not candidate.suspended:
+                return replace(candidate, any_state=True, again=True, asked_by=row.asked_by)
             return _ended_since(row, outcome, entry, asked)
         if is_in_flight(entry, row.asked_by):
             return _ended(row, UNKNOWN, STILL_IN_FLIGHT, "Its node still works on it; continue the run when it has ended")

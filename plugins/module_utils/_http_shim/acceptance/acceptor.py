@@ -230,11 +230,12 @@ class Acceptor:
             owed.settle()
         except _UNUSABLE as error:
             self._cannot_settle(_why(error))
+            return
         except Exception as error:
+            # All others are written.
             self._log.error("not_recorded", reason=internal_error(error))
-        else:
-            self._late_reason, self._next_try = "", Deadline(self._node.clock, float("-inf"))
-            self._log.note("recorded_late")
+        self._late_reason, self._next_try = "", Deadline(self._node.clock, float("-inf"))
+        self._log.note("recorded_late")
 
     def _cannot_settle(self, reason: str) -> None:
         self._next_try = Deadline.after(self._node.clock, AGAIN_SECONDS)

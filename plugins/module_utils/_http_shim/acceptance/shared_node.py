@@ -70,9 +70,9 @@ class OwedWrites:
             self._numbers[uuid] += 1
 
     def settle(self) -> None:
-        """Write all late entries to the disk. Raises `JournalUnusable`, OSError; then they stay.
+        """Write all late entries to the disk. Raises `JournalUnusable` (also for a fault of SQLite) and OSError; then they stay.
 
-        After a fault of ours it writes them one by one, and drops a faulty one, which would block all others. Then it raises the fault.
+        After a fault of ours it writes them one by one, drops the faulty ones, which would block all others, and raises the last fault.
         """
         with self._store.mutex:
             fault: Exception | None = None
