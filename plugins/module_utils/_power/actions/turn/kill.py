@@ -46,7 +46,7 @@ def _kill(context: ActionContext) -> Ending:
     """Kill a server, even without a writable lock or generation. Nothing that may block precedes SIGKILL."""
     node, progress = context.node, context.progress
     faults: list[str] = []
-    # Read first: a holder that sees the new generation may release before the try of the lock, and was cancelled all the same.
+    # Read first: once the generation is raised, a holder may release before our try. Then this kill has cancelled its action.
     before = node.locks.holder(context.uuid)
     is_raised = _raise_generation(context, faults)
     progress.begun = True
@@ -72,15 +72,19 @@ def _kill(context: ActionContext) -> Ending:
         with _unsettled_without_engine(context):
             snapshot = _await_gone(context) if lock is None else _settle_and_kill(context, lock)
         if lock is not None and not _has_changed(progress):
-            # The kill of all cancelled it, and it took down its own work.
+            # A kill of all servers had already cancelled the action, which then took down its own work.
             _note_cancelled(context.request.held.get(context.uuid), progress)
         _record(context, lock, snapshot, is_change=_has_changed(progress) or bool(faults))
+    return _ending(context, faults)
+
+
+def _ending(context: ActionContext, faults: list[str]) -> Ending:
     if faults:
-        progress.warn(
+        context.progress.warn(
             f"server {context.uuid}: the kill could not be guarded ({'; '.join(faults)}): an action under way might start the server again"
         )
         return Outcome.DONE, UNGUARDED, "it is down, but an action under way might start it again"
-    if _has_changed(progress):
+    if _has_changed(context.progress):
         return Outcome.DONE, "", ""
     return Outcome.UNCHANGED, "", "it is offline already"
 
