@@ -386,7 +386,7 @@ def test_without_the_library_the_package_is_named(server: Recorder, monkeypatch:
     ],
 )
 def test_an_address_that_is_none_is_refused_in_words(base: str) -> None:
-    with pytest.raises(WebFault, match="that is no address"):
+    with pytest.raises(WebFault, match="that is not an address"):
         Web(base, BEARER)
 
 
