@@ -218,9 +218,9 @@ def test_a_snapshot_tells_servers_connections_and_what_was_not_seen(tmp_path: Pa
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("[]", "it is no JSON object"),
-        ("[" * 100_000, "it is no JSON object"),
-        ("\udcff", "it is no JSON object"),
+        ("[]", "it is not a JSON object"),
+        ("[" * 100_000, "it is not a JSON object"),
+        ("\udcff", "it is not a JSON object"),
         ("{}", "does not say which version"),
         ('{"schema": 2, "nodes": []}', "of version 2, written by a newer fleet.power"),
         ('{"schema": 1}', "no list of nodes"),
@@ -236,7 +236,7 @@ def test_what_is_no_snapshot_is_one_sentence(tmp_path: Path, content: str, said:
 
 def test_a_snapshot_that_is_not_there_or_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for name, said in {"pipe": "no regular file", "none": "No such file", ".": ""}.items():
+    for name, said in {"pipe": "not a regular file", "none": "No such file", ".": ""}.items():
         with pytest.raises(SourceUnreachable, match=said):
             read_snapshot(str(tmp_path / name), 0, NOW)
 
