@@ -246,7 +246,7 @@ def test_who_wants_no_more_is_left_alone_until_the_service_begins_anew(post: Pos
     post.through(timedelta(hours=2))
     assert len(post.client.asked) == 1
     assert (post.told["off"], post.told["error"], post.told["waiting"]) == (True, "it answered with status 410", 2)
-    assert len(lines) == 1 and "wants no events any more" in lines[0]
+    assert len(lines) == 1 and "refuses further events" in lines[0]
     post.client.answer = lambda _body: TAKEN
     post.begun()
     post.through()
