@@ -57,7 +57,7 @@ class ActionModule(ActionBase):
         try:
             self._read_definitions()
         except AnsibleError as error:
-            found.refuse(self._node, f"the definitions cannot be had: {error.message}")
+            found.refuse(self._node, f"the definitions cannot be read: {error.message}")
         found.end()
         given = [
             bool(found.servers),
@@ -123,7 +123,7 @@ class ActionModule(ActionBase):
         try:
             names = os.listdir(directory)
         except OSError as error:
-            why = "it is no directory on the controller" if not os.path.isdir(directory) else f"it cannot be read: {error.strerror}"
+            why = "it is not a directory on the controller" if not os.path.isdir(directory) else f"it cannot be read: {error.strerror}"
             self._found.refuse(directory, f"{why}; set node_definitions_dir to one, best with its full path")
             return []
         found = sorted(name for name in names if name.endswith(EXTENSIONS) and not name.startswith("."))
@@ -135,7 +135,7 @@ class ActionModule(ActionBase):
         try:
             # A link can lead to any file of the controller.
             if not stat.S_ISREG(os.lstat(path).st_mode):
-                self._found.refuse(place, "it is no regular file, and links are not followed")
+                self._found.refuse(place, "it is not a regular file, and links are not followed")
                 return
             with open(path, "rb") as file:
                 content: bytes | str = file.read(_LARGEST_FILE + 1)
@@ -152,7 +152,7 @@ class ActionModule(ActionBase):
 
     def _look_at_list(self, listed: Any) -> list[str]:
         if not isinstance(listed, list):
-            self._found.refuse("node_definitions", "it is no list of definitions")
+            self._found.refuse("node_definitions", "it is not a list of definitions")
             return []
         uuids = [listed_uuid(raw) or "" for raw in listed]
         for index, (uuid, raw) in enumerate(zip(uuids, listed)):

@@ -184,7 +184,7 @@ class ActionModule(ActionBase):
             return f"Cannot use rollout_before_batch_tasks={self._asked['tasks']}: {error.message}"
         tasks = [] if found is None else found
         if not isinstance(tasks, Sequence) or not all(isinstance(each, Mapping) for each in tasks):
-            return f"Cannot use rollout_before_batch_tasks={self._asked['tasks']}: it is no list of tasks"
+            return f"Cannot use rollout_before_batch_tasks={self._asked['tasks']}: it is not a list of tasks"
         return ""
 
     def _soak(self) -> dict[str, Any]:
@@ -204,12 +204,12 @@ class ActionModule(ActionBase):
             return {"skipped": True}
         record = load(path)
         if record.run == self._asked["run"] and record.owner:
-            record.stopped = record.stopped or "its play was ended before its end"
+            record.stopped = record.stopped or "its play ended early"
             _page().end(record, report.parts_of_going_on(record, path), {"ok": False})
             told = report.result(record, ended_at=now(), seconds=seconds_since(record.began_at), resume_file=path)
             self._notifications.break_off(record, path, {**told, "ok": False})
             raise RolloutError(
-                f"Cannot tell of run {record.run}: its play was ended before its end, as by meta: end_play in rollout_before_batch_tasks; "
+                f"Cannot report run {record.run}: its play ended early, as by meta: end_play in rollout_before_batch_tasks; "
                 f"{report.going_on(record, path)}",
                 "broken_off",
             )

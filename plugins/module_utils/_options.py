@@ -124,7 +124,7 @@ def _run(module: PowerModule, interrupted: Interruptions, job: Job | None) -> No
     options = _checked(module)
     if not options["server"]:
         # An empty list of servers means no server.
-        msg = f"Nothing to {options['action']}: the list of servers is empty"
+        msg = f"No server to {options['action']}: the list of servers is empty"
         module.exit_json(action=options["action"], changed=False, servers=[], summary={}, msg=msg)
     caller = Caller(interrupted) if job is None else Caller(interrupted, interrupted.hold, lambda news: job.tell(news.line()))
     with contextlib.closing(open_call(options, caller=caller, read_only=module.check_mode)) as call:
@@ -176,9 +176,9 @@ def _checked(module: PowerModule) -> dict[str, Any]:
         raise SettingsInvalid("Cannot act: no server is named; pass server=UUID (or a list), there is no default")
     if options["if_meant_up"] and not PowerAction(options["action"]).boots:
         narrowed = " and ".join(action.value for action in PowerAction if action.boots)
-        raise SettingsInvalid(f"Cannot {options['action']} with if_meant_up: it narrows {narrowed} alone; use only instead")
+        raise SettingsInvalid(f"Cannot {options['action']} with if_meant_up: it applies only to {narrowed}; use only instead")
     if options["outdated"] and options["action"] != PowerAction.RESTART.value:
-        raise SettingsInvalid(f"Cannot {options['action']} with outdated: it narrows {PowerAction.RESTART.value} alone; use only instead")
+        raise SettingsInvalid(f"Cannot {options['action']} with outdated: it applies only to {PowerAction.RESTART.value}; use only instead")
     wait = WAIT_SECONDS
     if not wait.holds(options["wait_seconds"]):
         module.warn(f"wait_seconds={options['wait_seconds']} is outside {wait.least} to {wait.most}; {wait.default} is used")
@@ -242,5 +242,5 @@ def _leave(module: PowerModule, options: Mapping[str, Any], results: Sequence[Re
     if failed:
         module.fail_json(failed, **report)
     if not results:
-        report["msg"] = f"Nothing to {options['action']}: no server of this node is selected"
+        report["msg"] = f"No server to {options['action']}: no server of this node is selected"
     module.exit_json(**report)

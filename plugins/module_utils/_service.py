@@ -135,7 +135,7 @@ def own_lock(settings: Settings, name: str, what: str, hint: str) -> Iterator[Ow
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LockUnavailable(f"Cannot {what}: {_holder(directory, name)} does already{hint}") from None
+            raise LockUnavailable(f"Cannot {what}: {_holder(directory, name)} already does so{hint}") from None
         except OSError as error:
             raise LockUnavailable(f"Cannot {what}: {path} cannot be locked: {error.strerror}") from error
         yield OwnLock(descriptor)

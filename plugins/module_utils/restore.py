@@ -69,7 +69,7 @@ def _is_rebooting(directory: str) -> bool:
     try:
         record = maintenance_of(directory)
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is not what role maintenance writes"
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "role maintenance did not write it"
         print_line(f"Cannot read {path}: {why}; servers that should be up are started as without a maintenance", sys.stderr)
         return False
     if record is None or record.get("phase") != _REBOOT:

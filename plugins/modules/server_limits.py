@@ -156,7 +156,7 @@ servers:
       description: The reason in a sentence.
       type: str
       returned: when there is one
-      sample: its limits are what its definition says
+      sample: its limits match its definition
     changed:
       description: Whether any limit was changed.
       type: bool
@@ -239,7 +239,7 @@ msg:
   description: A message for the whole task.
   type: str
   returned: on failure, and when no server was selected
-  sample: "Nothing to limit: no server of this node is selected"
+  sample: "No server to limit: no server of this node is selected"
 code:
   description: Why nothing could be done.
   type: str

@@ -154,7 +154,7 @@ class JobFollower:
         if self._elapsed is None:
             return ""
         if age <= self._elapsed.seconds:
-            return "the node was booted meanwhile"
+            return "the node has rebooted"
         if self._elapsed.seconds >= KEPT_SECONDS:
             return f"the node keeps the files of an action that has ended for {KEPT_SECONDS:.0f} s, and was out of reach for longer"
         return ""

@@ -27,7 +27,7 @@ from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
 _FILE = "fleet-power-report"
 #: The largest part of the time that renewing takes.
 _MOST_OF_TIME = 0.05
-_CONSEQUENCE = "it is renewed no more"
+_CONSEQUENCE = "it is no longer updated"
 
 
 class RunReport:

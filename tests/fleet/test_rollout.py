@@ -137,7 +137,7 @@ def test_batches_of_a_lost_node_count_as_unknown_and_other_nodes_continue(lease:
     assert ran.rc == 2
     lost = "unknown node_unreachable"
     assert outcomes(result_of(tmp_path)) == {"a": "done", "b": lost, "c": lost, "d": "done"}
-    assert "Batch 3 of 4 passed over, since its nodes are lost: 1 server unknown" in ran.stdout
+    assert "Batch 3 of 4 skipped, since its nodes are lost: 1 server unknown" in ran.stdout
     assert recap(ran) == {first.name: 1, second.name: 0, third.name: 0, "localhost": 0}
 
 

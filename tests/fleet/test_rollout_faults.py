@@ -135,7 +135,7 @@ def test_after_a_kill_the_next_run_first_sends_the_events_left_once_and_in_order
     assert outcomes(result_of(tmp_path)) == {"slow": "done", "later": "done"}
     # A run reports each other receiver once.
     for name in ("hanging", "redirecting"):
-        assert [ran.output.count(f"Cannot tell receiver {name} of run {run}: ") for run in (first, second)] == [0, 1], ran.output
+        assert [ran.output.count(f"Cannot notify receiver {name} of run {run}: ") for run in (first, second)] == [0, 1], ran.output
     said += ran.output + "".join(path.read_text() for path in (tmp_path / ".ansible").rglob("*.json"))
     assert "planted-path" not in said and SECRET not in said
 

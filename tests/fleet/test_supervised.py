@@ -60,7 +60,7 @@ def test_the_role_keeps_receivers_secret_and_reports_their_faults(node: Node) ->
         assert pid_of(node, EVENTS) != pid
 
         said = refusal(playbook("node", [node], **SHORT, **short, node_event_receivers=[{**pager, "secret": "whsec_short"}]))
-        assert said.startswith("Cannot tell events to receiver pager: its secret is no secret for signatures")
+        assert said.startswith("Cannot send events to receiver pager: its secret is no secret for signatures")
 
         # Without receivers the service still keeps events, and does not look for removed files.
         ran = supervised(node, **short, node_event_receivers=[], node_events=True)

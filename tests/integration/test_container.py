@@ -131,7 +131,7 @@ def test_a_taken_port_refuses_the_start(lab: Lab, network: str) -> None:
         lab.edit(uuid, allocations={"mappings": {"127.0.0.1": [taken.getsockname()[1]]}})
         result = lab.power("start", uuid)
     assert (*ended(result), result.changed, result.state.value) == ("refused", "preboot_failed", False, "offline")
-    assert "is taken; change settings.allocations, or end what holds it" in result.msg
+    assert "is taken; change settings.allocations, or free the port" in result.msg
     assert [(step.step, step.failed) for step in result.preboot] == [("ports", True)]
     assert ended(lab.power("start", uuid)) == ("done", "")
 

@@ -115,7 +115,7 @@ def test_a_broken_answer_is_reported_and_a_post_may_have_been_taken(server: Wing
     server.fault(kind, method=method, status=200, location="http://127.0.0.1:1/elsewhere")
     result = perform(server, machine, "stop")
     assert ended(result) == ("failed", "endpoint_unreachable")
-    assert ("may have been taken" in result.msg) is (method == "POST")
+    assert ("may have been accepted" in result.msg) is (method == "POST")
     assert TOKEN not in result.msg
 
 

@@ -201,4 +201,4 @@ def test_a_restart_of_outdated_servers_skips_the_other_servers(lab: Lab, control
     # A restart starts a server that is named and down, also with `outdated`.
     assert [entry["outcome"] for entry in again["servers"]] == ["skipped", "done"]
     refused = controller.run_module("server_power", **controller.options(server=[same], action="start", outdated=True))
-    assert refused["code"] == "settings_invalid" and "it narrows restart alone" in refused["msg"]
+    assert refused["code"] == "settings_invalid" and "it applies only to restart" in refused["msg"]

@@ -100,7 +100,7 @@ def test_a_boot_of_all_with_an_unreadable_source_fails_as_incomplete(lab: Lab, a
     for check in (True, False):
         result = act(action, definitions=definitions, _ansible_check_mode=check)
         assert (result["failed"], result["code"]) == (True, "incomplete")
-        assert f"{lab.root}/servers" in result["msg"] and "what could be seen had its turn" in result["msg"]
+        assert f"{lab.root}/servers" in result["msg"] and "the other servers had their turn" in result["msg"]
         # A start finds the server up; a restart cannot read its definition.
         expected = {up: ("refused", "source_unreachable"), by_task: ("done", "")} if action == "restart" else {}
         assert endings_by_server(result) == {**dict.fromkeys((up, by_task), ("unchanged", "")), **expected}

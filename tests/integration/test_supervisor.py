@@ -131,7 +131,7 @@ def test_a_second_supervisor_names_the_first_and_exits(lab: Lab) -> None:
         assert second.child.wait(20) == 1
         (line,) = second.errors.read_text().splitlines()
         assert re.fullmatch(
-            rf"Cannot supervise: process {first.child.pid}, since \S+, does already; look at fleet-power-supervisor", line
+            rf"Cannot supervise: process {first.child.pid}, since \S+, already does so; look at fleet-power-supervisor", line
         ), line
         await_run_after(lab, uuid, crash(lab, uuid))
 

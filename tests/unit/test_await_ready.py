@@ -141,7 +141,7 @@ class TestEnd:
     def test_another_actions_stop_supersedes_the_wait_at_once_and_is_named(self, fake: FakeNode, waiting: Waiting) -> None:
         lock = fake.lock("stop")
         waiting.later(2, lambda: lock.enter(Phase.STOP, run=fake.seen().run))
-        with pytest.raises(Superseded, match="another action took it by stop by bob@web2"):
+        with pytest.raises(Superseded, match="another action took it over: stop by bob@web2"):
             waiting.wait()
         lock.release()
         assert 2.0 <= fake.clock.monotonic() <= 2.7

@@ -138,7 +138,7 @@ class TestEntriesOfOneDefinition:
     @pytest.mark.parametrize(
         ("entries", "reason"),
         [
-            ([config(rule("a", 1), file="conf"), config(rule("b", 1), file="conf/x.properties")], "makes a file of what is a directory"),
+            ([config(rule("a", 1), file="conf"), config(rule("b", 1), file="conf/x.properties")], "creates a file where its path needs"),
             ([config(rule("b", 1), file="/conf/x.properties"), config(rule("a", 1), file="./conf")], "makes a directory of that name"),
             ([config(rule("a", 1), file="a.json"), config(rule("b", 1), file="c/../a.json", parser="json")], "a.json"),
             ([config(rule("a", 1), file=f"missing/{'n' * 256}/x.properties")], "longer than 255 bytes"),

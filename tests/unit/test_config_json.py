@@ -206,8 +206,8 @@ def test_a_new_table_comes_at_the_end_and_takes_all_its_keys() -> None:
 @pytest.mark.parametrize(
     ("text", "match", "says"),
     [
-        ("a = 1\na = 2\n", "z", "two things of one key at line 2"),
-        ("a = [{}]\n[[a]]\n", "z", "two things of one key at line 2"),
+        ("a = 1\na = 2\n", "z", "sets one key twice at line 2"),
+        ("a = [{}]\n[[a]]\n", "z", "sets one key twice at line 2"),
         ("a = \n", "z", "is not valid TOML at line 1"),
         ('\na = "\\q"\n', "z", "escape that is not valid"),
         ("a = 1\n", "a.b", "neither a table nor a list"),

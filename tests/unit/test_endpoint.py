@@ -127,8 +127,8 @@ def test_requests_to_this_machine_bypass_the_proxy(host: str, monkeypatch: pytes
         (answer(422, {"error": "The power action provided was not valid"}), EndpointError, "not valid"),
         (answer(500, None, ""), EndpointError, "answers 500"),
         (answer(503, {"error": "queue full"}), EndpointError, "queue full"),
-        (answer(200, None, "<html>"), EndpointUnreachable, "may have been taken"),
-        (WebFault("no answer within 5 s"), EndpointUnreachable, "may have been taken"),
+        (answer(200, None, "<html>"), EndpointUnreachable, "may have been accepted"),
+        (WebFault("no answer within 5 s"), EndpointUnreachable, "may have been accepted"),
     ],
 )
 def test_a_refused_action_raises_an_error_with_the_reason(said: Answer | WebFault, error: type[PowerError], part: str) -> None:

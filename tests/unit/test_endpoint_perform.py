@@ -169,7 +169,7 @@ def test_a_signal_during_the_request_leaves_the_outcome_unknown() -> None:
     endpoint = Hanging(UP, (0, DOWN), interrupted=interrupted)
     result = perform(endpoint, "stop", interrupted=interrupted)
     assert (ended(result), result.state) == (("failed", "outcome_unknown", False), None)
-    assert "may have been taken" in result.msg
+    assert "may have been accepted" in result.msg
 
 
 def test_a_signal_does_not_prevent_a_kill() -> None:
@@ -210,7 +210,7 @@ def test_an_endpoint_without_player_support_gets_no_request(state: PowerState, c
     endpoint = FakeEndpoint(seen(state, OLD))
     result = perform(endpoint, "stop", players=POLICY, check=check)
     assert (ended(result), endpoint.asked) == (("refused", "unsupported_by_endpoint", False), [])
-    assert "does not tell that it can wait for them" in result.msg
+    assert "does not report that it can wait for them" in result.msg
 
 
 def test_the_http_shim_gets_the_player_policy_and_the_client_waits_for_its_end() -> None:

@@ -246,7 +246,7 @@ def test_a_receiver_that_is_gone_gets_no_request_until_the_service_restarts(post
     post.through(timedelta(hours=2))
     assert len(post.client.asked) == 1
     assert (post.status["off"], post.status["error"], post.status["waiting"]) == (True, "it answered with status 410", 2)
-    assert len(lines) == 1 and "wants no events any more" in lines[0]
+    assert len(lines) == 1 and "refuses further events" in lines[0]
     post.client.answer = lambda _body: TAKEN
     post.begun()
     post.through()

@@ -196,7 +196,7 @@ class TestRules:
     @pytest.mark.parametrize(
         ("rule", "sentence"),
         [
-            ({"game": "minecraft"}, " says of no server that it is for it, expected one or more of server, egg, image and label"),
+            ({"game": "minecraft"}, " selects no server, expected one or more of server, egg, image and label"),
             ({"server": "Lobby"}, ".game is missing, expected text that is not empty"),
             ({"server": "Lobby", "game": 3}, ".game is 3 (a whole number), expected text (put it in quotes)"),
             (

@@ -94,16 +94,16 @@ def test_servers_of_the_panel_are_grouped_by_node_egg_and_suspension_not_state(i
 
 FAULTS: dict[str, tuple[Behaviour, str]] = {
     "refused": (status(403, "AccessDeniedHttpException", "This action is unauthorized."), "it refuses panel_api_key (HTTP 403, "),
-    "missing": (status(404), "there is no such thing there"),
-    "no json": (text(b"<html>"), "its answer is no list in JSON"),
-    "no list": (value({"data": {}}), "its answer is no list in JSON"),
+    "missing": (status(404), "this path does not exist there"),
+    "no json": (text(b"<html>"), "its answer is not a list in JSON"),
+    "no list": (value({"data": {}}), "its answer is not a list in JSON"),
     "no objects": (value({"data": [1], "meta": {"pagination": {"total_pages": 1}}}), "no list of objects with attributes"),
     "no count": (value({"data": []}), "does not say how many pages"),
     "too many": (value({"data": [], "meta": {"pagination": {"total_pages": 10**9}}}), "more than 1000"),
     "wrong count": (value({"data": [], "meta": {"pagination": {"total_pages": True}}}), "does not say how many pages"),
     "truncated": (truncated, "(3 tries)"),
     "error": (status(500), "it answers HTTP 500, An unexpected error was encountered (3 tries)"),
-    "nested": (text(b"[" * 100_000), "its answer is no list in JSON"),
+    "nested": (text(b"[" * 100_000), "its answer is not a list in JSON"),
     "endless": (endless, "larger than"),
     "redirect": (redirect("https://elsewhere.example.org/"), "redirects to another address"),
 }

@@ -218,9 +218,9 @@ def test_a_snapshot_gives_servers_connections_and_unread_nodes(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("[]", "it is no JSON object"),
-        ("[" * 100_000, "it is no JSON object"),
-        ("\udcff", "it is no JSON object"),
+        ("[]", "it is not a JSON object"),
+        ("[" * 100_000, "it is not a JSON object"),
+        ("\udcff", "it is not a JSON object"),
         ("{}", "does not say which version"),
         ('{"schema": 2, "nodes": []}', "of version 2, written by a newer fleet.power"),
         ('{"schema": 1}', "no list of nodes"),
@@ -236,7 +236,7 @@ def test_an_invalid_snapshot_is_an_error_of_one_sentence(tmp_path: Path, content
 
 def test_a_missing_snapshot_or_a_pipe_is_an_error_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for name, sentence in {"pipe": "no regular file", "none": "No such file", ".": ""}.items():
+    for name, sentence in {"pipe": "not a regular file", "none": "No such file", ".": ""}.items():
         with pytest.raises(SourceUnreachable, match=sentence):
             read_snapshot(str(tmp_path / name), 0, NOW)
 

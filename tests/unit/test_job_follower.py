@@ -243,7 +243,7 @@ class TestLostBeforeTheAnswer:
     def test_a_job_that_a_boot_possibly_ended_does_not_begin_again(self, script: Script) -> None:
         scripted = script()
         scripted.absent_after, scripted.age = 0.0, -2.0
-        assert "booted meanwhile" in self.unknown(scripted)
+        assert "has rebooted" in self.unknown(scripted)
 
     def test_a_job_that_a_boot_ended_between_two_polls_does_not_begin_again(self, script: Script) -> None:
         scripted = script()
@@ -256,7 +256,7 @@ class TestLostBeforeTheAnswer:
             raise errors.AnsibleConnectionFailure(LOST)
 
         scripted.begin = begun_and_booted  # type: ignore[method-assign]
-        assert "booted meanwhile" in self.unknown(scripted)
+        assert "has rebooted" in self.unknown(scripted)
         assert len(scripted.texts) == 1
 
     @pytest.mark.parametrize("clock", ["monotonic", "time"])

@@ -71,7 +71,7 @@ class TestChange:
         assert writes(fake) == ["set_limits"]
         # An unchanged action does not displace a done one in the journal.
         assert [row.action for row in fake.node.journal.operations.of(UUID)] == ["limit", "start"]
-        assert limit(fake).msg == "its limits are what its definition says"
+        assert limit(fake).msg == "its limits match its definition"
 
     def test_a_limit_action_names_the_limits_that_need_a_restart_and_changes_the_rest(self, fake: FakeNode) -> None:
         up(fake, {"memory_limit": 100, "threads": "0"}, {"cpu_limit": 50})
@@ -79,7 +79,7 @@ class TestChange:
         assert [change.key for change in result.limits] == ["build.cpu_limit"]
         assert result.restart == ("build.memory_limit", "build.threads")
         again = limit(fake)
-        assert (again.outcome.value, again.msg) == ("unchanged", "only a restart brings build.memory_limit, build.threads in line")
+        assert (again.outcome.value, again.msg) == ("unchanged", "only a restart applies build.memory_limit, build.threads")
         assert entry(again, check=False, all_steps=False)["restart"] == ["build.memory_limit", "build.threads"]
 
     def test_a_limit_that_the_node_cannot_change_is_a_warning(self, fake: FakeNode) -> None:
@@ -259,7 +259,7 @@ class TestSelection:
         snapshot = fake.up()
         result = fake.perform("restart", outdated=True)
         assert (result.outcome.value, result.code, result.changed) == ("skipped", "not_selected", False)
-        assert result.msg == f"Server {UUID} is not outdated: its container is what its definition says" and result.server.name == "Cobalt"
+        assert result.msg == f"Server {UUID} is not outdated: its container matches its definition" and result.server.name == "Cobalt"
         assert fake.seen().run == snapshot.run and [row.action for row in fake.node.journal.operations.of(UUID)] == ["start"]
 
     @pytest.mark.parametrize("given", [{"invocation": "other"}, {"build": {"cpu_limit": 50}}])

@@ -161,7 +161,7 @@ def test_definitions_without_a_clear_server_are_refused(step: Step, tmp_path: Pa
 
 
 def test_a_missing_directory_and_an_empty_directory_with_purge_are_refused(step: Step, tmp_path: Path) -> None:
-    assert "is no directory on the controller" in step("definitions", node_definitions_dir=str(tmp_path / "gone"))["refused"]
+    assert "is not a directory on the controller" in step("definitions", node_definitions_dir=str(tmp_path / "gone"))["refused"]
     assert step("definitions", node_definitions_dir=str(tmp_path))["refused"] == ""
     read = step("definitions", node_definitions_dir=str(tmp_path), node_definitions_purge="yes")
     assert "would remove all of the node" in read["refused"]

@@ -197,7 +197,7 @@ class TestAfterTheStop:
         fake.clock.after(2, lambda: fake.file.write_text("{ broken"))
         result = fake.perform("restart")
         assert ending(result) == ("done", "", True)
-        assert any("as it is after the stop cannot be used" in warning for warning in result.warnings)
+        assert any("its definition after the stop cannot be used" in warning for warning in result.warnings)
         assert fake.live
 
     def test_a_missing_image_after_the_stop_does_not_keep_the_server_down(self, fake: FakeNode) -> None:

@@ -16,10 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.players.countdown import (
-    call_off_abandoned,
-    call_off_all_abandoned,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.players.countdown import call_off_abandoned, call_off_all_abandoned
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown
@@ -358,8 +355,8 @@ class TestCheckMode:
         played.fake.games.game = None
         result = played.ask(players_at_most=0, max_delay=5, request={"check": True})
         assert (result.outcome.value, result.code, played.seconds) == ("refused", "players_unknown", 0)
-        assert "its players cannot be counted (nothing says what is played there" in result.msg
-        assert result.msg.endswith("): it would be left after 5 s")
+        assert "its players cannot be counted (its game is not known" in result.msg
+        assert result.msg.endswith("): it would be skipped after 5 s")
         # The action proceeds at max_delay.
         assert played.ask(players_at_most=0, max_delay=5, on_max_delay="proceed", request={"check": True}).outcome.value == "done"
 

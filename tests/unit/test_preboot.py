@@ -63,7 +63,7 @@ class TestContainer:
         fake.engine.before["remove"].append(lambda: fake.engine.execute_start(UUID))
         result = fake.perform("start")
         assert (result.outcome.value, result.code) == ("refused", "preboot_failed")
-        assert "somebody started it meanwhile" in result.msg
+        assert "another program started it" in result.msg
         assert fake.live
 
     @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_taken_port_is_refused_even_if_the_engine_cannot_name_its_owner(fake: 
         fake.define(allocations={"mappings": {"127.0.0.2": [taken.getsockname()[1]]}})
         result = fake.perform("start")
     assert (result.outcome.value, result.code, fake.engine.calls) == ("refused", "preboot_failed", [])
-    assert "is taken; change settings.allocations, or end what holds it" in result.msg
+    assert "is taken; change settings.allocations, or free the port" in result.msg
 
 
 class TestConfiguration:

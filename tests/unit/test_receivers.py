@@ -88,8 +88,8 @@ def in_settings(*receivers: Any) -> Any:
         ({"name": "../x", "url": "http://x"}, "expected a name of at most 64 letters"),
         ({"name": "a", "url": "http://x", "url_file": "/x"}, "has both of url and url_file"),
         ({"name": "a", "url": "http://x", "types": ["server.gone"]}, "expected action.ended"),
-        ({"name": "a", "url": "http://x", "servers": [{}]}, "says of no server that it is for it"),
-        ({"name": "a", "url": "http://x", "format": "discord", "secret_file": "/x"}, "which Discord has no use for"),
+        ({"name": "a", "url": "http://x", "servers": [{}]}, "selects no server"),
+        ({"name": "a", "url": "http://x", "format": "discord", "secret_file": "/x"}, "expected none with format discord"),
     ],
 )
 def test_the_error_names_the_wrong_setting_of_a_receiver(keys: dict[str, Any], sentence: str) -> None:
@@ -100,7 +100,7 @@ def test_the_error_names_the_wrong_setting_of_a_receiver(keys: dict[str, Any], s
 
 @pytest.mark.parametrize("keys", [{"secret": SECRET}, {"type": ["rollout.begun"]}, {"servers": [{"server": "a", "lable": {"of": "b"}}]}])
 def test_an_unknown_key_of_a_receiver_is_refused(keys: dict[str, Any]) -> None:
-    with pytest.raises(SettingsInvalid, match=r"events\.receivers\[0\]\S+ is no key of a receiver") as caught:
+    with pytest.raises(SettingsInvalid, match=r"events\.receivers\[0\]\S+ is not a key of a receiver") as caught:
         in_settings({"name": "a", "url": "http://x", **keys})
     assert SECRET not in str(caught.value)
 
@@ -125,7 +125,7 @@ def test_a_file_without_a_valid_secret_is_refused_and_not_shown(tmp_path: Path, 
 
 @pytest.mark.parametrize("url", ["x", "ftp://a/b", "http://a:b@c/", "http://a:99999/", "http://[::", "http://a/\x7f"])
 def test_an_invalid_address_is_refused_and_not_shown(url: str) -> None:
-    with pytest.raises(SettingsInvalid, match="Cannot tell events to receiver pager: its address cannot be used: ") as caught:
+    with pytest.raises(SettingsInvalid, match="Cannot send events to receiver pager: its address cannot be used: ") as caught:
         receiver(url=url)
     assert url in ("x", "http://") or url not in str(caught.value)
 

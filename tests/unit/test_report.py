@@ -146,10 +146,10 @@ def test_an_incomplete_action_on_all_is_reported_in_one_sentence() -> None:
     unseen = result(Outcome.FAILED, "Hidden", code="engine_error", msg="no")
     assert incomplete_message(PowerAction.STOP, [result()], []) == ""
     assert incomplete_message(PowerAction.STOP, [result(), unseen], []) == (
-        "Cannot stop all servers: 1 of 2 could not be seen (Hidden); what could be seen had its turn"
+        "Cannot stop all servers: 1 of 2 could not be seen (Hidden); the other servers had their turn"
     )
     assert incomplete_message(PowerAction.START, [], ["Cannot read definitions in /x: no"]) == (
-        "Cannot start all servers: Cannot read definitions in /x: no; what could be seen had its turn"
+        "Cannot start all servers: Cannot read definitions in /x: no; the other servers had their turn"
     )
     # The engine's error came after the server was seen.
     assert incomplete_message(PowerAction.STOP, [replace(unseen, state_before=PowerState.RUNNING)], []) == ""

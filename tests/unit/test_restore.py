@@ -110,7 +110,7 @@ class TestMaintenance:
     def test_an_unreadable_record_gives_an_error_message(self, record: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
         record.write_bytes(content)
         assert not restore._is_rebooting(str(record.parent))
-        assert capsys.readouterr().err.startswith(f"Cannot read {record}: it is not what role maintenance writes; ")
+        assert capsys.readouterr().err.startswith(f"Cannot read {record}: role maintenance did not write it; ")
 
     @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
     def test_a_special_file_in_place_of_the_record_does_not_block(

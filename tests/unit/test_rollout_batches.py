@@ -171,7 +171,7 @@ def test_suspended_servers_are_listed_apart_for_starts_and_restarts(action: str)
     [
         ({"action": ""}, "rollout_action='': expected one of start, stop, restart, kill"),
         ({"servers": []}, "rollout_servers is empty"),
-        ({"servers": ["all", "Lobby"]}, "all stands alone"),
+        ({"servers": ["all", "Lobby"]}, "all must be the only entry"),
         ({"states": ["offline"]}, "start them instead"),
         ({"priorities": {"Lobby": "first"}}, "Cannot use rollout_priorities.Lobby: it is .*, expected a whole number"),
     ],
@@ -183,7 +183,7 @@ def test_an_invalid_selection_raises_an_error_with_the_name_of_the_variable(give
 
 @pytest.mark.parametrize("action", ["start", "stop", "kill"])
 def test_only_a_restart_accepts_outdated(action: str) -> None:
-    with pytest.raises(RolloutError, match=f"Cannot {action} with rollout_outdated: it narrows restart alone"):
+    with pytest.raises(RolloutError, match=f"Cannot {action} with rollout_outdated: it applies only to restart"):
         criteria({"action": action, "servers": ["all"], "outdated": True})
     with pytest.raises(RolloutError, match="expected true or false"):
         criteria({"action": "restart", "servers": ["all"], "outdated": "perhaps"})

@@ -97,7 +97,7 @@ def test_a_broken_receiver_does_not_fail_the_rolling_run_or_delay_it_long(
     assert waiting(controller) == ["begun", "closed"]
     # The warning comes once, at the first failure.
     (warning,) = controller.warned
-    assert warning.startswith(f"Cannot tell receiver chat-0 of run {controller.run}: ") and "warnings" not in reported
+    assert warning.startswith(f"Cannot notify receiver chat-0 of run {controller.run}: ") and "warnings" not in reported
 
 
 def test_the_next_rolling_run_sends_undelivered_events_first_with_the_same_id(
@@ -271,9 +271,9 @@ def of_mode(folder: Path, mode: int) -> None:
 
 
 PLANTED: dict[str, tuple[Callable[[Path], None], str]] = {
-    "a link": (lambda folder: link_to(folder.parent.parent / "elsewhere", folder), "it is a link or no directory"),
-    "a link to nothing": (lambda folder: folder.symlink_to("/nowhere/at/all"), "it is a link or no directory"),
-    "a file": (lambda folder: folder.write_text("") and None, "it is a link or no directory"),
+    "a link": (lambda folder: link_to(folder.parent.parent / "elsewhere", folder), "it is a link or not a directory"),
+    "a link to nothing": (lambda folder: folder.symlink_to("/nowhere/at/all"), "it is a link or not a directory"),
+    "a file": (lambda folder: folder.write_text("") and None, "it is a link or not a directory"),
     "another's": (of_another, "it belongs to another user"),
     "the group's": (lambda folder: of_mode(folder, 0o770), "its mode lets others in"),
     "everybody's": (lambda folder: of_mode(folder, 0o1777), "its mode lets others in"),
@@ -311,7 +311,7 @@ def test_events_in_a_directory_replaced_by_another_user_are_not_sent(controller:
     controller.answers({"node-1": ended(begun["work"]["node-1"]["servers"], "done")})
     reported = controller.report(planned["file"])
     assert "failed" not in reported and len(chat.sent) == before
-    assert [each for each in reported["warnings"] if "it is a link or no directory" in each]
+    assert [each for each in reported["warnings"] if "it is a link or not a directory" in each]
 
 
 def test_the_lock_file_does_not_follow_a_link(controller: Controller, chat: FakeReceiver, tmp_path: Path) -> None:

@@ -280,7 +280,7 @@ def test_an_unseen_server_stops_a_rolling_run_over_all_servers(action: str) -> N
     record = opened({"node-1": listing(info(1), unseen(2))}, action=action, on_failure="continue", max_failures=9)
     assert record.stopped == (
         "Cannot see 1 server (node-1 Server 2: engine_error): nothing is begun; "
-        "see to it, or give rollout_allow_unknown=true, and each of them counts as failed"
+        "correct that, or give rollout_allow_unknown=true to count each as failed"
     )
     assert outcomes(record) == {"Server 1": "not_done", "Server 2": "unknown engine_error"}
     assert not record.is_good
@@ -288,7 +288,7 @@ def test_an_unseen_server_stops_a_rolling_run_over_all_servers(action: str) -> N
 
 def test_an_incomplete_server_list_stops_the_rolling_run() -> None:
     record = opened({"node-1": part(info(1)), "node-2": listing(info(2))}, on_failure="continue", max_failures=9)
-    assert record.stopped.startswith("Cannot list all servers of 1 node (node-1: incomplete): nothing is begun; see to it, or give")
+    assert record.stopped.startswith("Cannot list all servers of 1 node (node-1: incomplete): nothing is begun; correct that, or give")
     assert outcomes(record)["node-1"] == "unknown incomplete"
 
 

@@ -48,7 +48,7 @@ def test_the_resume_file_lists_servers_in_flight_before_the_batch_begins(control
     assert json.loads(Path(planned["file"]).read_text())["not_done"] == ["node-1 Server 100: in flight"]
     taken_up = controller.step("take_up", resume=planned["file"])
     assert (taken_up["nodes"], taken_up["runs"]) == (["node-1"], [planned["run"]])
-    assert f"Waiting for what run {planned['run']} still has in flight on node-1, until " in controller.shown[-1]
+    assert f"Waiting for actions of run {planned['run']} still in flight on node-1, until " in controller.shown[-1]
 
 
 def test_a_rolling_run_without_budget_stops_and_names_the_resume_file(controller: Controller) -> None:
@@ -115,7 +115,7 @@ def test_a_rolling_run_stops_when_another_rolling_run_took_its_file(controller: 
     first = controller.step("plan", **asked)
     controller.step("plan", **asked)
     result = controller.step(name, file=first["file"], run=first["run"], batch=1)
-    assert "is that of another run by now" in result["msg"]
+    assert "now belongs to another run" in result["msg"]
 
 
 def test_an_unwritable_file_fails_before_the_first_batch(controller: Controller, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_an_unwritable_file_fails_before_the_first_batch(controller: Controller,
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [(None, "Could not find"), ("- a: [", "YAML parsing failed"), ("text", "it is no list of tasks")]
+    ("text", "said"), [(None, "Could not find"), ("- a: [", "YAML parsing failed"), ("text", "it is not a list of tasks")]
 )
 def test_bad_tasks_before_the_batch_stop_the_rolling_run_before_any_action(
     controller: Controller, tmp_path: Path, text: str | None, said: str

@@ -104,7 +104,7 @@ def test_a_failed_rewrite_of_the_report_is_a_warning(reported: Reported) -> None
     reported.report.renew()
     reported.report.end(reported.record, "", {"ok": True})
     assert [line.split(":")[0] for line in reported.shown] == ["[WARNING]", "[WARNING]"]
-    assert "it is renewed no more" in reported.shown[0]
+    assert "it is no longer updated" in reported.shown[0]
 
 
 def test_readers_always_find_a_complete_page(reported: Reported) -> None:

@@ -131,7 +131,7 @@ def test_an_incomplete_list_has_a_line_and_a_reason() -> None:
     assert lines[2].startswith("node-1  -") and " list not whole " in lines[2]
     assert any(line.startswith("node-1, its list") and "HTTP 500" in line for line in lines)
     assert failure(nodes) == (
-        "Cannot look at 1 of 3 nodes: node-3, nor see all servers of 1 of 3 nodes: node-1; "
+        "Cannot look at 1 of 3 nodes: node-3, or see all servers of 1 of 3 nodes: node-1; "
         "the reasons are below the table, the other nodes are complete"
     )
     assert faults(nodes) == {
@@ -320,7 +320,7 @@ def test_the_action_plugin_knows_all_names_of_the_server_option() -> None:
 def test_options_of_a_single_module_are_refused_by_name(name: str) -> None:
     fault = options_fault("power_options", {name: 1, "config": "/x"})
     assert fault is not None
-    assert fault.startswith(f"Cannot use {name} in power_options: only what looking and acting share may stand there: config, ")
+    assert fault.startswith(f"Cannot use {name} in power_options: only options of both looking and acting are allowed: config, ")
 
 
 ONE, TWO, GONE = (f"{number:08x}-0000-4000-8000-000000000000" for number in (1, 2, 3))

@@ -110,8 +110,7 @@ class TestRules:
         with pytest.raises(SettingsInvalid) as caught:
             settings({"server": "Paper", "supervise": True}, {**selectors, "supervise": False})
         assert str(caught.value) == (
-            "Cannot read settings config.yml: supervisor.rules[1] says of no server that it is for it, "
-            "expected one or more of server, egg and label"
+            "Cannot read settings config.yml: supervisor.rules[1] selects no server, expected one or more of server, egg and label"
         )
 
     @pytest.mark.parametrize(

@@ -266,7 +266,7 @@ NOT_YAML: list[tuple[str, str, str]] = [
     ("a: 1\n- b\n", "2, 1", "whether a list and a map are mixed"),
     ("a: - b\n", "1, 4", "a list item is not allowed here"),
     ('a: "C:\\yes"\n', "1, [0-9]+", "a backslash that begins no known escape"),
-    ("a: !e!x y\n", "1, 4", "a tag is not written as YAML has it"),
+    ("a: !e!x y\n", "1, 4", "a tag is not valid"),
     ("a: 1\nb: \x01\n", "2, 4", "it holds a control character"),
     ("a: ]\n", "1, 4", "a bracket, a brace or a comma stands where a value is expected"),
 ]

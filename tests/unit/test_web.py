@@ -386,7 +386,7 @@ def test_without_the_library_the_error_names_the_package(server: Recorder, monke
     ],
 )
 def test_an_invalid_address_is_refused_with_the_reason(base: str) -> None:
-    with pytest.raises(WebFault, match="that is no address"):
+    with pytest.raises(WebFault, match="that is not an address"):
         Web(base, BEARER)
 
 

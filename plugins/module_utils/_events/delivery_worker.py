@@ -259,7 +259,7 @@ class DeliveryWorker:
                 self._tell("takes events again", warn=False)
         elif posted.taking is Taking.GONE:
             plan.gone(posted.reason, timestamp(now))
-            self._tell("wants no events any more (status 410): none is sent until the settings change or this service is started anew")
+            self._tell("refuses further events (status 410): no event is sent until the settings change or this service restarts")
         else:
             self._note_failure(plan, sent, posted)
         if self._is_for_persons:

@@ -72,7 +72,7 @@ class NodeFindings:
     def look_at_definition(self, place: str, name: str, uuid: str, content: bytes | str) -> None:
         """Check a definition from the file ``name`` for the server ``uuid``: its bytes, or why they cannot be read."""
         if uuid in self._servers:
-            self.refuse(place, f"this is a second definition of server {uuid}, beside {self._servers[uuid][0]}; keep one of them")
+            self.refuse(place, f"this is a second definition of server {uuid}, besides {self._servers[uuid][0]}; keep one of them")
             return
         self._servers[uuid] = (place, "")
         before = len(self.faults)
@@ -105,7 +105,7 @@ class NodeFindings:
 
     def failure(self, node: str) -> str:
         """Return every fault in one sentence; empty without a fault."""
-        return f"Cannot use what {node} is given: {in_one(self.faults)}" if self.faults else ""
+        return f"Cannot use the input of {node}: {in_one(self.faults)}" if self.faults else ""
 
     def _look_at_text(self, place: str, name: str, uuid: str, content: bytes) -> None:
         try:

@@ -23,7 +23,7 @@ def options_fault(variable: str, given: Iterable[object]) -> str | None:
     wrong = sorted({str(name) for name in given} - {*SHARED_OPTIONS, *aliases})
     if not wrong:
         return None
-    return f"Cannot use {', '.join(wrong)} in {variable}: only what looking and acting share may stand there: {', '.join(SHARED_OPTIONS)}"
+    return f"Cannot use {', '.join(wrong)} in {variable}: only options of both looking and acting are allowed: {', '.join(SHARED_OPTIONS)}"
 
 
 _WHOLE = re.compile(r"\s*[+-]?\d{1,12}\s*", re.ASCII)

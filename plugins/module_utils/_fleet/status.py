@@ -134,7 +134,7 @@ def failure(nodes: Sequence[NodeSeen]) -> str | None:
     partial = [each.node for each in nodes if each.error is None and not _is_whole(each)]
     told = [f"look at {_some(unread, nodes)}"] if unread else []
     told += [f"see all servers of {_some(partial, nodes)}"] if partial else []
-    return f"Cannot {', nor '.join(told)}; the reasons are below the table, the other nodes are complete" if told else None
+    return f"Cannot {', or '.join(told)}; the reasons are below the table, the other nodes are complete" if told else None
 
 
 def faults(nodes: Sequence[NodeSeen]) -> dict[str, str]:
@@ -352,7 +352,7 @@ def _supervisor_lines(nodes: Sequence[NodeSeen]) -> list[str]:
     for each in nodes:
         if each.supervisor is not None and each.supervisor.get("running") and each.supervisor.get("paused"):
             paused.setdefault(str(each.supervisor["paused"]), []).append(each.node)
-    lines = [f"No supervisor, what crashes stays down: {', '.join(missing)}"] if missing else []
+    lines = [f"No supervisor, crashed servers stay down: {', '.join(missing)}"] if missing else []
     return lines + [f"Supervisor paused, {_PAUSES.get(why, why)}: {', '.join(named)}" for why, named in sorted(paused.items())]
 
 

@@ -48,19 +48,19 @@ _SAID = {
     Verdict.STOPPED: "stopped by an action",
     Verdict.RESTARTING: "stopped by a restart that has not started it yet",
     Verdict.ENGINE_STOPPED: "stopped with the engine",
-    Verdict.STOPPED_EXTERNALLY: "stopped by somebody at the engine, left down",
+    Verdict.STOPPED_EXTERNALLY: "stopped externally, left down",
     Verdict.CRASHED: "crashed",
     Verdict.ENDED: "ended",
-    Verdict.ENDED_UNOBSERVED: "ended unseen, left down",
-    Verdict.INITIALLY_DOWN: "was down before anybody looked, left down",
+    Verdict.ENDED_UNOBSERVED: "ended unobserved, left down",
+    Verdict.INITIALLY_DOWN: "was initially down, left down",
 }
 _PAUSES = {
-    "wings": "Wings is alive on this node: nothing is judged or started beside it",
-    "maintenance": "a maintenance goes on: nothing is started until it is over",
-    "maintenance_unreadable": "maintenance.json in the state directory cannot be read: nothing is started until it can, or is removed",
-    "journal": "the journal cannot be read or written: nothing is started until it can",
+    "wings": "Wings is alive on this node: no run is judged, no server is started",
+    "maintenance": "a maintenance is under way: no server is started until its end",
+    "maintenance_unreadable": "maintenance.json in the state directory cannot be read: correct or remove it to start servers",
+    "journal": "the journal cannot be read or written: no server is started",
     "engine": "the engine does not answer: nothing can be seen or started",
-    "fault": "a fault of its own keeps it from its work; its unit's log has it",
+    "fault": "an internal error stops its work; see its unit's log",
 }
 
 

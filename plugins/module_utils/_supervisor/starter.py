@@ -258,7 +258,7 @@ def _reason(row: EndedRun) -> str:
         return f"crashed{code}{memory}, {row.consecutive_crashes} in a row"
     told = {
         Verdict.ENGINE_STOPPED: "stopped by the engine or a boot",
-        Verdict.RESTARTING: "a restart did not come to its start",
+        Verdict.RESTARTING: "a restart ended before its start",
         Verdict.ENDED: "ended with exit code 0",
     }
     # Only a boot makes a start due after any other end.

@@ -121,7 +121,7 @@ def _gid(group: str, check: bool) -> int:
     except KeyError:
         if check:
             return -1
-        raise OSError(f"Cannot give definitions to the group {group}: there is none; run the whole role first") from None
+        raise OSError(f"Cannot give definitions to the group {group}: it does not exist; run the whole role first") from None
 
 
 def main() -> None:

@@ -65,12 +65,12 @@ def _mind_directories(settings: Settings) -> None:
         if found.st_gid != gid or stat.S_IMODE(found.st_mode) & 0o2070 != 0o2070:
             raise ValueError(f"{directory} is not open to the group {settings.group}; {_ROLE}")
     if not os.path.isdir(settings.data):
-        raise ValueError(f"{settings.data} is no directory; {_ROLE}")
+        raise ValueError(f"{settings.data} is not a directory; {_ROLE}")
     # Without a named owner, root and other users have different defaults.
     try:
         pwd.getpwuid(settings.uid)
     except KeyError:
-        raise ValueError(f"nobody has the number {settings.uid}, which is to own the servers' data; {_ROLE}") from None
+        raise ValueError(f"no user has the number {settings.uid}, which owns the servers' data; {_ROLE}") from None
 
 
 def _network(text: str) -> Mapping[str, str]:
@@ -78,10 +78,10 @@ def _network(text: str) -> Mapping[str, str]:
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise ValueError(f"{text} in shim_firewall_sources is no network, as 192.0.2.0/24 is one") from None
+        raise ValueError(f"{text} in shim_firewall_sources is not a network such as 192.0.2.0/24") from None
     # ufw's rule for it looks like the rule of the other family, so it could not be found again.
     if network.prefixlen == 0:
-        raise ValueError(f"{text} in shim_firewall_sources is everybody; set shim_firewall to none, and open the port as you open others")
+        raise ValueError(f"{text} in shim_firewall_sources is every address; set shim_firewall to none, and open the port yourself")
     single = network.prefixlen == network.max_prefixlen
     return {"address": str(network.network_address) if single else str(network), "family": f"ipv{network.version}"}
 

@@ -163,7 +163,7 @@ _LIVE = frozenset(("running", "paused", "restarting", "stopping"))
 _DOWN = frozenset(("created", "exited", "dead", "removing", "configured", "initialized", "stopped"))
 #: Added to the timeout of one exchange, for name resolution and the client.
 _SLACK_SECONDS = 2.0
-_NO_ENGINE = "is it a Docker Engine that answers there"
+_NO_ENGINE = "check that a Docker Engine answers there"
 
 
 def read_engine(node: NodeWanted, timeout: int) -> SourceReading:
@@ -178,7 +178,7 @@ def read_engine(node: NodeWanted, timeout: int) -> SourceReading:
             raise connection.unreachable("Cannot list the containers", TimeoutError())
         rows = found[0]
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
-        raise EngineError(f"Cannot list the containers: the answer is no list; {_NO_ENGINE}")
+        raise EngineError(f"Cannot list the containers: the answer is not a list; {_NO_ENGINE}")
     return SourceReading(SourceKind.ENGINE, node.name, tuple(_entries(node.name, rows)), doubtful=_doubtful(rows))
 
 

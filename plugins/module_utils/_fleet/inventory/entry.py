@@ -138,7 +138,7 @@ def _entry(plain: Mapping[str, Any]) -> ServerEntry:
     """Read one entry with checks: another user may have written the cache."""
     for name, value in plain.items():
         if not isinstance(value, _TYPES[name]):
-            raise ValueError(f"a server whose {name} is none")
+            raise ValueError(f"a server with an invalid {name}")
     if parse_uuid(plain["uuid"]) != plain["uuid"]:
         raise ValueError("a server without its UUID")
     return ServerEntry(**plain)

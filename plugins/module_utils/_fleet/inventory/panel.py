@@ -81,11 +81,11 @@ class _Api:
                 "it must be a key for the Application API that may read servers, nodes, nests and eggs"
             )
         if answer.status == 404:
-            raise self.fault(path, "there is no such thing there; is panel_url the Panel's address", status=404)
+            raise self.fault(path, "this path does not exist there; check panel_url", status=404)
         if not 200 <= answer.status < 300:
             raise self.fault(path, f"it answers {_told(answer)}")
         if not isinstance(answer.value, Mapping) or not isinstance(answer.value.get("data"), list):
-            raise self.fault(path, "its answer is no list in JSON; is panel_url the Panel's address")
+            raise self.fault(path, "its answer is not a list in JSON; check panel_url")
         return answer.value
 
     def fault(self, path: str, reason: str, **facts: Any) -> SourceUnreachable:

@@ -46,7 +46,7 @@ def read_snapshot(path: str, max_age: int, now: datetime) -> SourceReading:
     snapshot = _loaded(path)
     nodes = snapshot.get("nodes")
     if not isinstance(nodes, list) or not all(isinstance(node, Mapping) and text_or_none(node.get("node")) for node in nodes):
-        raise _fault(path, "it has no list of nodes; is it what playbook fleet.power.status wrote")
+        raise _fault(path, "it has no list of nodes; write it again with playbook fleet.power.status")
     entries: list[ServerEntry] = []
     connections: dict[str, Mapping[str, Any]] = {}
     missing: dict[str, str] = {}
@@ -71,7 +71,7 @@ def _loaded(path: str) -> Mapping[str, Any]:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise _fault(path, "it is no regular file")
+                raise _fault(path, "it is not a regular file")
             content = file.read(_LARGEST + 1)
     except OSError as error:
         raise _fault(path, f"{error.strerror}; run playbook fleet.power.status with status_snapshot, or correct snapshot") from error
@@ -79,10 +79,10 @@ def _loaded(path: str) -> Mapping[str, Any]:
         raise _fault(path, f"it is larger than {_LARGEST} bytes")
     value = parsed_json(content, _DEEPEST)
     if not isinstance(value, Mapping):
-        raise _fault(path, "it is no JSON object; write it anew with playbook fleet.power.status")
+        raise _fault(path, "it is not a JSON object; write it again with playbook fleet.power.status")
     schema = read_whole(value.get("schema"))
     if schema is None or schema < 1:
-        raise _fault(path, "it does not say which version it is; write it anew with playbook fleet.power.status")
+        raise _fault(path, "it does not say which version it is; write it again with playbook fleet.power.status")
     if schema > SCHEMA:
         raise _fault(path, f"it is of version {schema}, written by a newer fleet.power; update this one")
     return value

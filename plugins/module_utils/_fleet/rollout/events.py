@@ -211,7 +211,7 @@ class WaitingEvents:
         except FileNotFoundError:
             raise
         except OSError as error:
-            reason = "it is a link or no directory" if error.errno in (errno.ELOOP, errno.ENOTDIR) else str(error.strerror)
+            reason = "it is a link or not a directory" if error.errno in (errno.ELOOP, errno.ENOTDIR) else str(error.strerror)
             raise self._not_own(reason) from error
         found = os.fstat(folder)
         if found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):

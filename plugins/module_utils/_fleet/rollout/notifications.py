@@ -233,8 +233,8 @@ class RunNotifications:
 
 def _words(undelivered: Undelivered, run: str) -> str:
     if undelivered.is_gone:
-        return f"Receiver {undelivered.receiver} wants no more events, {undelivered.reason}: take it out of rollout_receivers"
+        return f"Receiver {undelivered.receiver} wants no more events, {undelivered.reason}: remove it from rollout_receivers"
     return (
-        f"Cannot tell receiver {undelivered.receiver} of run {run}: {undelivered.reason}; "
-        "it is tried again at the end of the run, and for a day by each run that has it"
+        f"Cannot notify receiver {undelivered.receiver} of run {run}: {undelivered.reason}; "
+        "it is tried again at the end of this run, and by later runs for a day"
     )

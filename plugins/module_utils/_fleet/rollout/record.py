@@ -213,7 +213,7 @@ def to_json(record: Record) -> dict[str, Any]:
 def from_json(value: object, name: str) -> Record:
     """Read a record. Raises `RolloutError` naming the file for an invalid one."""
     if not isinstance(value, Mapping) or not isinstance(value.get("servers"), list):
-        raise RolloutError(f"Cannot resume from {name}: it is no resume file", "resume_invalid")
+        raise RolloutError(f"Cannot resume from {name}: it is not a resume file", "resume_invalid")
     if value.get("schema") != SCHEMA:
         raise RolloutError(f"Cannot resume from {name}: it was written by another version of the collection", "resume_invalid")
     try:
@@ -227,7 +227,7 @@ def from_json(value: object, name: str) -> Record:
 
 def _rows(name: str, value: object) -> list[Row]:
     if not isinstance(value, list) or not all(isinstance(each, Mapping) for each in value):
-        raise RolloutError(f"{name} is no list of maps")
+        raise RolloutError(f"{name} is not a list of maps")
     rows = [Row(**_fields(Row, each)) for each in value]
     for row in rows:
         if row.outcome not in OUTCOMES:

@@ -235,7 +235,7 @@ def stop_for_unknown(record: Record, unknown: Sequence[Row]) -> None:
     parts = [f"see {plural(len(servers), 'server')} ({some_of(servers)})"] if servers else []
     parts += [f"list all servers of {plural(len(lists), 'node')} ({some_of(lists)})"] if lists else []
     record.stopped = (
-        f"Cannot {', nor '.join(parts)}: nothing is begun; see to it, or give rollout_allow_unknown=true, and each of them counts as failed"
+        f"Cannot {', or '.join(parts)}: nothing is begun; correct that, or give rollout_allow_unknown=true to count each as failed"
     )
 
 
@@ -280,7 +280,7 @@ def _take_entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
         row.outcome, row.msg = SKIPPED, f"Done by another: {row.msg}"
     elif row.outcome == UNCHANGED and entry.get("state") == OFFLINE and record.action in BOOTS:
         row.outcome, row.code = FAILED, DID_NOT_STAY_UP
-        row.msg = f"Server {row.server} was brought up before, under the key of this run, and is offline again"
+        row.msg = f"Server {row.server} was started earlier in this run, and is offline again"
     elif row.outcome == REFUSED and row.code == "suspended" and record.skip_suspended:
         row.outcome = SKIPPED
     note_timing(row, entry)

@@ -198,7 +198,7 @@ class RunFiles:
         """Read the record. Raises `RolloutError` if another run has replaced it."""
         record = load(self.own)
         if record.run != run:
-            raise RolloutError(f"Cannot go on: {self.own} is that of another run by now, {record.run}", "resume_invalid")
+            raise RolloutError(f"Cannot go on: {self.own} now belongs to another run, {record.run}", "resume_invalid")
         return record
 
     def save(self, record: Record) -> None:

@@ -76,7 +76,7 @@ def criteria(given: Mapping[str, Any]) -> Criteria:
         raise RolloutError("Cannot tell which servers to act on: rollout_servers is empty; give names, or all")
     if ALL in names:
         if len(names) > 1:
-            raise RolloutError("Cannot tell which servers to act on: in rollout_servers, all stands alone")
+            raise RolloutError("Cannot tell which servers to act on: all must be the only entry of rollout_servers")
         names = None
     made = Criteria(
         action=action,
@@ -89,7 +89,7 @@ def criteria(given: Mapping[str, Any]) -> Criteria:
         priorities=_priorities(given.get("priorities")),
     )
     if made.outdated and action != PowerAction.RESTART.value:
-        raise RolloutError(f"Cannot {action} with rollout_outdated: it narrows {PowerAction.RESTART.value} alone")
+        raise RolloutError(f"Cannot {action} with rollout_outdated: it applies only to {PowerAction.RESTART.value}")
     if names is None and made.states and not made.only:
         raise RolloutError(none_up_message(PowerAction(action)))
     return made

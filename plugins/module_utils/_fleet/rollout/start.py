@@ -151,9 +151,9 @@ def _still_selected(row: Row, entry: Mapping[str, Any] | None, candidate: Candid
     # The node acts on it in any state, unless its journal says that it should be down.
     should_boot = asked.action in BOOTS and candidate.state == OFFLINE and _should_be_up(entry)
     if asked.only and not any_state and not should_boot and candidate.state not in asked.only:
-        return _ended(row, SKIPPED, "not_selected", f"It is {candidate.state} meanwhile")
+        return _ended(row, SKIPPED, "not_selected", f"It is now {candidate.state}")
     if asked.outdated and not again and candidate.outdated is False:
-        return _ended(row, SKIPPED, "not_selected", "Its container is what its definition says meanwhile")
+        return _ended(row, SKIPPED, "not_selected", "Its container now matches its definition")
     return replace(candidate, any_state=any_state, again=again, asked_by=row.asked_by)
 
 

@@ -290,7 +290,7 @@ def end_line(record: Record, number: int, now: datetime) -> str:
 def passed_line(record: Record, number: int, now: datetime) -> str:
     """Return the line of a batch whose nodes are all lost."""
     servers = plural(len(record.in_batch(number)), "server")
-    return f"{_clock(now)} {batch_name(record, number)} passed over, since its nodes are lost: {servers} unknown"
+    return f"{_clock(now)} {batch_name(record, number)} skipped, since its nodes are lost: {servers} unknown"
 
 
 def worst_line(record: Record, waits: Waits) -> str:
@@ -330,12 +330,12 @@ def flight_line(nodes: Sequence[str], runs: Sequence[str], seconds: float, now: 
     """Return the line of the wait for actions of earlier runs."""
     some = ", ".join(nodes) if len(nodes) <= _NODES else f"{', '.join(nodes[:_NODES])} and {len(nodes) - _NODES} more nodes"
     until = _clock(now + timedelta(seconds=seconds))
-    return f"{_clock(now)} Waiting for what run {', '.join(runs)} still has in flight on {some}, until {until} at the longest"
+    return f"{_clock(now)} Waiting for actions of run {', '.join(runs)} still in flight on {some}, until {until} at the longest"
 
 
 def soak_line(record: Record, number: int, seconds: float, now: datetime) -> str:
     until = _clock(now + timedelta(seconds=seconds))
-    return f"{_clock(now)} {batch_name(record, number)}: seeing for {seconds:g} s, until {until}, whether its servers stay up"
+    return f"{_clock(now)} {batch_name(record, number)}: checking for {seconds:g} s, until {until}, whether its servers stay up"
 
 
 def span(seconds: float) -> str:

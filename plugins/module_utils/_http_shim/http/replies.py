@@ -80,7 +80,7 @@ NO_STDIN = error(502, "Cannot send commands to a stopped server instance.")
 #: The code tells this answer from that to an unknown path.
 NO_EVENTS = error(
     404,
-    "Cannot tell events: this node keeps none; have role fleet.power.node install what sends them (node_events: true)",
+    "Cannot read events: this node keeps none; install the event service with role fleet.power.node (node_events: true)",
     code="events_disabled",
 )
 OPTIONS = Reply(204)

@@ -37,9 +37,9 @@ class NotWritten:
 
 OFFLINE = NotWritten("the server is offline")
 CLOSED = NotWritten("its standard input is closed")
-NOT_READ = NotWritten("its process does not read its standard input; it may still come to this command")
+NOT_READ = NotWritten("its process does not read its standard input; it may still read this command")
 TOO_MANY = NotWritten("too many commands for it are waiting already; send it again later")
-NO_TEXT = NotWritten("it has characters that are none")
+NO_TEXT = NotWritten("it has invalid characters")
 
 
 @dataclass

@@ -31,7 +31,7 @@ REASONS = {
     "suspended": "it is suspended",
     "lock_timeout": "another action of it is queued or under way; wait for its end, or kill it",
     "cancelled_by_kill": "it was killed after this was requested; ask again to go on",
-    "superseded": "another action took it before it was ready",
+    "superseded": "another action took it over before it was ready",
     "players_online": "too many people play on it; ask again later",
     "players_unknown": "it is unknown how many people play on it",
     "countdown_running": "another action waits for its players already",
@@ -40,8 +40,8 @@ REASONS = {
     "source_unreachable": "its settings cannot be read now; ask again later",
     "disk_full": "its files take more space than it has",
     "volume_missing": "its files are gone",
-    "image_unavailable": "its image cannot be had",
-    "preboot_failed": "it could not be made ready to start",
+    "image_unavailable": "its image cannot be pulled",
+    "preboot_failed": "it could not be prepared for the start",
     "start_failed": "its process did not start, or ended before it was ready",
     "start_timeout": "it was not ready in time; it is still up",
     "stop_failed": "it could not be stopped",
@@ -62,7 +62,7 @@ def of_ending(found: Mapping[str, Any], *, whole: bool) -> list[str]:
     if (found.get("stop") or {}).get("forced"):
         told.append("it did not end by itself and was ended by SIGKILL")
     if warnings and not whole:
-        told.append(f"with warnings for those who run the node [{number}]")
+        told.append(f"with warnings for the operators [{number}]")
     return [frame(MESSAGE, "; ".join(told)), *(frame(MESSAGE, f"warning: {each}") for each in warnings if whole)]
 
 

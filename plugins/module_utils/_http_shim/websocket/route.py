@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _HEARTBEAT_SECONDS = 30.0
 _CLOSING_SECONDS = 1.0
 
-NOT_UPGRADED = replies.error(400, "Cannot open the websocket: this is no websocket request.")
+NOT_UPGRADED = replies.error(400, "Cannot open the websocket: this is not a websocket request.")
 WRONG_ORIGIN = replies.error(403, "Cannot open the websocket: its origin is not allowed; see remote and allowed_origins.")
 FULL = replies.error(400, "Cannot open the websocket: too many of this server are open.")
 NO_PLACE = replies.error(503, "Cannot open the websocket: too many are open; try again later.")
@@ -55,7 +55,7 @@ class WebsocketRoutes:
             "The websocket of the console; it needs a token of the Panel instead",
             {
                 101: AnswerDoc("The websocket opens"),
-                400: failure("No websocket request, or the server has too many consoles"),
+                400: failure("Not a websocket request, or the server has too many consoles"),
                 403: failure("The page's origin is not allowed"),
                 404: failure("This node has no such server"),
                 501: failure("The library is missing"),

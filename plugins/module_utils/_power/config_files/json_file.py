@@ -218,7 +218,7 @@ class _JsonReader:
             value, self._at = _STRING.raw_decode(self._text, self._at)
         except json.JSONDecodeError as error:
             self._at = error.pos
-            self._refuse("text in quotes does not end, or is not written as JSON has it")
+            self._refuse("text in quotes does not end, or is not valid JSON")
         return str(value)
 
     def _next(self) -> str:

@@ -141,7 +141,7 @@ def _refuse_more_lines(pieces: list[str]) -> None:
     for place, piece in enumerate(pieces):
         shown, left = piece[: max(left, 0)], left - len(piece)
         if place % 2 and ("\n" in shown or "\r" in shown):
-            raise ConfigFault("what its replace_with looks up holds a line end, which would add lines to the file")
+            raise ConfigFault("the value for its replace_with has a line end, which would add lines to the file")
 
 
 def _server_values(definition: Definition) -> dict[str, str]:

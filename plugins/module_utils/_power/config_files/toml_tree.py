@@ -15,7 +15,7 @@ from .toml_words import TomlScalar, Words, key_text
 
 #: Values of one file, a limit on time and memory far above real files.
 _MOST_NODES = 200_000
-_TWICE = "says two things of one key"
+_TWICE = "sets one key twice"
 _DEEPEST = 64
 _MOST_LINES = 500_000
 

@@ -273,5 +273,5 @@ def rewritten(
     except ConfigFault:
         intact = False
     if not intact:
-        raise ConfigFault("it is written in a way in which these values cannot be changed without changing others")
+        raise ConfigFault("a change of these values would also change others")
     return after

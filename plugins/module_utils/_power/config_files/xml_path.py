@@ -125,7 +125,7 @@ def steps_afterwards(place: XmlTarget) -> tuple[PathStep, ...] | None:
     for each in place.steps[depth].filters:
         if isinstance(each, int):
             if turned:
-                raise ConfigFault("its match counts those elements that its own value makes others of; count first", place.rule)
+                raise ConfigFault("its match counts elements after a filter that its own value changes; count first", place.rule)
             filters.append(each)
             continue
         value = _written_over(each, place)

@@ -135,7 +135,7 @@ class _YamlWriter:
         while position > 0 and self._text[position - 1] in " \t":
             position -= 1
         if self._text[position - 1 : position] != "-":
-            raise ConfigFault("a list is to grow whose dashes stand on lines of their own")
+            raise ConfigFault("a list with dashes on lines of their own cannot grow")
         return position - 1
 
     def _column(self, position: int) -> int:

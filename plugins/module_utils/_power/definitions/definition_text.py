@@ -16,7 +16,7 @@ from ..model.errors import DefinitionInvalid, MissingLibrary
 from ..model.schema import is_nested_deeper
 
 #: An alias of an anchor that is missing or incomplete.
-ALIAS = "what begins with an asterisk names no anchor before it; quote it if it is text"
+ALIAS = "a name after an asterisk has no anchor before it; quote it if it is text"
 
 #: `placing` says this of a value that does not fit its tag.
 ILL_TAGGED = "not what its tag says"
@@ -47,9 +47,9 @@ _YAML = tuple(
         ("constructor for the tag", "a tag is not known here; quote text that begins with an exclamation mark"),
         (
             "scanning a tag|parsing a tag$|undefined tag handle|parsing a tag:",
-            "a tag is not written as YAML has it; quote text that begins with an exclamation mark",
+            "a tag is not valid; quote text that begins with an exclamation mark",
         ),
-        ("scanning an (anchor|alias)", "a name after & or * is not written as YAML has it; quote text that begins with either"),
+        ("scanning an (anchor|alias)", "a name after & or * is not valid; quote text that begins with either"),
         ("directive|incompatible YAML|version number", "a directive, a line that begins with a percent sign, is not known here"),
         ("<document start>", "something follows the end of the document"),
         ("another document", "a second document begins, and only one is allowed"),
@@ -71,7 +71,7 @@ _AT_A_LINE = "the line does not fit the lines above it: look at its indentation,
 _IN_A_LINE = "something follows a value that is complete, such as text after a closing quote"
 #: The first line of the value helps more than the place where the parser stopped.
 _BEGINS = re.compile("quoted scalar|could not find expected ':'|scanning a tag|parsing a tag")
-_UNKNOWN_YAML = "it is not written as YAML has it"
+_UNKNOWN_YAML = "it is not valid YAML"
 _CONTROL = re.compile("[^\\t\\n\\r\\x20-\\x7e\\x85\\xa0-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 
 _JSON = (
@@ -85,7 +85,7 @@ _JSON = (
     ("Invalid \\", "text in quotes has a backslash that begins no known escape; write two"),
     ("Extra data", "something follows the end of the document"),
 )
-_UNKNOWN_JSON = "it is not written as JSON has it"
+_UNKNOWN_JSON = "it is not valid JSON"
 
 
 def json_fault(error: json.JSONDecodeError) -> str:

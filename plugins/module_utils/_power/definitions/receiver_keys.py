@@ -62,7 +62,7 @@ def _rule(value: object, place: KeyLocation, keys: tuple[KeySpec, ...] = RECEIVE
         if count > 1 or (needed and not count):
             raise Mismatch(place.key, f"has {'both' if count else 'neither'} of {one} and {other}, expected one of them")
     if given["format"] == DISCORD and (given["secret_file"] or given.get("secret")):
-        raise Mismatch(place.key, "has a secret, which Discord has no use for, expected none with this format")
+        raise Mismatch(place.key, "has a secret, expected none with format discord")
     return ReceiverRule(**{**given, "types": frozenset(map(EventType, given["types"]))})
 
 
@@ -70,7 +70,7 @@ def _receivers(value: object, place: KeyLocation, kind: ValueType) -> tuple[Rece
     known, gathered = len(place.unknown), Gathered()
     found: tuple[ReceiverRule, ...] = gathered.read(list_of(kind, _WORDS).read, value, place) or ()
     # An ignored misspelt key could send too many events, or unsigned ones.
-    gathered.note(*(Mismatch(key, "is no key of a receiver") for key in place.unknown[known:]))
+    gathered.note(*(Mismatch(key, "is not a key of a receiver") for key in place.unknown[known:]))
     del place.unknown[known:]
     names = [rule.name for rule in found]
     for index, name in enumerate(names):

@@ -66,7 +66,7 @@ def take_selector(given: dict[str, Any], keys: Sequence[KeySpec], place: KeyLoca
     server, egg = said["server"], said["egg"].strip().lower()
     found = ServerSelector(server and (parse_uuid(server) or server.strip()), egg, said["label"], said.get("image", "").strip())
     if found == ServerSelector():
-        raise Mismatch(place.key, f"says of no server that it is for it, expected one or more of {names_of(keys)}")
+        raise Mismatch(place.key, f"selects no server, expected one or more of {names_of(keys)}")
     return found
 
 

@@ -66,7 +66,7 @@ def _rule(value: object, place: KeyLocation) -> SupervisorRule:
     given = read_keys(value, _RULE_KEYS, place).complete(_RULE_KEYS)
     servers = take_selector(given, _SELECTORS, place)
     if all(said is None for said in given.values()):
-        raise Mismatch(place.key, f"says nothing of the servers it is for, expected one or more of {names_of(_SAYINGS)}")
+        raise Mismatch(place.key, f"selects no server, expected one or more of {names_of(_SAYINGS)}")
     return SupervisorRule(servers, **given)
 
 

@@ -119,7 +119,7 @@ def read_server(value: object, uuid: str | None = None, masked: Masked = str) ->
     fields = as_map(value)
     state = read_word(PowerState, fields.get("state"))
     if state is None:
-        raise ValueError("no server with a state we know")
+        raise ValueError("no server with a known state")
     configuration, utilization = as_map(fields.get("configuration")), as_map(fields.get("utilization"))
     told = configuration.get("uuid")
     found = parse_uuid(told) if isinstance(told, str) else uuid

@@ -50,14 +50,14 @@ class EndpointAnswer:
         except ValueError as error:
             reason = "no JSON, or not all of it" if self.raw.value is None else str(error)
             raise EndpointUnreachable(
-                f"Cannot {verb}: the endpoint {self.endpoint.shown} answers {self.raw.status} with {reason}; is it Wings, and is its "
-                "address right"
+                f"Cannot {verb}: the endpoint {self.endpoint.shown} answers {self.raw.status} with {reason}; check that it is Wings, "
+                "and its address"
             ) from error
 
     def raise_if_missing(self, verb: str, uuid: str) -> None:
         """Raise `ServerNotFound` for a 404 with an error in JSON. Any other 404 means a wrong address."""
         if self.raw.status == 404 and isinstance(self.raw.value, Mapping) and "error" in self.raw.value:
-            raise ServerNotFound(f"Cannot {verb}: the endpoint {self.endpoint.shown} has no server {uuid}; is it on another node")
+            raise ServerNotFound(f"Cannot {verb}: the endpoint {self.endpoint.shown} has no server {uuid}; check the server's node")
 
     def raise_if_error(self, verb: str) -> None:
         """Raise `EndpointError` if the status is not 2xx."""
@@ -68,7 +68,7 @@ class EndpointAnswer:
         if status in (401, 403):
             why = "it refuses the token; give the node's own token (token in Wings' configuration), without token_id before it"
         elif status == 404:
-            why = "there is no such thing there; is its address right"
+            why = "this path does not exist there; check its address"
         else:
             why = "look at its log"
         shown = self.endpoint.shown
@@ -206,7 +206,7 @@ class Endpoint:
             answer = self._ask("POST", f"/api/servers/{uuid}/power", body=body, check_cancelled=check_cancelled)
         except EndpointUnreachable as error:
             raise EndpointUnreachable(
-                f"{error}; the {action.value} of server {uuid} may have been taken all the same: look before you ask again"
+                f"{error}; the {action.value} of server {uuid} may have been accepted: look before you ask again"
             ) from error
         verb = f"{action.value} server {uuid}"
         if answer.raw.status == 400 and action.boots and "suspended" in answer.said().lower():
@@ -216,7 +216,7 @@ class Endpoint:
         if answer.raw.status != 202:
             raise EndpointUnreachable(
                 f"Cannot {verb}: the endpoint {self.shown} answers {answer.raw.status}, which is not how Wings accepts an action; "
-                "it may have been taken all the same: look before you ask again, and look whether the address is right"
+                "it may have been accepted: look before you ask again, and check the address"
             )
         return self._accepted(answer, uuid)
 

@@ -119,7 +119,7 @@ class Following(abc.ABC):
 
     def _too_late(self, at: float) -> PowerError:
         state = "" if self._state is None else f"; the last state seen is {self._state.value}"
-        why = f"it was seen to begin, but not to end within {at:.0f} s{state}; look at the server"
+        why = f"it began, but did not end within {at:.0f} s{state}; look at the server"
         if not self.begun:
             why = (
                 f"the endpoint accepted it, but no sign of it was seen within {at:.0f} s{state}; Wings drops an action whose lock is held, "

@@ -56,7 +56,7 @@ def read_operation(value: object, masked: Masked = str) -> Operation:
         raise ValueError("no operation")
     outcome = read_word(Outcome, value.get("outcome"))
     if outcome is None and value.get("outcome") not in (None, ""):
-        raise ValueError("an operation with an outcome we do not know")
+        raise ValueError("an operation with an unknown outcome")
     changed, exit_code = value.get("changed"), value.get("exit_code")
     lock, text = as_map(value.get("lock")), partial(plain_text, masked=masked)
     countdown = read_countdown(value.get("countdown"), text) or {}

@@ -169,8 +169,8 @@ class EndpointTurn:
         self._saw(seen)
         if self._request.players is not None and not seen.regards_players:
             raise UnsupportedByEndpoint(
-                f"Cannot {self._request.action.value} server {uuid} with regard to players: the endpoint {self._endpoint.shown} does not "
-                "tell that it can wait for them; leave players_at_most, max_delay and warn out, or act on the node with api_url empty"
+                f"Cannot {self._request.action.value} server {uuid} with options for players: the endpoint {self._endpoint.shown} does not "
+                "report that it can wait for them; leave players_at_most, max_delay and warn out, or act on the node with api_url empty"
             )
         self._ready = self._readiness(seen)
         self._progress.state_before = seen.state
@@ -266,7 +266,7 @@ class EndpointTurn:
         try:
             return self._endpoint.act(uuid, request.action, request.wait_seconds, look, request.players, self._ready)
         except WaitInterrupted:
-            why = "a signal ended the wait for the endpoint to answer, and it may have been taken; look before you ask again"
+            why = "a signal ended the wait for the endpoint to answer, and it may have been accepted; look before you ask again"
             raise lost(request.action, uuid, why) from None
 
     def _follow(self, watch: Watch, before: Seen | None) -> Ending:

@@ -79,7 +79,7 @@ class Watch:
                 raise
             if operation is not None:
                 if not operation.is_of(accepted.operation, self._uuid, action):
-                    why = "the endpoint accepted it, but tells of another operation, server or action instead; look at the server"
+                    why = "the endpoint accepted it, but reports another operation, server or action; look at the server"
                     raise lost(action, self._uuid, why)
                 if operation.outcome is not None:
                     return operation

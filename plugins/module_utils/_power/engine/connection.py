@@ -144,11 +144,11 @@ class Connection:
         if errno.EACCES in reasons or errno.EPERM in reasons:
             why = "permission denied on its socket; become root, or join the group that owns the socket"
         elif errno.ENOENT in reasons:
-            why = "its socket does not exist; is the engine installed and running, and is docker_host right"
+            why = "its socket does not exist; check that the engine runs, and docker_host"
         elif known:
             why = known
         elif errno.ECONNREFUSED in reasons:
-            why = "connection refused; is the engine running"
+            why = "connection refused; check that the engine runs"
         elif any(isinstance(link, TimeoutError) or "timed out" in str(link).lower() for link in chain(error)):
             why = f"no answer within {self.timeout if seconds is None else seconds:.0f} s"
         else:
@@ -353,16 +353,16 @@ def known_fault(error: BaseException, host: str) -> str:
     links = chain(error)
     why = certificate_fault(links)
     if why:
-        return f"its certificate cannot be verified ({why}); are ca_path and tls_hostname right"
+        return f"its certificate cannot be verified ({why}); check ca_path and tls_hostname"
     for link in links:
         if isinstance(link, ssl.SSLError):
-            return "it does not speak TLS as expected; are tls and the certificates right"
+            return "it does not speak TLS as expected; check tls and the certificates"
         if isinstance(link, socket.gaierror):
-            return "its name cannot be looked up; is docker_host right"
+            return "its name cannot be looked up; check docker_host"
     if errno.ECONNREFUSED in errnos(error) and not _may_be_socket(host):
-        return "that is no socket; is docker_host right"
+        return "it is not a socket; check docker_host"
     if any(_is_of_no_engine(link) for link in links):
-        return "what answers there is no engine; is docker_host right"
+        return "no engine answers there; check docker_host"
     return ""
 
 

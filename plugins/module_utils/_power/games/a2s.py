@@ -26,7 +26,7 @@ _COMPRESSED = 0x80
 _PART_HEAD = 12
 #: Texts of an answer before its numbers: name, map, folder, game.
 _TEXTS = 4
-_NO_ANSWER = "answers as no Source server does"
+_NO_ANSWER = "does not answer like a Source server"
 
 
 def ask(address: tuple[str, int], deadline: Deadline) -> PlayerCount:

@@ -103,13 +103,13 @@ class GameExchange:
             data = self._socket.recv(_CHUNK_BYTES)
         self._most -= len(data)
         if self._most < 0:
-            raise Unanswered("answers more than any game does")
+            raise Unanswered("sends too large an answer")
         return data
 
     def read(self, count: int) -> bytes:
         """Return exactly ``count`` bytes of a stream."""
         if count > self._most + len(self._pending):
-            raise Unanswered("answers more than any game does")
+            raise Unanswered("sends too large an answer")
         pieces, left = [self._pending], count - len(self._pending)
         while left > 0:
             piece = self.receive()

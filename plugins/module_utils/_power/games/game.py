@@ -63,7 +63,7 @@ class ProfiledGames:
         name, settings = self._named(server, definition), self._settings
         if not name:
             where = "neither settings.meta.game of its definition nor games.rules of the settings"
-            return NoGame("nothing says what is played there", where)
+            return NoGame("its game is not known", where)
         if profile_named(name, settings.game_profiles) is not None:
             return None
         return NoGame(f'settings.meta.game is "{printable(name)}", expected a profile', names_of_profiles(settings.game_profiles))

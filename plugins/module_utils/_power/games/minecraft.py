@@ -20,7 +20,7 @@ _MOST_NESTED = 64
 #: Servers answer any version; this is the oldest that they know.
 _VERSION = 47
 _STATUS = 1
-_NO_ANSWER = "answers as no Minecraft server does"
+_NO_ANSWER = "does not answer like a Minecraft server"
 
 
 def ask(address: tuple[str, int], deadline: Deadline) -> PlayerCount:

@@ -110,7 +110,7 @@ class ProfiledGame:
             self._engine.write_stdin(self._snapshot.id, f"{line}\n", taken_within=self._seconds)
         except (EngineError, EngineUnreachable) as error:
             if error.facts.get("not_read"):
-                raise Unanswered("its process does not read its standard input; it may still come to this message") from error
+                raise Unanswered("its process does not read its standard input; it may still read this message") from error
             raise
 
     def _run_command(self, words: Sequence[str], purpose: str) -> bytes:
@@ -126,7 +126,7 @@ class ProfiledGame:
     def _ask(self, port: int | None, protocol: str, exchange: Callable[[tuple[str, int], Deadline], _Answer]) -> _Answer:
         """Make an exchange with a published port of the game, by default that of its default allocation."""
         if not self._engine.local:
-            raise Unanswered("its engine is on another machine, where only a command can ask and tell")
+            raise Unanswered("its engine is on another machine, where only a command can count or warn players")
         host, there = address_of(self._snapshot, port or default_port(self._snapshot, self._definition), protocol)
         try:
             return exchange((host, there), Deadline.after(SYSTEM_CLOCK, self._seconds))

@@ -16,7 +16,7 @@ MOST_BYTES = 64 * 1024
 _MARK = b"\xff\xff\xff\xff"
 _INFO, _STATUS = b"infoResponse", b"statusResponse"
 _MOST_LINES = 1024
-_NO_ANSWER = "answers as no server of Quake 3 does"
+_NO_ANSWER = "does not answer like a Quake 3 server"
 
 
 def ask(address: tuple[str, int], deadline: Deadline) -> PlayerCount:

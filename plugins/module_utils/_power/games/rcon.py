@@ -21,7 +21,7 @@ _ANSWER, _COMMAND, _LOGIN_ANSWER, _LOGIN = 0, 2, 2, 3
 #: Some servers refuse ids of 0 and less.
 _LOGIN_ID, _COMMAND_ID = 1001, 1002
 _REFUSED_ID = -1
-_NO_ANSWER = "answers as no RCON server does"
+_NO_ANSWER = "does not answer like an RCON server"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def login_of(rcon: Rcon, snapshot: Snapshot) -> RconLogin:
         return RconLogin(password, rcon.port)
     told = variable(snapshot, rcon.port_variable) or ""
     if not (told.isascii() and told.isdigit() and len(told) <= 5 and 1 <= int(told) <= 65535):
-        raise Unanswered(f"its environment has no RCON port: variable {rcon.port_variable} is none")
+        raise Unanswered(f"its environment has no RCON port: variable {rcon.port_variable} is not a port")
     return RconLogin(password, int(told))
 
 
@@ -73,5 +73,5 @@ def _await(exchange: GameExchange, kind: int, identity: int) -> None:
             return
         if told == _REFUSED_ID:
             raise Unanswered("refuses the RCON password")
-        raise Unanswered(f"{_NO_ANSWER}: it answers what it was not asked")
+        raise Unanswered(f"{_NO_ANSWER}: its answer fits no request")
     raise Unanswered("answers in more packets than any RCON server does")

@@ -85,7 +85,7 @@ def maintenance_of(state_directory: str) -> dict[str, object] | None:
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(record, dict):
-        raise ValueError("it is no mapping")
+        raise ValueError("it is not a map")
     return record
 
 

@@ -111,8 +111,8 @@ class Countdowns(ServerFiles):
         if descriptor is None:
             first = "another action waits for its players already" if running is None else running.sentence()
             raise CountdownRunning(
-                f"Cannot {request.action.value} server {uuid}: {first}; wait for its end, or act without regard to players, "
-                "which calls it off",
+                f"Cannot {request.action.value} server {uuid}: {first}; wait for its end, or act without options for players, "
+                "which cancels it",
                 running=running,
             )
         found = _decoded(read_held(descriptor, RECORD_SIZE))

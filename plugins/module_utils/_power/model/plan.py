@@ -46,10 +46,10 @@ TABLE: Mapping[tuple[PowerAction, PowerState], Plan] = {
     (PowerAction.KILL, PowerState.STARTING): Plan((PlanStep.KILL,)),
     (PowerAction.KILL, PowerState.RUNNING): Plan((PlanStep.KILL,)),
     (PowerAction.KILL, PowerState.STOPPING): Plan((PlanStep.KILL,)),
-    (PowerAction.LIMIT, PowerState.OFFLINE): Plan(reason="it is offline, and its next start brings its limits in line"),
+    (PowerAction.LIMIT, PowerState.OFFLINE): Plan(reason="it is offline, and its next start applies its limits"),
     (PowerAction.LIMIT, PowerState.STARTING): _LIMIT,
     (PowerAction.LIMIT, PowerState.RUNNING): _LIMIT,
-    (PowerAction.LIMIT, PowerState.STOPPING): Plan(reason="it is stopping, and its next start brings its limits in line"),
+    (PowerAction.LIMIT, PowerState.STOPPING): Plan(reason="it is stopping, and its next start applies its limits"),
 }
 
 

@@ -202,7 +202,7 @@ def incomplete_message(action: PowerAction, results: Sequence[Result], unlisted:
     reasons = list(unlisted)
     if unseen:
         reasons.append(f"{len(unseen)} of {len(results)} could not be seen ({few(unseen)})")
-    return f"Cannot {action.value} all servers: {'; '.join(reasons)}; what could be seen had its turn" if reasons else ""
+    return f"Cannot {action.value} all servers: {'; '.join(reasons)}; the other servers had their turn" if reasons else ""
 
 
 def _is_unseen(result: Result) -> bool:

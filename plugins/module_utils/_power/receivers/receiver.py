@@ -118,7 +118,7 @@ def _read(rule: ReceiverRule, key: str, path: str) -> str:
 
 
 def _invalid(rule: ReceiverRule, reason: str) -> SettingsInvalid:
-    return SettingsInvalid(f"Cannot tell events to receiver {rule.name}: {reason}", receiver=rule.name)
+    return SettingsInvalid(f"Cannot send events to receiver {rule.name}: {reason}", receiver=rule.name)
 
 
 def split_address(url: str) -> tuple[str, str]:
@@ -127,10 +127,10 @@ def split_address(url: str) -> tuple[str, str]:
         parts = urlsplit(url.strip())
         base = f"{parts.scheme}://{parts.netloc}"
     except ValueError:
-        raise WebFault("that is no address; expected http://HOST/PATH or https://HOST/PATH", lasting=True) from None
+        raise WebFault("that is not an address; expected http://HOST/PATH or https://HOST/PATH", lasting=True) from None
     path = parts.path or "/"
     if not re.fullmatch(r"[\x21-\x7e]*", path + parts.query):
-        raise WebFault("its address holds characters that none has", lasting=True)
+        raise WebFault("its address holds invalid characters", lasting=True)
     return base, f"{path}?{parts.query}" if parts.query else path
 
 

@@ -84,7 +84,7 @@ class PanelApi:
 
     def unreachable(self, what: str, reason: object) -> SourceUnreachable:
         return SourceUnreachable(
-            f"Cannot fetch {what} from the Panel at {self.address}: {reason}; is it up, and is remote in the settings right"
+            f"Cannot fetch {what} from the Panel at {self.address}: {reason}; check the Panel, and remote in the settings"
         )
 
     def _get(self, path: str, params: Mapping[str, object] | None, patience: Patience, check_cancelled: CheckCancelled) -> Answer:
@@ -236,7 +236,7 @@ def without_uuid(entry: Any) -> Any:
 def _entries(page: Any) -> list[Any]:
     entries = page.get("data") if isinstance(page, Mapping) else None
     if not isinstance(entries, list):
-        raise PanelUnavailable("its list of servers is none")
+        raise PanelUnavailable("its list of servers is not a list")
     return entries
 
 

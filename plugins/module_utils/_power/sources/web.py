@@ -296,7 +296,7 @@ def checked_address(base: str) -> str:
     except ValueError:
         good = False
     if not good or parts.query or parts.fragment or "?" in trimmed or "#" in trimmed:
-        raise WebFault("that is no address; expected http://HOST or https://HOST, perhaps with a port and a path", lasting=True)
+        raise WebFault("that is not an address; expected http://HOST or https://HOST, perhaps with a port and a path", lasting=True)
     if "@" in parts.netloc:
         raise WebFault("its address holds a user or password, which does not belong there", lasting=True)
     return f"{parts.scheme}://{trimmed.partition('://')[2]}"

@@ -68,7 +68,7 @@ def _checked(status: os.stat_result, uid: int | None) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode):
         raise FileRefusedError("it is not a regular file")
     if status.st_nlink > 1 and status.st_uid != uid:
-        raise FileRefusedError("it has several hard links and is not the server's own, so it may be a file of somebody else")
+        raise FileRefusedError("it has several hard links and is not the server's own, so it may belong to somebody else")
     return status
 
 

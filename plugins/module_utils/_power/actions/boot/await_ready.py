@@ -151,8 +151,8 @@ def _ended(context: ActionContext, snapshot: Snapshot | None, run: Run) -> Power
     # A stop may have ended and released already. Another start that found the run up did not end it.
     taken = taken or (intent is not None and not intent.up and intent.operation != operation)
     if taken or (snapshot is not None and snapshot.run != run):
-        by = "" if holder is None else f" by {holder.sentence()}"
-        return Superseded(f"Cannot wait for server {uuid} any longer: it was started, but another action took it{by}")
+        by = "" if holder is None else f": {holder.sentence()}"
+        return Superseded(f"Cannot wait for server {uuid} any longer: it was started, but another action took it over{by}")
     if snapshot is None:
         return StartFailed(f"Cannot start server {uuid}: its container was removed while it was starting")
     return exited(context, snapshot)

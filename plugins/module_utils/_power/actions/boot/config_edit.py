@@ -96,7 +96,7 @@ def _change(context: ActionContext, boot: Boot, config: ConfigFile, written: Wri
             rule = "" if fault.rule is None else f'the rule for "{printable(fault.rule.match)}": '
             raise PrebootFailed(
                 f"Cannot edit file {printable(config.file)} of server {uuid}: {rule}{fault}; "
-                "mend the file or process_configuration.configs (system.config_errors: warn starts the server all the same)"
+                "correct the file or process_configuration.configs (system.config_errors: warn starts the server anyway)"
             ) from None
         return None if after == before else (before, after)
     return None
@@ -108,7 +108,7 @@ def _before(uid: int, boot: Boot, config: ConfigFile, written: Written) -> bytes
         return written[names]
     for other in written:
         if names[: len(other)] == other:
-            raise ConfigFault("an earlier entry makes a file of what is a directory in its path")
+            raise ConfigFault("an earlier entry creates a file where its path needs a directory")
         if other[: len(names)] == names:
             raise ConfigFault("an earlier entry makes a directory of that name")
     return boot.volume.read_text(config.file, uid=uid) or b""
@@ -124,7 +124,7 @@ def _parsed(parser: Parser, before: bytes, config: ConfigFile) -> bytes:
         with one_child():
             after = parser(text, config.rules).encode(encoding, errors)
     except UnicodeError:
-        raise ConfigFault(f"it would not be valid {encoding.upper()}, as which it begins") from None
+        raise ConfigFault(f"it would no longer be valid {encoding.upper()}") from None
     if len(after) > FILE_LIMIT:
         raise ConfigFault(f"it would be larger than {FILE_LIMIT} bytes")
     return after

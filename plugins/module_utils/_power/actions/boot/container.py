@@ -131,7 +131,7 @@ def put_in_place(context: ActionContext, staged: Staged) -> bool:
         # Like Wings, remove anonymous volumes of our containers and Wings', but not those of foreign containers.
         ours = made_by_us(old, uuid) or made_by_wings(old.labels)
         if not engine.containers.remove(old.id, volumes=ours):
-            raise PrebootFailed(f"Cannot recreate the container of server {uuid}: somebody started it meanwhile")
+            raise PrebootFailed(f"Cannot recreate the container of server {uuid}: another program started it")
     context.progress.alter()
     engine.containers.rename(staged.id, uuid)
     return True

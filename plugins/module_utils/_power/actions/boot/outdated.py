@@ -62,7 +62,7 @@ def require_outdated(context: ActionContext, snapshot: Snapshot | None, check_ca
     context.progress.server = definition.server
     found = _differences(node, definition, snapshot, node.engine.images.find(definition.image))
     if not found.is_outdated:
-        raise NotSelected(f"Server {uuid} is not outdated: its container is what its definition says")
+        raise NotSelected(f"Server {uuid} is not outdated: its container matches its definition")
 
 
 def _differences(node: Node, definition: Definition, snapshot: Snapshot, image: ImageSeen | None) -> Differences:

@@ -140,7 +140,7 @@ def _check_ports(node: Node, boot: Boot, snapshot: Snapshot | None, spec: Contai
             if not fault:
                 continue
             holder = _publisher(node, published, binding["HostIp"]) if fault == TAKEN else ""
-            by, end_it = (f" by {holder}", f"stop {holder}") if holder else ("", "end what holds it")
+            by, end_it = (f" by {holder}", f"stop {holder}") if holder else ("", "free the port")
             raise PrebootFailed(
                 f"Cannot boot server {boot.definition.server.uuid}: port {binding['HostIp']}:{published} {fault}{by}; "
                 f"change settings.allocations, or {end_it}"
@@ -213,12 +213,12 @@ def put_disk_right(context: ActionContext, boot: Boot) -> bool | str:
     _refuse_if_over(boot, survey.bytes)
     if survey.cut:
         # The check passed before the stop. A failure now would let an attacker keep the server down.
-        progress.warn(f"server {uuid}: {_too_much(boot, survey)}; size and owners of the rest do not count at this start")
+        progress.warn(f"server {uuid}: {_too_much(boot, survey)}; size and owners of the rest are not checked at this start")
     if survey.left_alone:
         progress.warn(f"server {uuid}: {survey.left_alone} devices and hard-linked files of other owners were left as they are")
     if survey.unreadable:
-        progress.warn(f"server {uuid}: {survey.unreadable} directories could not be looked into; neither their size nor their owners count")
-    return f"{survey.chowned} files and directories were given to {settings.uid}:{settings.gid}" if survey.chowned else False
+        progress.warn(f"server {uuid}: {survey.unreadable} directories could not be read; their size and owners are not checked")
+    return f"{survey.chowned} files and directories now belong to {settings.uid}:{settings.gid}" if survey.chowned else False
 
 
 def bounds_of(settings: Settings) -> Bounds:

@@ -67,7 +67,7 @@ class ActionContext:
     def check_interrupted(self) -> None:
         """Raise as `check_cancelled`, and `InterruptedBySignal`: for waits that leave no unfinished work."""
         if self.node.caller.interrupted():
-            raise InterruptedBySignal(f"Cannot {self.verb} server {self.uuid}: a signal ended its wait")
+            raise InterruptedBySignal(f"Cannot {self.verb} server {self.uuid}: a signal interrupted its wait")
         self.check_cancelled()
 
     def enter(self, lock: PowerLock, phase: Phase, *, run: Run | None = None, deadline: datetime | None = None) -> None:
@@ -95,7 +95,7 @@ def refuse_after_newer_run(context: ActionContext, snapshot: Snapshot | None) ->
     if answers is None:
         return
     if maintenance_pause(context.node.settings.state_directory):
-        raise UnderMaintenance(f"Cannot {context.verb} server {context.uuid}: a maintenance goes on; it is started when that is over")
+        raise UnderMaintenance(f"Cannot {context.verb} server {context.uuid}: a maintenance is under way; the server is started after it")
     newest = snapshot.run if snapshot is not None and snapshot.has_run else None
     if newest is None:
         seen = known(context, lambda: context.node.journal.runs.known_of(context.uuid))

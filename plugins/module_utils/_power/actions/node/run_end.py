@@ -104,7 +104,7 @@ def _keep_unwritten_stop(progress: Progress, lock: PowerLock | None, stop: Ended
     progress.warn(
         f"server {progress.server.uuid}: the journal cannot be written, so {said} that it should be down: "
         f"{'a boot of this machine' if lock is not None else 'the supervisor or a boot of this machine'} may start it; "
-        f"see that the journal can be written, then {stop.action} it again"
+        f"make the journal writable, then {stop.action} it again"
     )
 
 
@@ -113,7 +113,7 @@ def warn_of_unwritten_start(progress: Progress) -> None:
     progress.is_durable = False
     progress.warn(
         f"server {progress.server.uuid}: the journal cannot be written, so nothing says that it should be up: after a crash or a boot "
-        "it stays down; see that the journal can be written, then start it again"
+        "it stays down; make the journal writable, then start it again"
     )
 
 

@@ -67,7 +67,7 @@ class RunWatch:
             return
         self._looked_at, self._changed_at = now, changed_at
         if snapshot is not None and snapshot.live and snapshot.run != self.run:
-            raise self._ended_by("was started anew")
+            raise self._ended_by("was started again")
         self.is_over = snapshot is None or not snapshot.live
 
     def _ended_by(self, what: str) -> Superseded:
@@ -99,7 +99,7 @@ def superseded(context: ActionContext, what: str) -> Superseded:
     # An older intent, or a restart at the engine, does not name the actor.
     is_newer = intent is not None and intent.at > timestamp(context.request.requested_at)
     by = f" by {intent.origin}" if intent is not None and is_newer and intent.origin else ""
-    return Superseded(f"Cannot {context.verb} server {context.uuid}: it {what}{by} while its players were waited for")
+    return Superseded(f"Cannot {context.verb} server {context.uuid}: it {what}{by} during the wait for its players")
 
 
 _CALLED_OFF = "Server {action} called off."
@@ -119,7 +119,7 @@ def require_unchanged(context: ActionContext, snapshot: Snapshot | None) -> None
     # This reports a kill as one.
     context.check_interrupted()
     if snapshot is not None and snapshot.live and snapshot.run != found.run:
-        raise superseded(context, "was started anew")
+        raise superseded(context, "was started again")
     intent = context.node.journal.intents.of(context.uuid)
     if intent is not None and intent.operation != context.request.operation and intent.at > found.since:
         raise superseded(context, "was acted on")

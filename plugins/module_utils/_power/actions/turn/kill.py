@@ -188,7 +188,7 @@ def _settle_and_kill(context: ActionContext, lock: PowerLock) -> Snapshot | None
                 lock.settle(lock.ended)
             settle_ended(node, progress.server, lock)
             return snapshot
-    raise KillUnsettled(f"Cannot tell that server {context.uuid} stays down: somebody starts it again and again; look for what does")
+    raise KillUnsettled(f"Cannot tell that server {context.uuid} stays down: it is started again and again; find the cause")
 
 
 def _kill_now(context: ActionContext) -> None:

@@ -78,11 +78,11 @@ def _undone(context: ActionContext, planned: LimitPlan, refusal: EngineError) ->
             context.node.engine.containers.set_limits(planned.snapshot.id, body)
     except (EngineError, EngineUnreachable) as error:
         context.progress.alter()
-        return EngineError(f"{text}; nor can the old limits be set again ({error}), so that some may be the new ones until a restart")
+        return EngineError(f"{text}; the old limits cannot be set again ({error}): some may be new until a restart")
     if lasting:
         return EngineError(f"{text}; the old limits are in force, but for {', '.join(lasting)}, which stay unknown until a restart")
     if _IN_USE in reason:
-        return LimitBelowUse(f"{text}; the old limits are in force again; restart it to bring it in line")
+        return LimitBelowUse(f"{text}; the old limits are in force again; restart it to apply the new limits")
     return EngineError(f"{text}; the old limits are in force again")
 
 
@@ -159,7 +159,7 @@ def _planned(context: ActionContext, seen: Observed, check_cancelled: CheckCance
     definition = context.node.sources.definition(context.uuid, again=again, check_cancelled=check_cancelled)
     progress.server = definition.server
     if definition.suspended:
-        raise Suspended(f"Cannot {context.verb} server {context.uuid}: it is suspended, and not meant to be up; stop it")
+        raise Suspended(f"Cannot {context.verb} server {context.uuid}: it is suspended, so it should be down; stop it")
     if not (made_by_us(snapshot, context.uuid) or made_by_wings(snapshot.labels)):
         raise ContainerForeign(f"Cannot {context.verb} server {context.uuid}: neither this collection nor Wings made its container")
     config = spec_of(context.node, definition, image_id="").config
@@ -175,8 +175,8 @@ def _unchanged(context: ActionContext, seen: Observed, planned: LimitPlan | None
     progress = context.progress
     progress.plan = ()
     if progress.restart:
-        return Outcome.UNCHANGED, "", f"only a restart brings {', '.join(progress.restart)} in line"
-    return Outcome.UNCHANGED, "", "its limits are what its definition says"
+        return Outcome.UNCHANGED, "", f"only a restart applies {', '.join(progress.restart)}"
+    return Outcome.UNCHANGED, "", "its limits match its definition"
 
 
 def _refuse_below_use(context: ActionContext, planned: LimitPlan) -> None:
@@ -187,5 +187,5 @@ def _refuse_below_use(context: ActionContext, planned: LimitPlan) -> None:
     if use is not None and use.memory > planned.wanted.memory:
         raise LimitBelowUse(
             f"Cannot {context.verb} server {context.uuid}: it uses {use.memory / 1_000_000:.0f} MB of memory, and its definition allows "
-            f"{planned.wanted.memory / 1_000_000:.0f} MB, overhead included; restart it to bring it in line"
+            f"{planned.wanted.memory / 1_000_000:.0f} MB, overhead included; restart it to apply the new limits"
         )

@@ -89,7 +89,7 @@ def look_locked(context: ActionContext, lock: PowerLock) -> tuple[Observed, bool
     waited = progress.waited_run
     if waited is not None and seen.snapshot is not None and seen.live and seen.snapshot.run != waited:
         progress.saw(seen)
-        raise Superseded(f"Cannot {context.verb} server {context.uuid}: it was started anew while its players were waited for")
+        raise Superseded(f"Cannot {context.verb} server {context.uuid}: it was started again during the wait for its players")
     progress.state_before = None
     return _require_chosen(context, seen, asks_record=True), fenced
 
@@ -172,7 +172,7 @@ def _require_meant_up(context: ActionContext, seen: Observed, *, asks_record: bo
             raise NotSelected(f"Cannot {context.verb} server {uuid}: somebody stopped it{_STOPPED[row.verdict]}")
     # It should have been up at the request, so the journal was lost since.
     if intent is None and uuid not in meant_up:
-        raise NotSelected(f"Cannot {context.verb} server {uuid}: no action of this node's journal meant it to be up")
+        raise NotSelected(f"Cannot {context.verb} server {uuid}: no action in this node's journal says that it should be up")
 
 
 def check_wings(context: ActionContext) -> None:
@@ -185,7 +185,7 @@ def check_wings(context: ActionContext) -> None:
         context.progress.warn(f"server {context.uuid}: Wings (pid {pid}) is alive; it may take the kill for a crash and start it again")
         return
     raise WingsActive(
-        f"Cannot {context.verb} server {request.server} beside Wings (pid {pid}): Wings would take it for a crash; "
+        f"Cannot {context.verb} server {request.server} while Wings runs (pid {pid}): Wings would take it for a crash; "
         "act through Wings' own HTTP endpoint (api_url), or stop Wings for good (system.allow_wings: true overrides)",
         pid=pid,
     )

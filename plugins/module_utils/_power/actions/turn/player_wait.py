@@ -75,7 +75,7 @@ def look_at_players(context: ActionContext, policy: PlayerPolicy, snapshot: Snap
         raise _too_many(context, policy, count)
     if move is Move.WAIT and decide(policy, Situation(count, float(policy.max_delay))) is Move.REFUSE:
         who = f"its players cannot be counted ({count.why})" if count.online is None else f"{count.online} play on it"
-        left = f"it would be left after {policy.max_delay} s"
+        left = f"it would be skipped after {policy.max_delay} s"
         if wait.game is None:
             raise PlayersUnknown(f"Cannot {context.verb} server {context.uuid}: {who}: {left}")
         context.progress.warn(f"server {context.uuid}: {who}: {left} if nothing changes until then")

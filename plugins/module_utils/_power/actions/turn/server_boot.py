@@ -65,5 +65,5 @@ def _refresh(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged
     except PowerError as error:
         if isinstance(error, (Suspended, ServerNotFound)) or error.cancels:
             raise
-        context.progress.warn(f"server {context.uuid}: its definition as it is after the stop cannot be used ({error}); the one in hand is")
+        context.progress.warn(f"server {context.uuid}: its definition after the stop cannot be used ({error}); the earlier one is used")
         return boot, staged
