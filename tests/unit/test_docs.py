@@ -14,6 +14,7 @@ import pytest
 import yaml
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.options import wanted_of
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.shim_settings import FIXED
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_limits import LIMIT_KEYS
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions import settings_keys
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_text import load_text
@@ -106,6 +107,11 @@ def test_the_guide_lists_every_built_in_profile_and_every_protocol() -> None:
 
 
 # ----- the tables of actions
+
+
+def test_the_guide_lists_every_limit_that_a_running_server_can_get() -> None:
+    listed = {key for row in csv_tables(ACTIONS)["What can be changed while a server runs"] for key in literals(row[0])}
+    assert set(LIMIT_KEYS) <= listed
 
 
 def test_the_guide_names_every_state_phase_step_startup_and_wait() -> None:

@@ -11,11 +11,13 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import server_facts
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_parts import ENGINE_LIMITS
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import Use
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Described, diff, entry
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ContainerLimits
+from ansible_collections.fleet.power.tests.unit.fake_engine import LIMIT_FIELDS
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 MB = 1_000_000
@@ -304,3 +306,7 @@ class TestSelection:
         assert (result.outcome.value, result.changed) == ("done", True)
         fake.file.write_text("{")
         assert ended_facts(fake, check=True) == ("refused", "definition_invalid")
+
+
+def test_the_fake_engine_has_each_limit_of_the_engine() -> None:
+    assert set(LIMIT_FIELDS) == set(ENGINE_LIMITS)

@@ -97,13 +97,13 @@ def _values(config: Mapping[str, Any], image_id: str, outgoing: bool) -> dict[st
         values[_BUILT_IN.get(name, f"environment.{name}")] = value
     labels.pop(LABEL_SERVER)
     values.update((f"labels.{name}", value) for name, value in labels.items())
-    for key in _ENGINE_LIMITS:
+    for key in ENGINE_LIMITS:
         host.pop(key, None)
     values[OURS] = [body, host]
     return values
 
 
-_ENGINE_LIMITS = (
+ENGINE_LIMITS = (
     *("Memory", "MemoryReservation", "MemorySwap", "PidsLimit", "CpuQuota", "CpuPeriod", "CpuShares"),
     *("CpusetCpus", "BlkioWeight"),
 )
