@@ -96,7 +96,7 @@ _WAIT_SECONDS = 1.0
 #: Limit for all looks together: one container without an answer must not delay the others.
 _LOOK_SECONDS = 15.0
 _SERVING_SECONDS = 5.0
-#: After so many rounds, each unchanged server has been inspected once, because events get lost.
+#: Each round also inspects this part of the unchanged servers, because events get lost.
 _ROUNDS = 10
 _WARNED = (Verdict.CRASHED, Verdict.ENDED_UNOBSERVED, Verdict.INITIALLY_DOWN)
 

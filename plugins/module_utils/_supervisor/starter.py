@@ -25,7 +25,7 @@ from .._power.model.result import Outcome, Result
 from .._power.model.supervision import ORIGIN, EndedRun, Limits, Verdict, seconds_left, wait_before
 
 _UNWANTED = (NotSelected.code,)
-#: Failures that are over soon: these starts run as soon as their obstacle is gone.
+#: Obstacles that end by themselves. These starts run as soon as the obstacle is gone, without back-off.
 _NOT_NOW = (InterruptedBySignal.code, UnderMaintenance.code)
 _HELD_SECONDS = 1.0
 
@@ -112,7 +112,7 @@ class Starter:
 
     def _begin(self, rows: Sequence[EndedRun], limiter: Limiter, node: Node, *, in_tiers: bool) -> None:
         ranked = sorted(((self._priority(row, node), row) for row in rows), key=itemgetter(0))
-        # Only starts in tiers have others that wait for readiness.
+        # Only with tiers do other starts wait for the readiness of this one.
         wait_for = self._wait_for if in_tiers else WaitFor.CONTAINER
         targets = [Target(self._request(row, node, wait_for), row.server) for _priority, row in ranked]
         tiers = [priority for priority, _row in ranked] if in_tiers else None

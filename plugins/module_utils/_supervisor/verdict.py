@@ -56,8 +56,8 @@ def judge(seen: Evidence) -> Verdict:
     """Return the verdict on an end: the first rule that applies, by trust in its evidence.
 
     Our own records come first. Then an end that the engine reports and that no request to it explains: a later kill makes no stop of a
-    crash. Our kill and another life of the engine come after it, because no report shows them. The rest is a stop at the engine, if the
-    engine reported it.
+    crash. Next come our kill and another life of the engine, which a report of an end does not show. The rest is a stop at the engine, if
+    the engine reported it.
     """
     if seen.ended_here:
         return Verdict.RESTARTING if seen.restarts else Verdict.STOPPED

@@ -24,12 +24,14 @@ from .queue import Abandoned, Afterwards, Ticket, Unwritten, Written, writes_of
 from .shared_node import SharedNode
 
 
-def date(tickets: Sequence[Ticket], node: SharedNode) -> dict[Ticket, str]:
-    """Set the request time of each action now; return why it cannot be taken, empty if it can. A kill keeps its time: it must cancel all
-    older requests, so the generations are read before the time is set."""
+def set_request_times(tickets: Sequence[Ticket], node: SharedNode) -> dict[Ticket, str]:
+    """Set the request time of each action to now, except for a kill. Return for each why it cannot be taken, empty if it can.
+
+    The kill generations are read before the time: a kill after that must cancel the action.
+    """
     read = {uuid: _generation(uuid, node) for uuid in dict.fromkeys(ticket.uuid for ticket in tickets)}
     now = node.clock.now()
-    return {ticket: _date(ticket, now, *read[ticket.uuid]) for ticket in tickets}
+    return {ticket: _set_request_time(ticket, now, *read[ticket.uuid]) for ticket in tickets}
 
 
 def _generation(uuid: str, node: SharedNode) -> tuple[int | None, int, str]:
@@ -40,7 +42,7 @@ def _generation(uuid: str, node: SharedNode) -> tuple[int | None, int, str]:
         return None, 0, str(error)
 
 
-def _date(ticket: Ticket, now: datetime, generation: int | None, own_raises: int, fault: str) -> str:
+def _set_request_time(ticket: Ticket, now: datetime, generation: int | None, own_raises: int, fault: str) -> str:
     if ticket.is_kill:
         return ""
     # A stop needs the generation only to report a kill that forced it.
@@ -175,7 +177,7 @@ class Acceptor:
 
     def _record(self, gathered: Sequence[Unwritten]) -> list[Written]:
         """Date the tickets, then write all in one transaction. An end that cannot be written is kept, and counts as written."""
-        faults = date([each for each in gathered if isinstance(each, Ticket)], self._node)
+        faults = set_request_times([each for each in gathered if isinstance(each, Ticket)], self._node)
         if self._fault:
             self._read_left()
         sound = [ticket for ticket, fault in faults.items() if not fault]

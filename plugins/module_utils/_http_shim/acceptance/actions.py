@@ -86,9 +86,10 @@ class Actions:
         players: PlayerPolicy | None = None,
         ready: Readiness = CONTAINER_UP,
     ) -> str:
-        """Take an action; return its operation's id once it is on the disk. The text is empty for a kill that begins without
-        its entry, because the disk delays or refuses it. Raises
-        `ShuttingDown`, `TooMany`, `NotKept`."""
+        """Take an action; return its operation's id once it is on the disk.
+
+        The id is empty for a kill that begins without its entry, because the disk delays or refuses it. Raises `NotTaken`.
+        """
         kill = action is PowerAction.KILL
         tries_once = wait_seconds == 0 and not kill
         queue = self._queue_with_room(server.uuid, ready, kill=kill, tries_once=tries_once)

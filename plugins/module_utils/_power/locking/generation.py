@@ -15,7 +15,7 @@ from ..model.server import parse_uuid
 
 
 class KillGenerations(ServerFiles):
-    """The kill generations of a node's servers: each is the size of a file ``UUID.kills`` in the state directory.
+    """The kill generations of a node's servers: the size of ``UUID.kills`` plus that of ``all.kills`` in the state directory.
 
     Compare generations only for equality.
     """
