@@ -535,6 +535,25 @@ def test_later_connections_do_not_change_the_shared_tls_context(
     assert (statuses, changed) == ([200] * 3, [["http/1.1"]])
 
 
+@pytest.mark.parametrize("moment", ["handshake", "request"])
+def test_a_tls_connection_that_the_server_cuts_is_no_lasting_fault(certificate: Path, moment: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with socket.create_server(("127.0.0.1", 0)) as listener, concurrent.futures.ThreadPoolExecutor(1) as threads:
+
+        def cut() -> None:
+            accepted = listener.accept()[0]
+            with accepted if moment == "handshake" else context.wrap_socket(accepted, server_side=True) as connection:
+                connection.recv(10_000)
+
+        cutting = threads.submit(cut)
+        web = Web(f"https://127.0.0.1:{listener.getsockname()[1]}", BEARER, trust=Trust(ca_path=str(certificate)))
+        with pytest.raises(WebFault, match="the connection was cut before the answer was whole") as caught:
+            web.ask("GET", "/x", seconds=5)
+        cutting.result()
+    assert not caught.value.lasting
+
+
 def test_data_sent_after_an_abandoned_exchange_stays_encrypted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = socket.socketpair()
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cafile=str(certificate))

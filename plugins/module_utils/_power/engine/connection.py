@@ -355,7 +355,7 @@ def known_fault(error: BaseException, host: str) -> str:
     if why:
         return f"its certificate cannot be verified ({why}); check ca_path and tls_hostname"
     for link in links:
-        if isinstance(link, ssl.SSLError):
+        if isinstance(link, ssl.SSLError) and not isinstance(link, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
             return "it does not speak TLS as expected; check tls and the certificates"
         if isinstance(link, socket.gaierror):
             return "its name cannot be looked up; check docker_host"

@@ -394,6 +394,9 @@ def _adapter(requests: Any, context: ssl.SSLContext | None, current: threading.l
     return Adapter(pool_maxsize=_MOST_IDLE)
 
 
+_CUT = "the connection was cut before the answer was whole"
+
+
 def _too_late(seconds: float) -> WebFault:
     return WebFault(f"no answer within {seconds:.3g} s")
 
@@ -416,6 +419,9 @@ def _fault(requests: Any, error: BaseException, seconds: float) -> WebFault | No
         return WebFault("the proxy that the environment names gives no way to it")
     if found(TimeoutError, socket.timeout, requests.exceptions.Timeout):
         return _too_late(seconds)
+    if found(ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        # For example, an idle connection that the server closes at this moment.
+        return WebFault(_CUT)
     if found(ssl.SSLError, requests.exceptions.SSLError):
         return WebFault("it does not speak TLS as expected", lasting=True)
     if found(socket.gaierror):
@@ -426,5 +432,5 @@ def _fault(requests: Any, error: BaseException, seconds: float) -> WebFault | No
     if systems and not isinstance(systems[0], ConnectionError):
         return WebFault(str(systems[0].strerror).lower())
     if any("Connection" in type(link).__name__ or "Protocol" in type(link).__name__ for link in links):
-        return WebFault("the connection was cut before the answer was whole")
+        return WebFault(_CUT)
     return WebFault(f"an exchange with it is not possible ({type(error).__name__})", lasting=True)
