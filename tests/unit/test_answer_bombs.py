@@ -120,6 +120,23 @@ def test_a_compression_bomb_leaves_the_process_below_150_mib(server: Recorder) -
     assert (said, most < MOST_MIB) == (["200 None"] * len(urls), True)
 
 
+@pytest.mark.parametrize("location", ["/y", "http://[::1"])
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_the_body_of_a_redirect_is_not_read(server: Recorder, location: str, encoding: str) -> None:
+    def behaviour(answer: Answering) -> None:
+        answer.write(
+            f"HTTP/1.1 302 X\r\nLocation: {location}\r\nContent-Encoding: {encoding}\r\nContent-Length: 999999999\r\n\r\n".encode()
+        )
+        with contextlib.suppress(OSError):
+            answer.write(GZIP if encoding == "gzip" else b"0" * PLAIN_MIB * 2**20)
+        answer.cut()
+
+    server.fault(behaviour)
+    said, most = said_in_a_process(("ask", server.url), ("send", server.url))
+    assert [text.startswith("it redirects to another address (") for text in said] == [True, True], said
+    assert most < MOST_MIB
+
+
 @pytest.mark.parametrize("begin", [b"", b"-1\r\n", b"-5\r\n"], ids=["endless", "all", "negative"])
 def test_a_false_chunk_size_does_not_lift_the_limit(server: Recorder, begin: bytes) -> None:
     def behaviour(answer: Answering) -> None:

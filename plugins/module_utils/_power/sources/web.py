@@ -230,6 +230,8 @@ class Web:
 
                 session = requests.Session()
                 session.trust_env = False
+                # Even unfollowed, the library reads the whole body of a redirect, and parses its address.
+                session.get_redirect_target = lambda _response: None
                 session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
                 scheme = self._base.partition("://")[0]
                 context = _tls_context(requests, self._trust) if scheme == "https" else None
