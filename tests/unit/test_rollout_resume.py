@@ -323,17 +323,27 @@ def test_a_name_is_not_reported_missing_while_a_nameless_server_is_unseen() -> N
         opened({"node-1": listing(info(1), unseen(2))}, servers=["Lobby"])
 
 
-def soaked(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """The outcome of a server for two answers of its node: after the start and after the soak."""
+def soaked(before: dict[str, Any] | None, after: dict[str, Any] | None, **fields: Any) -> str:
+    """The outcome of a server for two looks at its node, after the start and after the soak; None: the look failed."""
     record = opened({"node-1": listing(info(1))})
     begin(record, 1)
-    count(record, 1, {"node-1": ended([uuid(1)])}, ({"node-1": listing(before)}, {"node-1": listing(after)}))
+    looks = [{"code": "settings_invalid", "msg": "x"} if look is None else listing(look) for look in (before, after)]
+    count(record, 1, {"node-1": ended([uuid(1)], **fields)}, ({"node-1": looks[0]}, {"node-1": looks[1]}))
     return outcomes(record)["Server 1"]
 
 
 def test_a_server_unseen_during_its_soak_is_unknown() -> None:
     assert soaked(info(1), info(1)) == "done"
     assert soaked(info(1), unseen(1)) == soaked(unseen(1), info(1)) == soaked(unseen(1), unseen(1)) == "unknown engine_error"
+    # The code is that of the node.
+    assert soaked(info(1), None) == soaked(None, info(1)) == "unknown settings_invalid"
+
+
+def test_a_lost_first_look_does_not_matter_if_the_action_named_its_run() -> None:
+    run = {"container": "c1", "started_at": "2026-01-31T21:00:00Z"}
+    up = info(1, container={"id": run["container"], "started_at": run["started_at"]})
+    assert soaked(None, up, run=run) == soaked(unseen(1), up, run=run) == "done"
+    assert soaked(up, None, run=run) == "unknown settings_invalid"
 
 
 def test_an_unseen_server_of_the_resume_file_is_unknown_and_not_missing() -> None:

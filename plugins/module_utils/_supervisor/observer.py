@@ -193,8 +193,9 @@ class Observer:
             self._silent = None
             return None
         # The engine is ending, has ended, or is slow. Its stream will break, and an open stream delays its end.
-        self._silent = self._silent or Deadline.after(node.clock, _SILENT_SECONDS)
-        self.is_ending = self._link.is_gone() or self._silent.is_over
+        # Another thread may find that the engine serves, and reset this.
+        silent = self._silent = self._silent or Deadline.after(node.clock, _SILENT_SECONDS)
+        self.is_ending = self._link.is_gone() or silent.is_over
         return _AGAIN_SECONDS
 
     def _row(self, node: Node, end: _End, verdict: Verdict, evidence: Evidence, pending: EndedRun | None) -> EndedRun:

@@ -65,13 +65,18 @@ def judge_soak(row: Row, answer: Mapping[str, Any], before: Mapping[str, Any], a
     """Fail a server that is not up at the end of the soak, in the run of its action, or else in the run of the first look."""
     seen_before, seen_after = entry_of(row, before), entry_of(row, after)
     begun = (entry_of(row, answer) or {}).get("run")
-    # An endpoint gives no container ids, and an older node gives no run.
-    first = (str(begun.get("container")), str(begun.get("started_at"))) if isinstance(begun, Mapping) else _run_seen(seen_before)
+    first: tuple[str, str] | None
+    if isinstance(begun, Mapping):
+        # The first look is not needed.
+        first, looks = (str(begun.get("container")), str(begun.get("started_at"))), [(after, seen_after)]
+    else:
+        # An endpoint gives no container ids, and an older node gives no run.
+        first, looks = _run_seen(seen_before), [(before, seen_before), (after, seen_after)]
     last = _run_seen(seen_after)
-    no_list = next((each for each in (before, after) if not isinstance(each.get("servers"), list)), None)
-    unseen = next((each for each in (seen_before, seen_after) if each is not None and is_unseen(each)), None)
+    no_list = next((each for each, _entry in looks if not isinstance(each.get("servers"), list)), None)
+    unseen = next((entry for _each, entry in looks if entry is not None and is_unseen(entry)), None)
     if no_list is not None:
-        row.outcome, row.code, row.msg = UNKNOWN, NODE_UNREACHABLE, message_of(no_list)
+        row.outcome, row.code, row.msg = UNKNOWN, str(no_list.get("code") or NODE_UNREACHABLE), message_of(no_list)
     elif unseen is not None:
         row.outcome, row.code, row.msg = UNKNOWN, code_of(unseen), reason_of(unseen)[:LONGEST_MESSAGE]
     elif last is None or first != last:

@@ -129,14 +129,15 @@ def _await_holder(context: ActionContext, holder: Holder | None, faults: list[st
     node, progress, uuid = context.node, context.progress, context.uuid
     bound = node.engine.timeout + _HOLDER_SECONDS
     met: str | None = None
+    is_raised = False
 
     def raise_again() -> None:
-        nonlocal met
+        nonlocal met, is_raised
         now = node.locks.holder(uuid)
         if now is not None and now.operation != met:
             met = now.operation
             _note_cancelled(now.action, progress)
-            _raise_generation(context, faults)
+            is_raised = _raise_generation(context, faults) or is_raised
 
     _note_cancelled(None if holder is None else holder.action, progress)
     context.report(LOCKED)
@@ -153,6 +154,8 @@ def _await_holder(context: ActionContext, holder: Holder | None, faults: list[st
             f"{'somebody unknown' if who is None else who.sentence()}; end that pid, or kill again"
         ) from error
     progress.waited_seconds = lock.waited_seconds
+    if is_raised:
+        _keep_generation(context)
     return lock
 
 
