@@ -82,6 +82,10 @@ def test_a_record_fits_any_origin_and_reason_and_keeps_their_beginning(origin: s
     assert read.leftover.run == RUN
 
 
+def test_a_record_that_is_cut_uses_its_whole_size() -> None:
+    assert len(encode(replace(FULL, origin="x" * 3000, reason="y" * 3000)).rstrip()) > RECORD_SIZE - 4
+
+
 def test_a_field_that_is_too_long_and_cannot_be_cut_is_an_error() -> None:
     with pytest.raises(ValueError, match="too long"):
         encode(replace(FULL, operation="x" * RECORD_SIZE))
