@@ -124,7 +124,7 @@ class ActionModule(ActionBase):
             names = os.listdir(directory)
         except OSError as error:
             why = "it is not a directory on the controller" if not os.path.isdir(directory) else f"it cannot be read: {error.strerror}"
-            self._found.refuse(directory, f"{why}; set node_definitions_dir to one, best with its full path")
+            self._found.refuse(directory, f"{why}; set node_definitions_dir to a directory, with its full path")
             return []
         found = sorted(name for name in names if name.endswith(EXTENSIONS) and not name.startswith("."))
         # A name that is not UTF-8 is no UUID. The message must still show it.

@@ -242,5 +242,6 @@ def _leave(module: PowerModule, options: Mapping[str, Any], results: Sequence[Re
     if failed:
         module.fail_json(failed, **report)
     if not results:
-        report["msg"] = f"No server to {options['action']}: no server of this node is selected"
+        which = "up" if PowerAction(options["action"]).traits.all_means_up else "selected"
+        report["msg"] = f"No server to {options['action']}: no server of this node is {which}"
     module.exit_json(**report)

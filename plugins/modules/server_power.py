@@ -635,7 +635,7 @@ msg:
     - A message for the whole task. After failures, the first few names with their codes; for a single server, its reason.
   type: str
   returned: on failure, and when no server was selected
-  sample: "No server to restart: no server of this node is selected"
+  sample: "No server to restart: no server of this node is up"
 code:
   description: Why nothing could be done; V(incomplete) if some of all servers could not be seen.
   type: str

@@ -122,7 +122,7 @@ class JobFollower:
                     return plain
             answer = self._patiently(lambda: self._node.fetch(self._job))
             if answer.get(ABSENT):
-                return _interrupted("how the action ended", "its files are gone, as after a reboot of the node")
+                return _interrupted("how the action ended", "the node has no files of it, as after a reboot")
             if FOLLOW not in answer:
                 return answer
             time.sleep(_RETRY_SECONDS)
@@ -197,7 +197,8 @@ class JobFollower:
 
 
 def _interrupted(what: str, why: str) -> dict[str, Any]:
-    return {"failed": True, "msg": f"Cannot tell {what}: {why}; see server_power_info", "code": "interrupted", "changed": False}
+    advice = "look with server_power_info, and repeat the action if it is not done"
+    return {"failed": True, "msg": f"Cannot tell {what}: {why}; {advice}", "code": "interrupted", "changed": False}
 
 
 def _plain_result(text: str | None) -> dict[str, Any] | None:

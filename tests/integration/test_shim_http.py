@@ -275,17 +275,19 @@ def test_a_compressed_body_is_not_unpacked(shim: Shim, server: str) -> None:
 
 def test_the_log_has_a_line_with_the_request_id_for_each_request(shim: Shim, node: Lab) -> None:
     server = node.server()
-    wrong, taken = post(shim, server, b"{}"), post(shim, server, b'{"action":"stop"}')
-    ids = [answer.headers["x-request-id"] for answer in (wrong, taken)]
+    bodies = (b"{}", b'{"action":"stop","wait_seconds":"x"}', b'{"action":"stop"}')
+    wrong, mistyped, taken = [post(shim, server, body) for body in bodies]
+    ids = [answer.headers["x-request-id"] for answer in (wrong, mistyped, taken)]
 
     def lines() -> list[dict[str, object]]:
         return [entry for entry in shim.events("request") if entry["request"] in ids]
 
-    wait_until(lambda: len(lines()) == 2, "both requests are in the log")
+    wait_until(lambda: len(lines()) == 3, "all requests are in the log")
     common = {"event": "request", "level": "info", "remote": "127.0.0.1", "method": "POST", "path": f"/api/servers/{server}/power"}
     assert [{**entry, "time": ""} for entry in lines()] == [
         {**common, "time": "", "request": ids[0], "status": 422},
-        {**common, "time": "", "request": ids[1], "status": 202, "note": taken.headers["x-operation-id"]},
+        {**common, "time": "", "request": ids[1], "status": 400, "note": "wait_seconds has the wrong type"},
+        {**common, "time": "", "request": ids[2], "status": 202, "note": taken.headers["x-operation-id"]},
     ]
 
 

@@ -66,7 +66,7 @@ class FakeGames:
         return self.game
 
     def why_none(self, server: Server, definition: Definition | None) -> NoGame | None:
-        return None if self.game is not None else NoGame("its game is not known", "no rule")
+        return None if self.game is not None else NoGame("no game profile", "set settings.meta.game")
 
 
 class FakeNode:

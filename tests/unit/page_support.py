@@ -50,7 +50,7 @@ def row(number: int, node: str, batch: int, at: float, chance: random.Random) ->
 
 def fail(made: Row) -> None:
     made.outcome, made.code, made.state = "failed", "start_failed", "offline"
-    made.msg = f"Cannot start server {made.server}: its process ended with exit code 1; see its log"
+    made.msg = f"Cannot start server {made.server}: its process ended with exit code 1; server_power_info with tail=20 shows its last lines"
     made.log, made.phases, made.seconds = list(LOG), made.phases[:-1], made.phases[-1][1]
     made.downtime = {"from": made.downtime["from"]}
 

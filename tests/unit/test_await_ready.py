@@ -174,7 +174,7 @@ class TestEndInTheJournal:
         self, fake: FakeNode, waiting: Waiting, verdict: Verdict
     ) -> None:
         waiting.later(2, lambda: self.ended(fake, verdict))
-        with pytest.raises(StartFailed, match="its process ended with exit code 7, out of memory; see its log"):
+        with pytest.raises(StartFailed, match="its process ended with exit code 7, out of memory; server_power_info with crashes=1 shows"):
             waiting.wait()
         assert (waiting.progress.exit_code, waiting.progress.log) == (7, ("out of luck", "bye"))
 
@@ -338,7 +338,7 @@ def test_a_process_that_ends_at_once_fails_with_exit_code_and_masked_log(fake: F
     fake.engine.crash = 0
     fake.engine.change(UUID, environment=("PASSWORD=hunter22", "MODE=fast"), oom_killed=True)
     fake.engine.logs[attempt.before.container] = b"opening hunter22\r\n" * 30 + b"\x1b[31mno memory, mode fast\r\n"
-    with pytest.raises(StartFailed, match="ended with exit code 0, out of memory; see its log"):
+    with pytest.raises(StartFailed, match="ended with exit code 0, out of memory; server_power_info with tail=20 shows"):
         attempt.start(attach=True)
     assert attempt.progress.exit_code == 0
     assert attempt.progress.log == ("opening ********",) * 19 + ("no memory, mode fast",)

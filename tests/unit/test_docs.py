@@ -144,7 +144,7 @@ def test_a_generated_table_matches_the_code(guide: str, title: str, heading: lis
 
 
 def test_the_guide_names_the_settings_that_need_a_restart_of_the_shim() -> None:
-    (sentence,) = re.findall(r"These settings\s+need a restart, .+?\.\n", (GUIDES / "http_guide.rst").read_text(), re.DOTALL)
+    (sentence,) = re.findall(r"These settings\s+need a restart: .+?\.\n", (GUIDES / "http_guide.rst").read_text(), re.DOTALL)
     assert literals(sentence) == [key.name for key in settings_keys.KEYS if key.used and field_of(key) in FIXED]
 
 

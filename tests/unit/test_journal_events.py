@@ -281,6 +281,17 @@ def test_many_processes_lose_no_event_and_give_each_its_own_number(node: Node, j
     assert {event.data["operation"] for event in found} == {f"op-{number}-{count}" for number in range(6) for count in range(20)}
 
 
+@pytest.mark.parametrize("data", ["{broken", b"\xff", "[1]", "[" * 100_000, 7])
+def test_an_event_with_unreadable_data_counts_as_removed(node: Node, journal: Journal, data: object) -> None:
+    for number in range(3):
+        journal.events.write(note(number))
+    with closing(sqlite3.connect(node.file)) as connection, connection:
+        connection.execute("UPDATE outbox SET data = ? WHERE number = 2", (data,))
+    assert [event.number for event in events(journal)] == [1, 3]
+    assert [event.number for event in events(journal, after=1, limit=1)] == [3]
+    assert [event.number for event in journal.events.of(1, 3, 2)] == [1, 3]
+
+
 def test_an_unreadable_outbox_raises_an_error(node: Node, journal: Journal) -> None:
     journal.close()
     node.file.rename(node.file.with_suffix(".away"))

@@ -227,4 +227,5 @@ def test_the_playbook_names_the_faults_of_each_node_and_fails_only_faulty_nodes(
     for fault in (f"{servers}/one/{uuid(1)}.json: settings.env", "node_settings: system.stop_", f"{servers}/two/{uuid(2)}.json: it is no"):
         assert f"  fault: {fault}" in ran.stdout
     assert "hunter2" not in ran.stdout + ran.stderr
+    assert "Cannot use the input of one: 2 faults, listed above" in ran.stdout
     assert [ran.stdout.count(f"fatal: [{node}]") for node in hosts] == [1, 1, 0]

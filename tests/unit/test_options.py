@@ -68,3 +68,11 @@ def test_a_number_is_checked_against_its_bounds(option: Option, within: list[flo
     assert [option.holds(value) for value in within] == [True] * len(within)
     assert [option.holds(value) for value in beyond] == [False] * len(beyond)
     assert option.limit == limit
+
+
+@pytest.mark.parametrize(("action", "which"), [("restart", "up"), ("stop", "selected")])
+def test_an_action_on_all_servers_without_a_server_says_so(action: str, which: str) -> None:
+    left: list[dict[str, Any]] = []
+    module = SimpleNamespace(check_mode=False, _diff=False, _verbosity=0, exit_json=lambda **report: left.append(report))
+    options._leave(module, module_with(action=action, server=["all"], origin="alice@web1").params, [], [])
+    assert left[0]["msg"] == f"No server to {action}: no server of this node is {which}"

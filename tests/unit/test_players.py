@@ -355,7 +355,7 @@ class TestCheckMode:
         played.fake.games.game = None
         result = played.ask(players_at_most=0, max_delay=5, request={"check": True})
         assert (result.outcome.value, result.code, played.seconds) == ("refused", "players_unknown", 0)
-        assert "its players cannot be counted (its game is not known" in result.msg
+        assert "its players cannot be counted (no game profile; set settings.meta.game" in result.msg
         assert result.msg.endswith("): it would be skipped after 5 s")
         # The action proceeds at max_delay.
         assert played.ask(players_at_most=0, max_delay=5, on_max_delay="proceed", request={"check": True}).outcome.value == "done"

@@ -136,7 +136,7 @@ def test_a_field_of_the_wrong_type_refuses_the_whole_body(action: object, wait: 
     action_is_text = action is None or isinstance(action, str)
     wait_is_whole = wait is None or (isinstance(wait, int) and not isinstance(wait, bool) and -(2**63) <= wait < 2**63)
     if not (action_is_text and wait_is_whole):
-        with pytest.raises(BodyInvalid):
+        with pytest.raises(BodyInvalid, match=f"{'wait_seconds' if action_is_text else 'action'} has the wrong type"):
             read_power_body(body)
         return
     found = read_power_body(body)

@@ -104,8 +104,9 @@ class NodeFindings:
                 self.warnings.append(Finding(which[-1], "settings.meta.name", f"settings.meta.name {msg}"))
 
     def failure(self, node: str) -> str:
-        """Return every fault in one sentence; empty without a fault."""
-        return f"Cannot use the input of {node}: {in_one(self.faults)}" if self.faults else ""
+        """Return the only fault, or the number of faults, in one sentence; empty without a fault."""
+        what = f"{len(self.faults)} faults, listed above" if len(self.faults) > 1 else in_one(self.faults)
+        return f"Cannot use the input of {node}: {what}" if what else ""
 
     def _look_at_text(self, place: str, name: str, uuid: str, content: bytes) -> None:
         try:

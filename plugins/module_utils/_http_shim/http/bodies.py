@@ -38,7 +38,7 @@ class BodyEmpty(ValueError):
 
 
 class BodyInvalid(ValueError):
-    """The body is not a whole JSON object, or a field has the wrong type."""
+    """The body is not a whole JSON object, or a field has the wrong type. The text is the reason."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,15 @@ def read_object(body: bytes) -> list[tuple[str, Any]]:
         raise BodyEmpty
     text = stripped.decode("utf-8", "replace")
     if is_nested_deeper(text, _DEEPEST):
-        raise BodyInvalid
+        raise BodyInvalid("the body is nested too deeply")
     try:
         value, _end = _DECODER.raw_decode(text)
     except ValueError:
-        raise BodyInvalid from None
+        raise BodyInvalid("the body is not JSON") from None
     if value is None:
         return []
     if not isinstance(value, _Object):
-        raise BodyInvalid
+        raise BodyInvalid("the body is not a JSON object")
     return value
 
 
@@ -121,7 +121,10 @@ def last_of(members: list[tuple[str, Any]], name: str, read: Callable[[Any], _T]
     found: _T | None = None
     for key, value in members:
         if value is not None and len(key) == len(name) and key.casefold() == name:
-            found = read(value)
+            try:
+                found = read(value)
+            except BodyInvalid:
+                raise BodyInvalid(f"{name} has the wrong type") from None
     return found
 
 

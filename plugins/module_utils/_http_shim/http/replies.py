@@ -80,7 +80,7 @@ NO_STDIN = error(502, "Cannot send commands to a stopped server instance.")
 #: The code tells this answer from that to an unknown path.
 NO_EVENTS = error(
     404,
-    "Cannot read events: this node keeps none; install the event service with role fleet.power.node (node_events: true)",
+    "This node records no events; run the role fleet.power.node with node_events: true",
     code="events_disabled",
 )
 OPTIONS = Reply(204)

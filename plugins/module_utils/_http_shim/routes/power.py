@@ -65,9 +65,9 @@ class EventRoutes:
         limit = request.number("limit", schemas.EVENTS_LIMIT, schemas.MOST_EVENTS)
         seconds = request.number("wait", 0, schemas.LONGEST_EVENT_WAIT)
         if cursor is None:
-            return replies.error(400, "Cannot read events: after must be the cursor of an earlier answer, now, or empty for all events.")
+            return replies.error(400, "Invalid after: expected the cursor of an earlier answer, now, or empty for all events.")
         if not limit or seconds is None:
-            return replies.error(400, "Cannot read events: limit must be a whole number of at least 1, wait a whole number of seconds.")
+            return replies.error(400, "Invalid limit or wait: limit is a whole number of at least 1, wait a whole number of seconds.")
         with _readable(request, self._log):
             told = await self.followers.read(Place(cursor, limit), seconds)
         # The token may have changed during the wait.

@@ -9,7 +9,7 @@ import asyncio
 import functools
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs
 
@@ -67,9 +67,9 @@ class HttpRequest:
         try:
             return parse(body)
         except BodyEmpty:
-            raise Refused(replies.EMPTY_BODY) from None
-        except BodyInvalid:
-            raise Refused(replies.unexpected(self.id, 400, content_type=replies.MISLABELLED)) from None
+            raise Refused(replace(replies.EMPTY_BODY, note="the body is empty")) from None
+        except BodyInvalid as error:
+            raise Refused(replies.unexpected(self.id, 400, content_type=replies.MISLABELLED, note=str(error))) from None
 
     def query(self, name: str) -> str:
         """Return the first value of a parameter; empty if missing."""

@@ -30,7 +30,7 @@ from .rooms import Room, Rooms
 REASONS = {
     "suspended": "it is suspended",
     "lock_timeout": "another action of it is queued or under way; wait for its end, or kill it",
-    "cancelled_by_kill": "it was killed after this was requested; ask again to go on",
+    "cancelled_by_kill": "it was killed after this request; repeat the action if you still want it",
     "superseded": "another action took it over before it was ready",
     "players_online": "too many people play on it; ask again later",
     "players_unknown": "it is unknown how many people play on it",

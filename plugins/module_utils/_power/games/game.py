@@ -31,13 +31,13 @@ class Game(Protocol):
 
 @dataclass(frozen=True)
 class NoGame:
-    """The reason why a server has no game, as text after its name, and where to look."""
+    """The reason why a server has no game, and what to do."""
 
     why: str
-    where: str
+    advice: str
 
     def __str__(self) -> str:
-        return f"{self.why}: {self.where}"
+        return f"{self.why}; {self.advice}"
 
 
 class ProfiledGames:
@@ -62,11 +62,10 @@ class ProfiledGames:
         """Return why a server has no game; None if it has one."""
         name, settings = self._named(server, definition), self._settings
         if not name:
-            where = "neither settings.meta.game of its definition nor games.rules of the settings"
-            return NoGame("its game is not known", where)
+            return NoGame("no game profile", "set settings.meta.game of its definition, or games.rules of the settings")
         if profile_named(name, settings.game_profiles) is not None:
             return None
-        return NoGame(f'settings.meta.game is "{printable(name)}", expected a profile', names_of_profiles(settings.game_profiles))
+        return NoGame(f'"{printable(name)}" is no game profile', f"set settings.meta.game to {names_of_profiles(settings.game_profiles)}")
 
     def _named(self, server: Server, definition: Definition | None) -> str:
         if definition is not None and definition.game:

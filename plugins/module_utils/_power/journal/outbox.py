@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import astuple, dataclass, field, fields
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -43,12 +45,12 @@ _DROP_THROUGH = "DELETE FROM outbox WHERE number <= ?"
 _OLDEST_OF = "SELECT uuid, min(number) AS oldest FROM outbox WHERE uuid IN ({holes}) GROUP BY uuid"
 _STATE = """SELECT value AS id, (SELECT min(number) FROM outbox) AS oldest,
     (SELECT max(seq) FROM sqlite_sequence WHERE name = 'outbox') AS last FROM outbox_about WHERE name = 'id'"""
-# Rows of other types count as removed: an unreadable row must not stop a reader.
+# Rows of other types, or with unreadable data, count as removed: an unreadable row must not stop a reader.
 _KNOWN = f"type IN ({', '.join(repr(each.value) for each in EventType)})"
 _SPAN = f"FROM outbox WHERE number BETWEEN ? AND ? AND {_KNOWN} AND (? IS NULL OR uuid = ?) ORDER BY number"
-_OF = f"SELECT number, id, type, uuid, name, at, data {_SPAN} LIMIT ?"
+_OF = f"SELECT number, id, type, uuid, name, at, data {_SPAN}"
 _OUTLINES = f"SELECT number, id, type, uuid, name, at, '{{}}' AS data {_SPAN}"
-_AFTER = f"SELECT number, id, type, uuid, name, at, data FROM outbox WHERE number > ? AND {_KNOWN} ORDER BY number LIMIT ?"
+_AFTER = f"SELECT number, id, type, uuid, name, at, data FROM outbox WHERE number > ? AND {_KNOWN} ORDER BY number"
 _ONE_RECEIVER = "SELECT * FROM receivers WHERE name = ?"
 _RECEIVERS = "SELECT * FROM receivers ORDER BY name"
 _REMOVE_RECEIVER = "DELETE FROM receivers WHERE name = ?"
@@ -105,7 +107,7 @@ class RecordedEvents:
             state = _state(connection)
             if state is None:
                 return None
-            return OutboxPage(state, tuple(event_of(row) for row in connection.execute(_AFTER, (number, limit)).fetchall()))
+            return OutboxPage(state, _readable(connection, _AFTER, (number,), limit))
 
         page = self._store.read_or_raise(work, None)
         if page is not None:
@@ -115,14 +117,14 @@ class RecordedEvents:
 
     def of(self, first: int, last: int, limit: int, uuid: str | None = None) -> tuple[Event, ...]:
         """Return events by number; ``uuid`` selects a server, '' events without one. Raises `JournalUnusable`, OSError."""
-        return self._events(_OF, (first, last, uuid, uuid, limit))
+        return self._events(_OF, (first, last, uuid, uuid), limit)
 
     def outlines(self, first: int, last: int, uuid: str | None = None) -> tuple[Event, ...]:
         """Return all these events without their data; see `of`."""
         return self._events(_OUTLINES, (first, last, uuid, uuid))
 
-    def _events(self, statement: str, parameters: tuple[object, ...]) -> tuple[Event, ...]:
-        return self._store.read_or_raise(lambda connection: tuple(map(event_of, connection.execute(statement, parameters))), ())
+    def _events(self, statement: str, parameters: tuple[object, ...], limit: int | None = None) -> tuple[Event, ...]:
+        return self._store.read_or_raise(lambda connection: _readable(connection, statement, parameters, limit), ())
 
     def oldest_of(self, uuids: Iterable[str]) -> dict[str, int]:
         """Return the number of each server's oldest event; '' is for events without a server. Raises `JournalUnusable`, OSError."""
@@ -237,9 +239,20 @@ def tell(connection: sqlite3.Connection, events: Callable[[], Iterable[Event]]) 
         connection.execute(_TRIM)
 
 
-def event_of(row: sqlite3.Row) -> Event:
+def _readable(connection: sqlite3.Connection, statement: str, parameters: tuple[object, ...], limit: int | None) -> tuple[Event, ...]:
+    with closing(connection.execute(statement, parameters)) as rows:
+        return tuple(islice(filter(None, map(_event_of, rows)), limit))
+
+
+def _event_of(row: sqlite3.Row) -> Event | None:
+    try:
+        data = json.loads(row["data"])
+    except (ValueError, TypeError, RecursionError):
+        return None
+    if not isinstance(data, dict):
+        return None
     server = Server(str(row["uuid"]), str(row["name"])) if row["uuid"] else None
-    return Event(EventType(row["type"]), str(row["at"]), json.loads(row["data"]), server, str(row["id"]), int(row["number"]))
+    return Event(EventType(row["type"]), str(row["at"]), data, server, str(row["id"]), int(row["number"]))
 
 
 def _state(connection: sqlite3.Connection) -> OutboxState | None:

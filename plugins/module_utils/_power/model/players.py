@@ -103,10 +103,11 @@ def read_policy(verb: str, regards_players: bool, given: Mapping[str, Any]) -> P
     on_max_delay = _on_max_delay(options.get("on_max_delay", default))
     if at_most is not None and on_max_delay is OnMaxDelay.PROCEED and "max_delay" not in options:
         raise SettingsInvalid("Cannot use on_max_delay=proceed without max_delay: players_at_most would wait for nothing")
-    max_delay = _max_delay(options.get("max_delay"), marks, waits=at_most is not None)
+    skips_all = at_most == 0 and on_max_delay is OnMaxDelay.SKIP
+    max_delay = _max_delay(options.get("max_delay"), marks, waits=at_most is not None, skips_all=skips_all)
     if at_most is None and on_max_delay is OnMaxDelay.SKIP:
         raise SettingsInvalid("Cannot use on_max_delay=skip without players_at_most: nothing says when it would be skipped")
-    if at_most == 0 and marks and on_max_delay is OnMaxDelay.SKIP:
+    if marks and skips_all:
         raise SettingsInvalid(
             "Cannot use warn with players_at_most=0 and on_max_delay=skip: it happens only without players, so the warning is useless; "
             "leave out warn, or give on_max_delay=proceed"
@@ -121,14 +122,15 @@ def _marks(value: object) -> tuple[int, ...]:
     return tuple(sorted({mark for mark in marks if mark is not None}, reverse=True))
 
 
-def _max_delay(value: object, marks: tuple[int, ...], *, waits: bool) -> int:
+def _max_delay(value: object, marks: tuple[int, ...], *, waits: bool, skips_all: bool) -> int:
     longest = marks[0] if marks else 0
     max_delay = _whole_number("max_delay", value, LONGEST_DELAY_SECONDS)
     if max_delay is None:
         max_delay = 0 if waits else longest
     if max_delay < longest:
+        also = ", and on_max_delay to proceed" if skips_all else ""
         raise SettingsInvalid(
-            f"Cannot use max_delay={max_delay}: the first mark of warn is {longest} s before the end; that warning would be late"
+            f"Cannot warn players {longest} s before the action with max_delay {max_delay}: set max_delay to {longest} or more{also}"
         )
     return max_delay
 

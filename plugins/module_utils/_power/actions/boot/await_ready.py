@@ -144,7 +144,7 @@ def _ended(context: ActionContext, snapshot: Snapshot | None, run: Run) -> Power
         # A later start, mostly by the supervisor, changes nothing about this run.
         context.progress.exit_code = row.exit_code
         context.progress.show_log(row.log)
-        return start_failed(context, row.exit_code, oom_killed=row.oom_killed)
+        return start_failed(context, row.exit_code, oom_killed=row.oom_killed, shown_by="crashes=1")
     holder = node.locks.holder(uuid)
     taken = holder is not None and holder.operation != operation
     intent = node.journal.intents.of(uuid)

@@ -138,10 +138,12 @@ def exited(context: ActionContext, snapshot: Snapshot) -> StartFailed:
         # A log driver that keeps nothing must not hide the exit.
         log = context.node.engine.logs.tail(snapshot.id, _LOG_LINES)
         progress.show_log(readable_lines(log, _LOG_LINES, _LOG_LINE_BYTES, progress.secrets))
-    return start_failed(context, snapshot.exit_code, oom_killed=snapshot.oom_killed)
+    return start_failed(context, snapshot.exit_code, oom_killed=snapshot.oom_killed, shown_by=f"tail={_LOG_LINES}")
 
 
-def start_failed(context: ActionContext, exit_code: int | None, *, oom_killed: bool) -> StartFailed:
+def start_failed(context: ActionContext, exit_code: int | None, *, oom_killed: bool, shown_by: str) -> StartFailed:
+    """Return the error. ``shown_by``: the option of server_power_info that shows the last lines of this run."""
     how = "" if exit_code is None else f" with exit code {exit_code}"
     memory = ", out of memory" if oom_killed else ""
-    return StartFailed(f"Cannot start server {context.uuid}: its process ended{how}{memory}; see its log")
+    lines = f"server_power_info with {shown_by} shows its last lines"
+    return StartFailed(f"Cannot start server {context.uuid}: its process ended{how}{memory}; {lines}")

@@ -98,7 +98,7 @@ class _Wait:
         self.game = node.games.of(progress.server, snapshot, definition)
         self._no_game = None if self.game is not None else node.games.why_none(progress.server, definition)
         if self._no_game is not None:
-            progress.warn(f"server {context.uuid}: its players are neither asked nor told: {self._no_game}")
+            progress.warn(f"server {context.uuid}: its players cannot be counted or warned: {self._no_game}")
         self._watch = watch
         self._countdown = PlayerCountdown(context, policy, self.game, watch)
         self._record: HeldCountdown | None = None
