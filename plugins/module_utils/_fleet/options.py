@@ -88,14 +88,15 @@ _CUT = "_raw_params"
 _EDITS = 2
 #: With a prefix of this length, the whole name may be misspelt: it is hardly another word.
 _LONG_PREFIX = 7
-#: A rest of this length may be misspelt after a wrong prefix of ours.
-_LONG_REST = 8
+#: The length of a rest that may have one or two wrong letters after a wrong prefix of ours. A shorter one may be another word.
+_LONG_RESTS = (6, 8)
 
 
 def likely_meant(name: str) -> list[str]:
     """Return the variables that an unknown name probably stands for, without case, underscores and hyphens; empty for other names."""
     prefix, _underscore, rest = name.partition("_")
-    if name in VARIABLES:
+    # Roles keep their own facts in names that begin with an underscore.
+    if name in VARIABLES or not prefix:
         return []
     if name in RENAMED:
         return [RENAMED[name]]
@@ -108,7 +109,7 @@ def likely_meant(name: str) -> list[str]:
     if prefix != "power":
         return []
     # The playbooks' own variables begin with power_, so users look for a role's variable there.
-    reach = _EDITS if len(rest) >= _LONG_REST else 0
+    reach = sum(len(rest) >= least for least in _LONG_RESTS)
     others = (ours for ours in VARIABLES if ours.startswith(("rollout_", "maintenance_")))
     return sorted(ours for ours in others if _edits(rest, ours.partition("_")[2]) <= reach)
 
