@@ -21,6 +21,7 @@ from .._power.model.errors import DefinitionInvalid
 from .._power.model.schema import Check, Gathered, KeyLocation, Mismatch
 from .._power.receivers.receiver import check_address
 from .._power.sources.web import WebFault, checked_address
+from .table import plural
 
 #: The own UUID in a definition, or None.
 listed_uuid = uuid_in
@@ -104,8 +105,8 @@ class NodeFindings:
                 self.warnings.append(Finding(which[-1], "settings.meta.name", f"settings.meta.name {msg}"))
 
     def failure(self, node: str) -> str:
-        """Return every fault in one sentence; empty without a fault."""
-        return f"Cannot use the input of {node}: {in_one(self.faults)}" if self.faults else ""
+        """Return the number of faults in a sentence, for use below their list; empty without a fault."""
+        return f"Cannot use the input of {node}: {plural(len(self.faults), 'fault')}, listed above" if self.faults else ""
 
     def _look_at_text(self, place: str, name: str, uuid: str, content: bytes) -> None:
         try:
