@@ -80,13 +80,14 @@ class ActionModule(ActionBase):
             step: Callable[[], dict[str, Any]] = getattr(self, f"_{self._asked['step']}")
             result.update(step())
         except RolloutError as error:
-            result.update(failed=True, msg=str(error), code=error.code)
+            msg = self._play.named_as_set(str(error))
+            result.update(failed=True, msg=msg, code=error.code)
             if self._asked.get("step") == "next":
                 result["failed_nodes"] = self._play.left()[:1]
             if not self._asked.get("file") or self._asked.get("step") in ("next", "confirm"):
                 # No rolling run exists yet that could report this at its end.
                 with contextlib.suppress(RolloutError):
-                    self._files.write_result(report.no_result(str(error), error.code, ended_at=now()))
+                    self._files.write_result(report.no_result(msg, error.code, ended_at=now()))
         if self._notifications.warnings:
             result["warnings"] = self._notifications.warnings
         return result

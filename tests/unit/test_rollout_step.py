@@ -94,6 +94,25 @@ def test_check_mode_writes_no_result_and_does_not_pause(controller: Controller, 
     assert controller.shown[-1].endswith("(check mode, nothing was changed)")
 
 
+def test_a_fault_names_the_variable_of_the_playbook_that_sets_the_variable_of_the_role(controller: Controller) -> None:
+    controller.nodes(fleet(1, 1))
+    assert controller.step("take_up", given={"action": ""})["msg"].startswith("Cannot use rollout_action='': expected one of start")
+    controller.vars = {"rollout_action": "{{ power_action | default('') }}", "rollout_servers": "{{ power_servers | default([]) }}"}
+    assert controller.step("take_up", given={"action": ""})["msg"].startswith("Cannot use power_action='': expected one of start")
+    fault = controller.step("take_up", given={"action": "stop", "servers": []})["msg"]
+    assert fault == "Cannot tell which servers to act on: power_servers is empty; give names, or all"
+
+
+def test_a_batch_waits_for_its_soak_only_if_a_server_ended_well(controller: Controller) -> None:
+    controller.nodes(fleet(2, 1))
+    file = controller.plan(serial=1, on_failure="continue")["file"]
+    for number, node, outcome in ((1, "node-1", "failed"), (2, "node-2", "done")):
+        controller.begin(file, number)
+        controller.answers({node: ended([uuid(100 * number)], outcome)})
+        controller.step("soak", file=file, batch=number, soak=3)
+        assert (controller.clock.slept, "checking for 3 s" in controller.shown[-1]) == ((3, True) if number == 2 else (0, False))
+
+
 @pytest.mark.parametrize("active", [["node-1"], []])
 def test_a_play_with_serial_is_refused(controller: Controller, active: list[str]) -> None:
     controller.nodes(fleet(2, 1))
