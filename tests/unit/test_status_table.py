@@ -78,7 +78,7 @@ def test_the_table_has_all_hosts_of_the_play_and_fails_for_unreadable_hosts(run:
 
 
 def test_an_unknown_state_is_refused_with_the_variable_of_the_playbook(run: Run) -> None:
-    with pytest.raises(AnsibleActionFail, match="^Cannot use status_states=offlin: expected offline, starting, running or stopping$"):
+    with pytest.raises(AnsibleActionFail, match=r"^Cannot use status_states=offlin: expected offline, starting, running or stopping$"):
         run({"states": "running,offlin"})
 
 

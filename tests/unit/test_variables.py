@@ -87,8 +87,8 @@ class TestFaults:
 
     def test_an_unquoted_text_with_a_blank_is_refused(self) -> None:
         assert variables_fault(["rollout_reason", "_raw_params"]) == (
-            "Cannot use a variable of the command line: its text ends at the first blank; give it as JSON, "
-            """as in -e '{"rollout_reason": "two words"}'; nothing was done"""
+            "Cannot use a value of -e with a blank: Ansible cut it there; write that -e as JSON, "
+            """as in -e '{"NAME": "two words"}'; nothing was done"""
         )
 
 

@@ -118,8 +118,8 @@ def variables_fault(given: Iterable[str]) -> str:
     """Return why variables of the command line are unusable, as a sentence; empty without a fault."""
     if _CUT in given:
         return (
-            "Cannot use a variable of the command line: its text ends at the first blank; give it as JSON, "
-            """as in -e '{"rollout_reason": "two words"}'; nothing was done"""
+            "Cannot use a value of -e with a blank: Ansible cut it there; write that -e as JSON, "
+            """as in -e '{"NAME": "two words"}'; nothing was done"""
         )
     slips = [slip_words(name, meant) for name in sorted(given) for meant in [likely_meant(name)] if meant]
     return f"Cannot use unknown variables: {', '.join(slips)}; correct or remove them; nothing was done" if slips else ""
