@@ -39,6 +39,8 @@ def test_a_good_rolling_run_shows_a_table_and_leaves_only_the_result(controller:
     assert shown[1].split() == ["node", "server", "name", "outcome", "code", "seconds", "message"]
     assert controller.result["ok"]
     assert not Path(planned["file"]).exists()
+    again = controller.plan(resume=planned["file"])
+    assert again["msg"].endswith("No such file or directory; a run that did everything removes its resume file")
 
 
 def test_the_resume_file_lists_servers_in_flight_before_the_batch_begins(controller: Controller) -> None:
@@ -57,18 +59,20 @@ def test_a_rolling_run_without_budget_stops_and_names_the_resume_file(controller
     controller.begin(file, 1)
     controller.answers({"node-1": ended([uuid(100)], "failed", code="start_failed")})
     stopped = controller.begin(file, 2)
-    assert (stopped["failed"], stopped["msg"]) == (True, f"Run {controller.run} did not end well: 1 failed, 1 not done")
+    assert (stopped["failed"], stopped["msg"]) == (True, f"Run {controller.run} failed: 1 failed, 1 not done")
     assert (stopped["failed_nodes"], stopped["resume_file"]) == (["node-1"], file)
     blame = controller.step("blame", here="node-1", file=file)
-    assert (blame["failed"], blame["msg"]) == (True, "Cannot end the restart well on node-1: node-1 Server 100: start_failed")
+    assert (blame["failed"], blame["msg"]) == (True, "Restart failed on node-1: Server 100: start_failed")
     assert controller.result["stopped"] == "1 failed, 0 allowed"
     again = "and with -e rollout_resume_failed=true to try failed servers again"
     assert controller.shown[-1].startswith(f"To do what is left, continue with the same command and -e rollout_resume={file}, {again}")
     assert controller.result["resume_file"] == file
     assert Path(file).stat().st_mode & 0o777 == 0o600
     controller.hostvars["node-1"].pop("__rollout_answer")
+    first = controller.run
     resumed = controller.plan(resume=file)
     assert resumed["file"] == file
+    assert f"Run {controller.run} continues run {first}: 1 server in 1 batch, kept in {file}" in controller.shown
     assert controller.begin(file, 1)["work"]["node-2"]["servers"] == [uuid(200)]
     controller.answers({"node-2": ended([uuid(200)])})
     assert controller.report(file)["resume_file"] == file
@@ -219,7 +223,7 @@ def test_a_batch_that_could_pass_the_deadline_is_not_begun(controller: Controlle
     controller.answers({"node-1": ended([uuid(100)])})
     # 30 s for the lock, 600 s for the stop.
     stopped = controller.begin(file, 2, pause=71)
-    assert (stopped["failed"], stopped["msg"]) == (True, f"Run {controller.run} did not end well: 1 not done")
+    assert (stopped["failed"], stopped["msg"]) == (True, f"Run {controller.run} failed: 1 not done")
     assert controller.clock.slept == 0
     result = controller.result
     assert result["stopped"].startswith("batch 2 may take 11 min 41 s, and the deadline is ")
