@@ -122,7 +122,7 @@ class JobFollower:
                     return plain
             answer = self._patiently(lambda: self._node.fetch(self._job))
             if answer.get(ABSENT):
-                return _interrupted("how the action ended", "its files are gone, as after a reboot of the node")
+                return _interrupted("how the action ended", "the node has no files of it, as after a reboot")
             if FOLLOW not in answer:
                 return answer
             time.sleep(_RETRY_SECONDS)
@@ -189,7 +189,7 @@ class JobFollower:
         now = time.monotonic()
         if self._lost_since is None:
             self._lost_since = now
-            self._progress.say(f"out of reach, is tried again for {LOST_SECONDS:.0f} s; actions that have begun there continue")
+            self._progress.say(f"is out of reach, trying again for {LOST_SECONDS:.0f} s; if it is up, actions that have begun continue")
         elif now - self._lost_since > LOST_SECONDS:
             raise error
         self._node.disconnect()
@@ -197,7 +197,12 @@ class JobFollower:
 
 
 def _interrupted(what: str, why: str) -> dict[str, Any]:
-    return {"failed": True, "msg": f"Cannot tell {what}: {why}; see server_power_info", "code": "interrupted", "changed": False}
+    return {
+        "failed": True,
+        "msg": f"Cannot tell {what}: {why}; look with server_power_info, then repeat the action if needed",
+        "code": "interrupted",
+        "changed": False,
+    }
 
 
 def _plain_result(text: str | None) -> dict[str, Any] | None:
