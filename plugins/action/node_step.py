@@ -60,7 +60,7 @@ class ActionModule(ActionBase):
             found.refuse(self._node, f"the definitions cannot be read: {error.message}")
         found.end()
         given = [
-            bool(found.servers),
+            bool(found.servers or found.refused),
             self._look_at("node_settings", found.look_at_settings),
             self._look_at("node_priorities", lambda name, value: found.look_at_settings(name, {"system": {"priorities": value}})),
             self._look_at("node_event_receivers", found.look_at_receivers),
@@ -79,7 +79,7 @@ class ActionModule(ActionBase):
         nodes = self._vars["ansible_play_hosts_all"]
         looked = {str(node): dict(self._vars["hostvars"][node].get("__node_validated") or {}) for node in nodes}
         if not any(each.get("given") for each in looked.values()):
-            unset = f"neither node_definitions_dir, node_definitions nor node_settings is set for {', '.join(looked)}"
+            unset = f"no definitions and no settings are given for {', '.join(looked)}"
             return {
                 "failed": True,
                 "msg": f"Cannot check anything: {unset}; give the deploy's inventory, or -e node_definitions_dir=DIRECTORY",

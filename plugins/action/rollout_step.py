@@ -80,13 +80,14 @@ class ActionModule(ActionBase):
             step: Callable[[], dict[str, Any]] = getattr(self, f"_{self._asked['step']}")
             result.update(step())
         except RolloutError as error:
-            result.update(failed=True, msg=str(error), code=error.code)
+            msg = self._play.named_as_set(str(error))
+            result.update(failed=True, msg=msg, code=error.code)
             if self._asked.get("step") == "next":
                 result["failed_nodes"] = self._play.left()[:1]
             if not self._asked.get("file") or self._asked.get("step") in ("next", "confirm"):
                 # No rolling run exists yet that could report this at its end.
                 with contextlib.suppress(RolloutError):
-                    self._files.write_result(report.no_result(str(error), error.code, ended_at=now()))
+                    self._files.write_result(report.no_result(msg, error.code, ended_at=now()))
         if self._notifications.warnings:
             result["warnings"] = self._notifications.warnings
         return result
@@ -141,7 +142,10 @@ class ActionModule(ActionBase):
             page.follow(path)
         if not self._check:
             chosen = sum(row.batch > 0 for row in record.rows)
-            speak(f"Run {record.run}: {plural(chosen, 'server')} in {plural(record.batches, 'batch', 'batches')}, kept in {path}")
+            continues = f" continues run {record.resumes}" if record.resumes else ""
+            speak(
+                f"Run {record.run}{continues}: {plural(chosen, 'server')} in {plural(record.batches, 'batch', 'batches')}, kept in {path}"
+            )
         if record.batches and not record.stopped:
             if record.for_players:
                 speak(times.worst_line(record, self._waits if record.action in BOOTS else replace(self._waits, soak=0)))
@@ -194,7 +198,7 @@ class ActionModule(ActionBase):
     def _blame(self) -> dict[str, Any]:
         """Fail a node: for its own failures, or for a reason that belongs to no node."""
         record = self._files.load(self._asked["run"])
-        why = report.blamed(record).get(self._play.here()) or f"Cannot end the {record.action} well: {report.summary(record)}"
+        why = report.blamed(record).get(self._play.here()) or f"Run {record.run} failed: {report.summary(record)}"
         return {"failed": True, "msg": why}
 
     def _confirm(self) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.status import (
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 from ansible_collections.fleet.power.plugins.plugin_utils._output import speak, terminal_width
 
+_STATES = tuple(state.value for state in PowerState)
+
 
 class ActionModule(ActionBase):
     _supports_check_mode = True
@@ -38,10 +40,15 @@ class ActionModule(ActionBase):
         _unused, options = self.validate_argument_spec(
             {
                 "seen": {"type": "str", "required": True},
-                "states": {"type": "list", "elements": "str", "choices": [state.value for state in PowerState], "default": []},
+                "states": {"type": "list", "elements": "str", "default": []},
                 "snapshot": {"type": "path"},
             }
         )
+        unknown = [state for state in options["states"] if state not in _STATES]
+        if unknown:
+            # Ansible's own check would name the option, which only the playbook sets.
+            expected = f"{', '.join(_STATES[:-1])} or {_STATES[-1]}"
+            raise AnsibleActionFail(f"Cannot use status_states={','.join(unknown)}: expected {expected}")
         hosts: Mapping[str, Mapping[str, Any]] = variables["hostvars"]
         # Registered results outlive a play: those of a host outside this play are from an earlier one.
         active = set(variables["ansible_play_hosts"])

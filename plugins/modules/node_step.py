@@ -87,7 +87,7 @@ doubts:
   returned: step validate
   sample: []
 failure:
-  description: The faults as one sentence, empty if there is none.
+  description: The number of faults as a sentence, empty if there is none.
   type: str
   returned: step validate
   sample: ""

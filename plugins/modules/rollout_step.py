@@ -39,7 +39,7 @@ options:
       - V(next) counts the last batch and begins O(batch). It returns the work of each node. Without O(batch), or if no other batch may
         begin, it prints the table, writes the result, and fails unless all servers ended well. It prints a line at the beginning and at the
         end of a batch.
-      - V(soak) waits, if a server of the batch was acted on.
+      - V(soak) waits, if an action on a server of the batch ended well.
       - V(blame) fails for the failures of the node that it is called for.
       - V(confirm) comes last, in a play of its own. It fails if the run has not ended.
     type: str

@@ -20,14 +20,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
-from ansible_collections.fleet.power.plugins.module_utils._job import (
-    ABSENT,
-    FOLLOW,
-    KEPT_SECONDS,
-    VARIABLE,
-    asked_for,
-    asking,
-)
+from ansible_collections.fleet.power.plugins.module_utils._job import ABSENT, FOLLOW, KEPT_SECONDS, VARIABLE, asked_for, asking
 from ansible_collections.fleet.power.plugins.plugin_utils._progress import TaskProgress
 
 #: Seconds that an action may take before it becomes a job, and that its node may be out of reach.
@@ -189,7 +182,7 @@ class JobFollower:
         now = time.monotonic()
         if self._lost_since is None:
             self._lost_since = now
-            self._progress.say(f"out of reach, is tried again for {LOST_SECONDS:.0f} s; actions that have begun there continue")
+            self._progress.say(f"is out of reach, trying again for {LOST_SECONDS:.0f} s; if it is up, actions that have begun continue")
         elif now - self._lost_since > LOST_SECONDS:
             raise error
         self._node.disconnect()

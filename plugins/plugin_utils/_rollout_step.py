@@ -20,7 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count, stop_for_deadline
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.times import Waits, longest, moment_in, note_time, remaining
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import DONE, UNCHANGED, RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import render
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
@@ -72,6 +72,13 @@ class RolloutPlay:
     def variables_fault(self, loader: Any) -> str:
         """Return why extra variables are unusable, or an empty text. Other misspelt variables give a warning."""
         return given_fault(loader, self._vars, self._vars["ansible_play_hosts_all"])
+
+    def named_as_set(self, text: str) -> str:
+        """Return a text with the names of the playbook's variables, where the playbook sets those of the role with them."""
+        for name in ("action", "servers", "priorities"):
+            if f"power_{name}" in str(self._vars.get(f"rollout_{name}")):
+                text = text.replace(f"rollout_{name}", f"power_{name}")
+        return text
 
     def value(self, name: str, templar: Any) -> Any:
         """Return the evaluated variable for the task's node, None if it is not set. Raises `RolloutError`."""
@@ -156,9 +163,10 @@ class RolloutSteps:
         return self._report(record) if work is None else {"work": work}
 
     def soak(self, number: int) -> None:
-        """Wait while the servers of a batch must stay up, if any was acted on."""
+        """Wait while the servers of a batch must stay up, if an action on one of them ended well."""
         record = self.files.load(self.run)
-        if any("servers" in answer for answer in self._answers(record, number, "__rollout_answer").values()):
+        answers = self._answers(record, number, "__rollout_answer").values()
+        if any(each.get("outcome") in (DONE, UNCHANGED) for answer in answers for each in answer.get("servers") or ()):
             self._say(times.soak_line(record, number, self.waits.soak, local_now()))
             wait_for(self.waits.soak, self.page.renew)
 

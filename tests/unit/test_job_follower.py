@@ -169,7 +169,7 @@ def test_a_connection_that_returns_in_time_loses_no_line(script: Script, start: 
     scripted.cuts = [(start, start + 20.0)]
     assert scripted.follower().result(FOLLOWED) == RESULT
     assert scripted.progress.lines == scripted.lines
-    assert [text.partition(",")[0] for text in scripted.progress.said] == ["out of reach", "is back"]
+    assert [text.partition(",")[0] for text in scripted.progress.said] == ["is out of reach", "is back"]
     # Each try makes a new connection, because the old one may hang.
     assert scripted.reconnected > 5
 

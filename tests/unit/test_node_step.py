@@ -229,3 +229,14 @@ def test_the_playbook_names_the_faults_of_each_node_and_fails_only_faulty_nodes(
     assert "hunter2" not in ran.stdout + ran.stderr
     assert "Cannot use the input of one: 2 faults, listed above" in ran.stdout
     assert [ran.stdout.count(f"fatal: [{node}]") for node in hosts] == [1, 1, 0]
+
+
+def test_the_playbook_tells_a_missing_directory_from_an_empty_one(tmp_path: Path) -> None:
+    ran = validated(tmp_path, "-e", "node_definitions_dir=servers")
+    assert (ran.returncode, "servers: it is not a directory on the controller;" in ran.stdout) == (2, True)
+    assert "Cannot check anything" not in ran.stdout + ran.stderr
+    assert "Cannot use the input of localhost: 1 fault, listed above" in ran.stdout + ran.stderr
+    (tmp_path / "servers").mkdir()
+    ran = validated(tmp_path, "-e", "node_definitions_dir=servers")
+    assert ran.returncode == 2
+    assert "Cannot check anything: no definitions and no settings are given for localhost" in ran.stdout + ran.stderr

@@ -88,6 +88,13 @@ def test_an_invalid_line_is_ignored(text: Any) -> None:
     assert lines_of(text, line(phase="start")) == [f"{TIME} node-1 Lobby starting"]
 
 
+def test_a_server_left_to_its_players_keeps_its_outcome_and_is_counted_apart() -> None:
+    left = ended(outcome="refused", code="players_online")
+    assert lines_of('{"servers": 2}', left) == [
+        f"{TIME} node-1 server-a restart refused, players_online, in 1.0 s [1 of 2, 1 skipped for players]"
+    ]
+
+
 HOSTILE = [
     "two\nlines\r\n",
     "\x1b[2J\x1b[31mred",

@@ -84,7 +84,7 @@ def test_a_node_may_be_the_canary() -> None:
     ("given", "message"),
     [
         ({"canary": "node-9"}, "neither a number nor a node of this play"),
-        ({"serial": "fast"}, "rollout_serial='fast': expected a whole number from 0, a percentage .*, or a list of these"),
+        ({"serial": "fast"}, "rollout_serial='fast': expected a whole number from 0, or a percentage such as \"10%\", or a list of these"),
         ({"serial": [1, True]}, "rollout_serial=True"),
     ],
 )

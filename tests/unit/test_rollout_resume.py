@@ -73,6 +73,7 @@ def test_a_server_in_flight_that_ended_well_is_not_done_again(outcome: str) -> N
     resumed = opened(seen, again(record))
     assert asked(resumed) == [uuid(101)]
     assert (resumed.rows[0].server, resumed.rows[0].outcome) == (uuid(100), outcome)
+    assert resumed.rows[0].msg == f"Done by run {record.run}, not repeated"
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ def test_a_good_rolling_run_shows_a_table_and_leaves_only_the_result(controller:
     assert shown[1].split() == ["node", "server", "name", "outcome", "code", "seconds", "message"]
     assert controller.result["ok"]
     assert not Path(planned["file"]).exists()
+    again = controller.plan(resume=planned["file"])
+    assert again["msg"].endswith("No such file or directory; a run that did everything removes its resume file")
 
 
 def test_the_resume_file_lists_servers_in_flight_before_the_batch_begins(controller: Controller) -> None:
@@ -57,18 +59,20 @@ def test_a_rolling_run_without_budget_stops_and_names_the_resume_file(controller
     controller.begin(file, 1)
     controller.answers({"node-1": ended([uuid(100)], "failed", code="start_failed")})
     stopped = controller.begin(file, 2)
-    assert (stopped["failed"], stopped["msg"]) == (True, f"Run {controller.run} did not end well: 1 failed, 1 not done")
+    assert (stopped["failed"], stopped["msg"]) == (True, f"Run {controller.run} failed: 1 failed, 1 not done")
     assert (stopped["failed_nodes"], stopped["resume_file"]) == (["node-1"], file)
     blame = controller.step("blame", here="node-1", file=file)
-    assert (blame["failed"], blame["msg"]) == (True, "Cannot end the restart well on node-1: node-1 Server 100: start_failed")
+    assert (blame["failed"], blame["msg"]) == (True, "Restart failed on node-1: Server 100: start_failed")
     assert controller.result["stopped"] == "1 failed, 0 allowed"
     again = "and with -e rollout_resume_failed=true to try failed servers again"
     assert controller.shown[-1].startswith(f"To do what is left, continue with the same command and -e rollout_resume={file}, {again}")
     assert controller.result["resume_file"] == file
     assert Path(file).stat().st_mode & 0o777 == 0o600
     controller.hostvars["node-1"].pop("__rollout_answer")
+    first = controller.run
     resumed = controller.plan(resume=file)
     assert resumed["file"] == file
+    assert f"Run {controller.run} continues run {first}: 1 server in 1 batch, kept in {file}" in controller.shown
     assert controller.begin(file, 1)["work"]["node-2"]["servers"] == [uuid(200)]
     controller.answers({"node-2": ended([uuid(200)])})
     assert controller.report(file)["resume_file"] == file
@@ -92,6 +96,25 @@ def test_check_mode_writes_no_result_and_does_not_pause(controller: Controller, 
     assert controller.result_file.read_text() == "of the last run"
     assert not (tmp_path / "home").exists()
     assert controller.shown[-1].endswith("(check mode, nothing was changed)")
+
+
+def test_a_fault_names_the_variable_of_the_playbook_that_sets_the_variable_of_the_role(controller: Controller) -> None:
+    controller.nodes(fleet(1, 1))
+    assert controller.step("take_up", given={"action": ""})["msg"].startswith("Cannot use rollout_action='': expected one of start")
+    controller.vars = {"rollout_action": "{{ power_action | default('') }}", "rollout_servers": "{{ power_servers | default([]) }}"}
+    assert controller.step("take_up", given={"action": ""})["msg"].startswith("Cannot use power_action='': expected one of start")
+    fault = controller.step("take_up", given={"action": "stop", "servers": []})["msg"]
+    assert fault == "Cannot tell which servers to act on: power_servers is empty; give names, or all"
+
+
+def test_a_batch_waits_for_its_soak_only_if_a_server_ended_well(controller: Controller) -> None:
+    controller.nodes(fleet(2, 1))
+    file = controller.plan(serial=1, on_failure="continue")["file"]
+    for number, node, outcome in ((1, "node-1", "failed"), (2, "node-2", "done")):
+        controller.begin(file, number)
+        controller.answers({node: ended([uuid(100 * number)], outcome)})
+        controller.step("soak", file=file, batch=number, soak=3)
+        assert (controller.clock.slept, "checking for 3 s" in controller.shown[-1]) == ((3, True) if number == 2 else (0, False))
 
 
 @pytest.mark.parametrize("active", [["node-1"], []])
@@ -200,7 +223,7 @@ def test_a_batch_that_could_pass_the_deadline_is_not_begun(controller: Controlle
     controller.answers({"node-1": ended([uuid(100)])})
     # 30 s for the lock, 600 s for the stop.
     stopped = controller.begin(file, 2, pause=71)
-    assert (stopped["failed"], stopped["msg"]) == (True, f"Run {controller.run} did not end well: 1 not done")
+    assert (stopped["failed"], stopped["msg"]) == (True, f"Run {controller.run} failed: 1 not done")
     assert controller.clock.slept == 0
     result = controller.result
     assert result["stopped"].startswith("batch 2 may take 11 min 41 s, and the deadline is ")

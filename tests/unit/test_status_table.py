@@ -77,6 +77,11 @@ def test_the_table_has_all_hosts_of_the_play_and_fails_for_unreadable_hosts(run:
     }
 
 
+def test_an_unknown_state_is_refused_with_the_variable_of_the_playbook(run: Run) -> None:
+    with pytest.raises(AnsibleActionFail, match=r"^Cannot use status_states=offlin: expected offline, starting, running or stopping$"):
+        run({"states": "running,offlin"})
+
+
 def test_a_lost_host_has_no_answer_although_an_earlier_play_got_its_answer(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     result = run({}, hosts=("a", "other"), lost=("other",))
     assert "1 server on 1 node: 1 running" in capsys.readouterr().out

@@ -45,6 +45,12 @@ class TestTable:
 
 
 class TestFaults:
+    def test_variables_that_roles_and_playbooks_set_for_themselves_give_no_warning(self) -> None:
+        files = [*CHECKOUT.glob("roles/**/*.yml"), *CHECKOUT.glob("playbooks/**/*.yml")]
+        own = {name for file in files for name in re.findall(r"\b__[a-z_]+", file.read_text())}
+        assert len(own) > 50
+        assert {name: likely_meant(name) for name in own if likely_meant(name)} == {}
+
     def test_known_variables_pass_and_misspelt_variables_are_refused(self) -> None:
         slips = {f"{name[:-1]}{letter}x" for name, letter in zip(sorted(VARIABLES), "abcdefghij" * 10)} - VARIABLES
         assert [name for name in VARIABLES if likely_meant(name)] == []
@@ -59,6 +65,8 @@ class TestFaults:
             ("roll_out_players_at_most", ["rollout_players_at_most"]),
             ("ROLLOUT-PLAYERS-AT-MOST", ["rollout_players_at_most"]),
             ("rolloutplayersatmost", ["rollout_players_at_most"]),
+            ("power_canray", ["rollout_canary"]),
+            ("power_state", []),
         ],
     )
     def test_a_misspelt_variable_gets_suggestions(self, name: str, suggestions: list[str]) -> None:
@@ -79,8 +87,8 @@ class TestFaults:
 
     def test_an_unquoted_text_with_a_blank_is_refused(self) -> None:
         assert variables_fault(["rollout_reason", "_raw_params"]) == (
-            "Cannot use a variable of the command line: its text ends at the first blank; give it as JSON, "
-            """as in -e '{"rollout_reason": "two words"}'; nothing was done"""
+            "Cannot use a value of -e with a blank: Ansible cut it there; write that -e as JSON, "
+            """as in -e '{"NAME": "two words"}'; nothing was done"""
         )
 
 

@@ -21,6 +21,7 @@ from .._power.model.errors import DefinitionInvalid
 from .._power.model.schema import Check, Gathered, KeyLocation, Mismatch
 from .._power.receivers.receiver import check_address
 from .._power.sources.web import WebFault, checked_address
+from .table import plural
 
 #: The own UUID in a definition, or None.
 listed_uuid = uuid_in
@@ -104,9 +105,8 @@ class NodeFindings:
                 self.warnings.append(Finding(which[-1], "settings.meta.name", f"settings.meta.name {msg}"))
 
     def failure(self, node: str) -> str:
-        """Return the only fault, or the number of faults, in one sentence; empty without a fault."""
-        what = f"{len(self.faults)} faults, listed above" if len(self.faults) > 1 else in_one(self.faults)
-        return f"Cannot use the input of {node}: {what}" if what else ""
+        """Return the number of faults in a sentence, for use below their list; empty without a fault."""
+        return f"Cannot use the input of {node}: {plural(len(self.faults), 'fault')}, listed above" if self.faults else ""
 
     def _look_at_text(self, place: str, name: str, uuid: str, content: bytes) -> None:
         try:

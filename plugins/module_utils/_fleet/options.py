@@ -88,14 +88,15 @@ _CUT = "_raw_params"
 _EDITS = 2
 #: With a prefix of this length, the whole name may be misspelt: it is hardly another word.
 _LONG_PREFIX = 7
-#: A rest of this length may be misspelt after a wrong prefix of ours.
-_LONG_REST = 8
+#: The length of a rest that may have one or two wrong letters after a wrong prefix of ours. A shorter one may be another word.
+_LONG_RESTS = (6, 8)
 
 
 def likely_meant(name: str) -> list[str]:
     """Return the variables that an unknown name probably stands for, without case, underscores and hyphens; empty for other names."""
     prefix, _underscore, rest = name.partition("_")
-    if name in VARIABLES:
+    # Roles keep their own facts in names that begin with an underscore.
+    if name in VARIABLES or not prefix:
         return []
     if name in RENAMED:
         return [RENAMED[name]]
@@ -108,7 +109,7 @@ def likely_meant(name: str) -> list[str]:
     if prefix != "power":
         return []
     # The playbooks' own variables begin with power_, so users look for a role's variable there.
-    reach = _EDITS if len(rest) >= _LONG_REST else 0
+    reach = sum(len(rest) >= least for least in _LONG_RESTS)
     others = (ours for ours in VARIABLES if ours.startswith(("rollout_", "maintenance_")))
     return sorted(ours for ours in others if _edits(rest, ours.partition("_")[2]) <= reach)
 
@@ -117,8 +118,8 @@ def variables_fault(given: Iterable[str]) -> str:
     """Return why variables of the command line are unusable, as a sentence; empty without a fault."""
     if _CUT in given:
         return (
-            "Cannot use a variable of the command line: its text ends at the first blank; give it as JSON, "
-            """as in -e '{"rollout_reason": "two words"}'; nothing was done"""
+            "Cannot use a value of -e with a blank: Ansible cut it there; write that -e as JSON, "
+            """as in -e '{"NAME": "two words"}'; nothing was done"""
         )
     slips = [slip_words(name, meant) for name in sorted(given) for meant in [likely_meant(name)] if meant]
     return f"Cannot use unknown variables: {', '.join(slips)}; correct or remove them; nothing was done" if slips else ""

@@ -169,7 +169,7 @@ class Board:
         if servers < 2:
             return ""
         bad = f", {failed} failed" if failed else ""
-        return f" [{ended} of {servers}{bad}{f', {skipped} skipped' if skipped else ''}]"
+        return f" [{ended} of {servers}{bad}{f', {skipped} skipped for players' if skipped else ''}]"
 
 
 def pace(followed: int) -> tuple[float, float]:
@@ -190,10 +190,6 @@ def _is_failure(news: Mapping[str, Any]) -> bool:
     return news.get("outcome") in _FAILURES and not _is_for_players(news)
 
 
-def _outcome(news: Mapping[str, Any]) -> str:
-    return "skipped for players" if _is_for_players(news) else str(news["outcome"])
-
-
 def _summed_up(held: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     hosts = list(dict.fromkeys(host for host, _news in held))
     kinds: dict[str, list[str]] = {}
@@ -209,14 +205,14 @@ def _kind(news: Mapping[str, Any]) -> str:
     if "said" in news:
         return str(news["said"])
     if news.get("outcome"):
-        return f"{news.get('action', '')} {_outcome(news)}"
+        return f"{news.get('action', '')} {news['outcome']}"
     return _DOING[str(news["phase"])]
 
 
 def _words(news: Mapping[str, Any], lasting: str = "") -> str:
     if news.get("outcome"):
         code = f", {news['code']}," if news.get("code") else ""
-        return f"{news.get('action', '')} {_outcome(news)}{code} in {float(news.get('seconds', 0)):.1f} s"
+        return f"{news.get('action', '')} {news['outcome']}{code} in {float(news.get('seconds', 0)):.1f} s"
     phase = str(news["phase"])
     until = f", {_UNTIL[phase]} {_clock(str(news['deadline']))}" if phase in _UNTIL and news.get("deadline") else ""
     why = f" ({news['why']})" if news.get("why") else ""

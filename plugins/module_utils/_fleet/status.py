@@ -308,8 +308,8 @@ _STAYS_DOWN = {
 }
 _PAUSES = {
     "wings": "Wings is alive",
-    "maintenance": "a maintenance is under way",
-    "maintenance_unreadable": "whether a maintenance is under way cannot be read",
+    "maintenance": "a maintenance has not ended",
+    "maintenance_unreadable": "whether a maintenance has ended cannot be read",
     "journal": "the journal cannot be used",
     "engine": "the engine does not answer",
 }

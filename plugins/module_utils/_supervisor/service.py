@@ -186,7 +186,7 @@ class Supervisor:
             if before is not None:
                 revived = due_after_boot(node)
                 self._starter.remember(revived)
-                announce_line(f"the machine has booted: servers that should be up are started, {len(revived)} of them left before")
+                announce_line(f"the machine has booted; servers that should be up, now due for a start: {len(revived)}")
             return node.journal.supervisor.set_values([(BOOT, boot_id())])
         except (JournalUnusable, OSError):
             watch.notice_trouble()

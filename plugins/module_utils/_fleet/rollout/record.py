@@ -181,9 +181,9 @@ class Record:
         return not self.failures and all(self.left_ok and row.is_for_players and row.code != PlayersUnknown.code for row in self.left)
 
 
-def some_of(rows: Sequence[Row]) -> str:
-    """Return some of the failed rows, each with its code."""
-    told = [f"{row.called}: {row.code or row.outcome}" for row in rows[:_NAMED]]
+def some_of(rows: Sequence[Row], node: str = "") -> str:
+    """Return some of the failed rows, each with its code. The name of ``node`` is left out."""
+    told = [f"{row.called.removeprefix(f'{node} ')}: {row.code or row.outcome}" for row in rows[:_NAMED]]
     return "; ".join([*told, "..."] if len(rows) > _NAMED else told)
 
 

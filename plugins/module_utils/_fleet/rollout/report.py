@@ -128,7 +128,8 @@ def blamed(record: Record) -> dict[str, str]:
     for row in record.rows:
         if (row.is_failure or row.is_for_players) and row.node is not None:
             found.setdefault(row.node, []).append(row)
-    return {node: f"Cannot end the {record.action} well on {node}: {some_of(rows)}" for node, rows in found.items()}
+    told = {node: "failed" if any(row.is_failure for row in rows) else "skipped for players" for node, rows in found.items()}
+    return {node: f"{record.action.capitalize()} {told[node]} on {node}: {some_of(rows, node)}" for node, rows in found.items()}
 
 
 def going_on(record: Record, resume_file: str) -> str:
@@ -184,7 +185,7 @@ def verdict(told: Mapping[str, Any], blamed_nodes: Sequence[str], *, left_ok: bo
     if uncounted:
         whose = "its" if uncounted == 1 else "their"
         bad.append(f"{uncounted} skipped: {whose} players could not be counted, which rollout_left_ok does not allow")
-    msg = f"Run {told['run']} did not end well{': ' if bad else ''}{', '.join(bad)}"
+    msg = f"Run {told['run']} failed{': ' if bad else ''}{', '.join(bad)}"
     return {"failed": True, "msg": msg, "run": told["run"], "resume_file": told["resume_file"], "failed_nodes": list(blamed_nodes)}
 
 

@@ -124,8 +124,9 @@ def load(path: str) -> Record:
         with open(path, encoding="utf-8") as file:
             value = json.load(file)
     except OSError as error:
-        reason = f"{error.strerror or error}; it should be a resume file, which a run names when it begins and ends"
-        raise RolloutError(f"Cannot read {path}: {reason}", "resume_invalid") from error
+        is_gone = isinstance(error, FileNotFoundError)
+        hint = "a run that did everything removes its resume file" if is_gone else "it should be a resume file"
+        raise RolloutError(f"Cannot read {path}: {error.strerror or error}; {hint}", "resume_invalid") from error
     except ValueError as error:
         reason = json_fault(error) if isinstance(error, json.JSONDecodeError) else "it is not UTF-8 text"
         raise RolloutError(f"Cannot read {path}: {reason}; it should be a resume file", "resume_invalid") from error

@@ -203,8 +203,8 @@ def _outcome(entry: Mapping[str, Any], run: str) -> str | None:
 def _ended_since(row: Row, outcome: str, entry: Mapping[str, Any], asked: Criteria) -> Row:
     """Return the row of an action that has ended since the interruption. If the server should be up but is offline, it failed."""
     if asked.action in BOOTS and entry.get("state") == OFFLINE and _should_be_up(entry):
-        return _ended(row, FAILED, DID_NOT_STAY_UP, "Its node had done it, and it is offline again")
-    return _ended(row, outcome, "", "Its node had done it when the run was taken up")
+        return _ended(row, FAILED, DID_NOT_STAY_UP, f"Done by run {row.asked_by}, and offline again")
+    return _ended(row, outcome, "", f"Done by run {row.asked_by}, not repeated")
 
 
 def _should_be_up(entry: Mapping[str, Any] | None) -> bool:

@@ -100,8 +100,8 @@ def parse_amount(name: str, value: object) -> Amount:
         return Amount(count=int(text))
     match = _PERCENT.fullmatch(text)
     if match is None or float(match[1]) > 100:
-        others = 'a percentage such as "10%", or a list of these' if name == "serial" else 'or a percentage such as "10%"'
-        raise RolloutError(f"Cannot use rollout_{name}={value!r}: expected a whole number from 0, {others}")
+        a_list = ", or a list of these" if name == "serial" else ""
+        raise RolloutError(f'Cannot use rollout_{name}={value!r}: expected a whole number from 0, or a percentage such as "10%"{a_list}')
     return Amount(percent=float(match[1]))
 
 
