@@ -231,6 +231,15 @@ class TestAbandoned:
             call_off_abandoned(played.fake.node, server)
         assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
 
+    def test_a_call_off_that_the_game_did_not_take_is_sent_again(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+        _abandon(played, "another", told=30, left=18)
+        with monkeypatch.context() as fault:
+            fault.setattr(played.game, "announce", lambda _text: "refuses the RCON password")
+            call_off_all_abandoned(played.fake.node)
+        for _each in range(2):
+            call_off_all_abandoned(played.fake.node)
+        assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
+
 
 class TestResumed:
     """An accepted action whose process died while it waited for players. Another process continues it."""

@@ -311,18 +311,19 @@ def call_off_abandoned(node: Node, server: Server) -> None:
         return
     try:
         found = held.record
+        keep = node.journal.operations.waits(found.operation) is not False
         if found.is_remembered(node.clock.now()):
             snapshot = node.engine.inspect(server.uuid)
+            # Written first, so that players hear it once.
+            held.write(told=0)
             if snapshot is not None and snapshot.live and snapshot.run == found.run:
                 game = node.games.of(server, snapshot, node.sources.definition_for_stop(server.uuid))
-                if game is not None:
-                    game.announce(called_off(found.action))
-        keep = node.journal.operations.waits(found.operation) is not False
-        if found.told:
-            # Players hear it once.
-            held.write(told=0)
+                if game is not None and game.announce(called_off(found.action)):
+                    # The game did not take it: the next look tries again, until it is too late for players.
+                    held.write(told=found.told)
+                    keep = True
     except PowerError:
         # The engine is silent: the next look may succeed.
-        return
+        keep = True
     finally:
         held.release(keep=keep)
