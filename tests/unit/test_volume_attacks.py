@@ -152,7 +152,7 @@ def test_a_walk_of_ten_thousand_levels_needs_few_descriptors(disk: Disk, monkeyp
         found = survey(disk, disk.owner, look)
         assert (found.bytes, found.files, found.chowned) == (7, 1, DEPTH + 1 if disk.who == "root" else 0)
         assert before < most <= before + 6
-        assert open_descriptors() == before
+        assert open_descriptors() <= before
 
     with in_memory(disk):
         make_deep(disk.volume, DEPTH, stranger(disk))
@@ -172,7 +172,7 @@ def test_a_file_below_ten_thousand_levels_is_read_and_written(disk: Disk) -> Non
         with pytest.raises(PrebootFailed) as caught:
             read(disk, f"{name}/below")
         assert len(str(caught.value)) < 1000
-        assert open_descriptors() == before
+        assert open_descriptors() <= before
 
     with in_memory(disk):
         make_deep(disk.volume, DEPTH, disk.owner)
@@ -209,7 +209,7 @@ def assert_refused(disk: Disk, reason: str, content: bytes = b"new\n") -> None:
         write(disk, content)
     assert (disk.volume / "a.txt").read_bytes() == b"old\n"
     assert os.listdir(disk.volume) == ["a.txt"]
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 @AS_ROOT
