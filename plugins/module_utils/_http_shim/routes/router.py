@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import uuid
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,12 +49,18 @@ class Backend:
 T = TypeVar("T")
 
 
+def _new_id() -> str:
+    """Return a random UUID. The library's takes several times as long, and each request has one."""
+    text = os.urandom(16).hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
+
+
 class HttpRequest:
     def __init__(self, raw: web.BaseRequest, settings: Settings, match: PathMatch) -> None:
         self.raw = raw
         self.settings = settings
         self.match = match
-        self.id = str(uuid.uuid4())
+        self.id = _new_id()
         self.headers = (("X-Request-Id", self.id), *cors_headers(raw.headers.get("Origin"), settings))
 
     @property
