@@ -147,7 +147,7 @@ def test_a_cancellation_ends_the_wait_and_closes_the_file(locks: Locks) -> None:
                 clock=OwnClock(),
                 check_cancelled=cancelled,
             )
-        assert len(os.listdir("/proc/self/fd")) == open_before
+        assert len(os.listdir("/proc/self/fd")) <= open_before
 
 
 def test_a_held_lock_without_a_record_is_refused_without_a_holder(locks: Locks, directory: Path) -> None:

@@ -287,7 +287,7 @@ def test_a_check_that_raises_ends_the_walk_and_closes_all_descriptors(disk: Disk
             with pytest.raises(CancelledByKill):
                 Volume(str(disk.volume)).survey(looks, UNBOUNDED, owner=disk.owner)
             assert looks.number == allowed + 1
-            assert open_descriptors() == before
+            assert open_descriptors() <= before
 
     disk.act(act)
 
@@ -401,7 +401,7 @@ def test_a_directory_moved_during_the_walk_does_not_lead_the_walk_out(disk: Disk
         survey = Volume(str(disk.volume)).survey(look, UNBOUNDED, owner=disk.owner)
         assert look.attacked
         assert survey.bytes == (10 if replaced else 20)
-        assert open_descriptors() == before
+        assert open_descriptors() <= before
 
     disk.act(act)
     fake = disk.volume / "x" if replaced else disk.volume.parent / "fake"

@@ -88,7 +88,7 @@ def test_a_kill_ends_a_walk_on_a_slow_disk_within_a_second(
     with pytest.raises(CancelledByKill):
         Volume(str(tmp_path)).survey(kill, UNBOUNDED, owner=owner)
     assert kill.seconds < 1
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 @pytest.mark.parametrize("slow", ["going up", "finding the way again", "names of directories that vanished"])
@@ -119,7 +119,7 @@ def test_a_kill_ends_a_walk_with_slow_moves_within_a_second(tmp_path: Path, monk
     with pytest.raises(CancelledByKill):
         Volume(str(tmp_path)).survey(look, UNBOUNDED, owner=ME)
     assert time.monotonic() - began[2] < 1
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of files")
@@ -254,7 +254,7 @@ def run(disk: Disk, access: Callable[[Disk], object], attack: Callable[[], objec
                     assert "Cannot" in str(error)
                 assert seen <= expected
                 assert time.monotonic() - began < 120, f"after {number} rounds and {attacks()} attacks only {seen} was seen"
-        assert open_descriptors() == before
+        assert open_descriptors() <= before
 
     disk.act(act)
     disk.assert_untouched()

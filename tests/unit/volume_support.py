@@ -205,6 +205,7 @@ def exchange(one: Path, other: Path) -> Callable[[], None]:
 
 
 def open_descriptors() -> int:
+    """The number of open descriptors. Compare it with ``<=``: a thread of an earlier test may close one of its own."""
     return len(os.listdir("/proc/self/fd"))
 
 
