@@ -318,7 +318,7 @@ def no_window_line(not_before: float, now: float) -> str:
 
 def deadline_fault(record: Record, number: int, seconds: float, now: float) -> str:
     """Return why a batch of so many seconds must not begin, or an empty text."""
-    deadline = read_timestamp(record.deadline).timestamp() if record.deadline else math.inf
+    deadline = moment_in(record.deadline) if record.deadline else math.inf
     if now + seconds <= deadline:
         return ""
     if now >= deadline:

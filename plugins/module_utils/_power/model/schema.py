@@ -8,6 +8,7 @@ Some Pythons crash on deep JSON in a thread. A value of three bytes takes a hund
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -44,8 +45,14 @@ def values_in(text: bytes) -> int:
 
 def read_fields(kind: type[T], readers: Mapping[str, Callable[[Any], Any]], value_of: Callable[[str], Any], **given: Any) -> T:
     """Return a dataclass of ``given`` fields. The reader for the type of each other field reads ``value_of`` its name."""
-    read = {each.name: readers[str(each.type)](value_of(each.name)) for each in fields(kind) if each.name not in given}  # type: ignore[arg-type]
+    read = {name: readers[written](value_of(name)) for name, written in _types_of(kind).items() if name not in given}  # type: ignore[arg-type]
     return kind(**given, **read)
+
+
+@functools.cache
+def _types_of(kind: type) -> dict[str, str]:
+    """Return the fields of a dataclass with their types as written: a page of the journal reads thousands of rows of one kind."""
+    return {each.name: str(each.type) for each in fields(kind)}
 
 
 def parsed_json(content: str | bytes, deepest: int) -> Any:
