@@ -34,7 +34,8 @@ _ATTEMPTS = 100
 #: After so many torn reads a record counts as damaged.
 _TORN_READS = 5
 _CHECK = b',"check":"'
-_BLANKS = b" \0\n"
+#: Padding around a record.
+BLANKS = b" \0\n"
 
 
 def prepare_directory(path: str, group: str) -> None:
@@ -211,7 +212,7 @@ def seal(fields: Mapping[str, Any]) -> bytes:
 
 def unseal(raw: bytes) -> Any:
     """Return the content of a record, padded or not; None if it is missing, torn or not ours."""
-    body, mark, check = raw.rstrip(_BLANKS).rpartition(_CHECK)
+    body, mark, check = raw.rstrip(BLANKS).rpartition(_CHECK)
     body += b"}"
     if not mark or check != _checksum(body):
         return None
@@ -234,7 +235,7 @@ def read_sealed(path: str, size: int, decode: Callable[[bytes], T | None], torn:
         for _attempt in range(_TORN_READS):
             raw = os.pread(descriptor, size, 0)
             record = decode(raw)
-            if record is not None or not raw.strip(_BLANKS):
+            if record is not None or not raw.strip(BLANKS):
                 return record
     finally:
         os.close(descriptor)

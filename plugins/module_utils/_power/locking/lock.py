@@ -17,7 +17,7 @@ from datetime import datetime
 from types import TracebackType
 
 from ..host.machine import this_process
-from ..host.own_files import ServerFiles, open_locked, open_or_make, read_held, write_held
+from ..host.own_files import BLANKS, ServerFiles, open_locked, open_or_make, read_held, write_held
 from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import Clock, timestamp
 from ..model.errors import LockTimeout, LockUnavailable, PowerError
@@ -65,7 +65,7 @@ class Locks(ServerFiles):
 
     def has_record(self, uuid: str) -> bool:
         """Return True if the server's lock file exists and is not blank. Reads only."""
-        return self._read(uuid, RECORD_SIZE, lambda raw: raw.strip(b" \0\n") or None) is not None
+        return self._read(uuid, RECORD_SIZE, lambda raw: raw.strip(BLANKS) or None) is not None
 
     def changed_at(self, uuid: str) -> int:
         """Return the last change of the lock or its phase, in nanoseconds; 0 if there was none. Reads only."""
