@@ -50,7 +50,7 @@ class EventRoutes:
             "events",
             "GET",
             "/api/events",
-            "Events after a cursor, at most limit; with wait, the answer comes with the next event, at the latest after that many seconds",
+            "Events after a cursor, at most limit; with wait, the answer comes with the next event or after that many seconds",
             {
                 200: AnswerDoc("The events, and the cursor for the next request", schemas.EVENTS),
                 400: failure("The cursor, limit or wait is invalid"),
@@ -138,7 +138,7 @@ class PowerRoutes:
             "operation",
             "GET",
             "/api/servers/{server}/operations/{operation}",
-            "One operation; with wait, the answer comes when it ends, at the latest after that many seconds",
+            "One operation; with wait, the answer comes when it ends or after that many seconds",
             {
                 200: AnswerDoc("The operation, when it has ended or after the wait", schemas.OPERATION),
                 400: failure("The wait is invalid"),

@@ -190,7 +190,7 @@ class ServerRoutes:
             "logs",
             "GET",
             "/api/servers/{server}/logs",
-            "The last lines of output, size of them",
+            "The last lines of output; size is their number",
             {200: AnswerDoc("The lines", schemas.LINES), 500: failure("The engine does not answer")},
             query={"size": {"type": "string"}},
         )

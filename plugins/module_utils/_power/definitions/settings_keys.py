@@ -198,9 +198,9 @@ _CONTAINER = (
     ),
     KeySpec("docker.tmpfs_size", whole_number(0), 100, "Size of `/tmp` in MB"),
     KeySpec("docker.container_pid_limit", whole_number(-1, _MOST_PIDS), 512, "Threads of a container; 0, -1: unlimited"),
-    KeySpec("docker.overhead.override", BOOLEAN, False, "Use the next two keys, not 1.15 (to 2048), 1.10 (to 4096), 1.05"),
+    KeySpec("docker.overhead.override", BOOLEAN, False, "Use the next keys, not the factors 1.15 (to 2048 MB), 1.10 (to 4096 MB), 1.05"),
     KeySpec("docker.overhead.default_multiplier", FACTOR, 1.05, "Memory for each MB of the limit"),
-    KeySpec("docker.overhead.multipliers", MULTIPLIERS, (), "The same, by largest limit"),
+    KeySpec("docker.overhead.multipliers", MULTIPLIERS, (), "Memory for each MB, for limits up to the key"),
     KeySpec("docker.log_config.type", TEXT, "local", "Log driver; empty: the engine's", "log_type"),
     KeySpec(
         "docker.log_config.config",
