@@ -81,7 +81,7 @@ class WebsocketRoutes:
             "deny",
             "POST",
             "/api/servers/{server}/ws/deny",
-            "Revoke tokens of consoles by their jtis",
+            "Revoke tokens of consoles; jtis lists their ids",
             {204: AnswerDoc("The tokens are revoked"), 400: failure("The body is invalid")},
             body=schemas.DENIED,
         )

@@ -110,7 +110,7 @@ _OURS = (
     KeySpec("wings_config", ABSOLUTE_PATH, None, "Settings file of Wings, for all keys that are unset here"),
     KeySpec("system.definitions", ABSOLUTE_PATH, "/etc/fleet-power/servers", "Directory of definitions"),
     KeySpec("system.lock_directory", ABSOLUTE_PATH, "/run/fleet-power", "Directory of locks"),
-    KeySpec("system.state_directory", ABSOLUTE_PATH, "/var/lib/fleet-power", "Journal, kill generations, kept definitions"),
+    KeySpec("system.state_directory", ABSOLUTE_PATH, "/var/lib/fleet-power", "Journal, counts of kills, kept definitions"),
     KeySpec("system.data", ABSOLUTE_PATH, "/var/lib/fleet-power/volumes", "Data directories of the servers"),
     KeySpec("system.group", FILLED_TEXT, "fleet-power", "Group of lock and state directory"),
     KeySpec("system.stop_timeout", SECONDS, 600, "Seconds from a stop to SIGKILL, unless the definition has them"),
