@@ -130,7 +130,7 @@ _OURS = (
 
 _SYSTEM = (
     KeySpec(
-        "system.username", FILLED_TEXT, "pterodactyl", "Owner of the data if `system.user` is unset; if missing: 988, or the acting user"
+        "system.username", FILLED_TEXT, "pterodactyl", "Owner of the data without `system.user`. No such user: 988 for root, else yourself"
     ),
     KeySpec("system.user.uid", _ID, None, "Owner of the data and user of the containers; unset: `system.username`"),
     KeySpec("system.user.gid", _ID, None, "Group of the data and of the containers"),
