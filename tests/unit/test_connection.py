@@ -116,9 +116,10 @@ class TestUserOfAnAddress:
         assert sentence.endswith(": some bug")
 
 
-def reason(connection: Connection) -> str:
+def reason(connection: Connection, *, unsent: bool = False) -> str:
     with pytest.raises(EngineUnreachable) as caught:
         DockerEngine(connection).inspect("x")
+    assert caught.value.facts == {"unsent": unsent}
     assert "\n" not in str(caught.value)
     assert connection.host in str(caught.value)
     return str(caught.value)
@@ -133,7 +134,16 @@ class TestUnreachable:
             os.chmod(path, 0o600)
             load_sdk()
             with as_nobody_below(path):
-                assert "permission denied on its socket; become root, or join the group" in reason(Connection(host=f"unix://{path}"))
+                found = reason(Connection(host=f"unix://{path}"), unsent=True)
+                assert "permission denied on its socket; become root, or join the group" in found
+
+    def test_a_refused_connection_sends_no_request(self, tmp_path: Path) -> None:
+        path = tmp_path / "docker.sock"
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as sock:
+            sock.bind(str(path))
+        assert "connection refused" in reason(Connection(host=f"unix://{path}"), unsent=True)
+        path.unlink()
+        assert "its socket does not exist" in reason(Connection(host=f"unix://{path}"), unsent=True)
 
     def test_a_silent_engine_is_unreachable_after_the_timeout(self, tmp_path: Path) -> None:
         path = tmp_path / "docker.sock"

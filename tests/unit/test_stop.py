@@ -223,6 +223,32 @@ class TestFailure:
             stop(fake)
         assert fake.node.observe(UUID).stop_left
 
+    @pytest.mark.parametrize("call", ["forbid_restart", "unpause"])
+    def test_a_silent_engine_before_the_stop_request_leaves_no_stop_in_progress(self, fake: FakeNode, call: str) -> None:
+        up(fake, NATIVE, restart_policy="always", paused=True)
+        fake.engine.silence(call, late=True)
+        with pytest.raises(EngineUnreachable):
+            stop(fake)
+        assert fake.node.observe(UUID).state.value == "running"
+        assert not fake.node.locks.has_record(UUID)
+
+    @pytest.mark.parametrize("timeout", [None, 0], ids=["stop", "kill at once"])
+    def test_a_request_without_a_connection_leaves_no_stop_in_progress(self, fake: FakeNode, timeout: int | None) -> None:
+        up(fake, NATIVE)
+        fake.engine.fail("signal", EngineUnreachable("connection refused", unsent=True))
+        with pytest.raises(EngineUnreachable):
+            stop(fake, stop_timeout=timeout)
+        assert not fake.node.locks.has_record(UUID)
+
+    def test_a_lost_connection_after_the_request_leaves_a_stop_in_progress(self, fake: FakeNode) -> None:
+        fake.engine.stop_seconds = 5.0
+        up(fake, NATIVE)
+        refused = EngineUnreachable("connection refused", unsent=True)
+        fake.engine.after["signal"].append(lambda: fake.engine.fail("inspect", refused))
+        with pytest.raises(EngineUnreachable):
+            stop(fake)
+        assert fake.node.observe(UUID).stop_left
+
     def test_a_cancelled_wait_reports_the_stop_request_as_a_change(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 30.0
         up(fake, NATIVE)

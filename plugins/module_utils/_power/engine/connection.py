@@ -36,6 +36,8 @@ _LARGEST, _LARGEST_ERROR, _LARGEST_PART = 64 * _MIB, _MIB, 4 * _MIB
 #: In a whole answer; each container of a node holds some hundred.
 _MOST_VALUES = 1_000_000
 _CHUNK = 64 * 1024
+#: A socket gives these errors before it is connected, so no request was sent.
+_NO_CONNECTION = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ECONNREFUSED)
 _TRUE_WORDS = frozenset(("1", "true", "yes", "on"))
 
 
@@ -136,7 +138,7 @@ class Connection:
         return config
 
     def unreachable(self, what: str, error: BaseException, seconds: float | None = None) -> EngineUnreachable:
-        """Return the error for an engine without an answer, with the reason and a known fix.
+        """Return the error for an engine without an answer, with the reason and a known fix. Its fact ``unsent``: there was no connection.
 
         ``what`` is what failed; empty for the connection itself. ``seconds`` is the time limit if it differs from a call's.
         """
@@ -154,7 +156,7 @@ class Connection:
         else:
             why = one_line(without_user(str(error), self.host), 300)
         begin = f"{what}: the engine at {shown} cannot be reached" if what else f"Cannot reach the engine at {shown}"
-        return EngineUnreachable(f"{begin}: {why}")
+        return EngineUnreachable(f"{begin}: {why}", unsent=not reasons.isdisjoint(_NO_CONNECTION))
 
 
 def _bound(client: Any) -> None:

@@ -13,7 +13,7 @@ from ...container.container_labels import made_to_stop
 from ...definitions.stop_way import stop_signal
 from ...locking.holder import EndedHere, Leftover
 from ...locking.lock import PowerLock
-from ...model.errors import EngineError, EngineUnreachable, LockTimeout, LockUnavailable, PowerError, StopFailed
+from ...model.errors import EngineError, LockTimeout, LockUnavailable, PowerError, StopFailed
 from ...model.result import Downtime, Phase, PlanStep, RunEnd, StopReport, StopTimeout, TimeoutSource
 from ...model.server import Run, Snapshot, StopType, StopWay
 from ..node.context import ActionContext
@@ -52,32 +52,32 @@ def _await_exit(context: ActionContext, lock: PowerLock, run: Run, who: Leftover
 
 
 def stop_run(context: ActionContext, lock: PowerLock, snapshot: Snapshot) -> RunEnd:
-    """Stop a run gracefully, with SIGKILL after the grace, and return its end.
+    """Stop a run gracefully, with SIGKILL after the timeout, and return its end.
 
-    Raises `StopFailed` if the request fails (nothing was killed) or the process survives SIGKILL, and as `check_cancelled` during the wait.
-    A stop that may still be in progress stays in the lock record.
+    A stop that may still be in progress stays in the lock record. Raises `StopFailed` if the engine refuses the stop, which kills nothing,
+    or if the process survives SIGKILL. Raises as `check_cancelled` during the wait, and errors of other calls and of `PowerLock.enter`.
     """
     node, progress = context.node, context.progress
     stop = graceful_stop(node, context.uuid, snapshot, context.request.stop_timeout)
     progress.warn(*stop.warnings)
-    way, grace = stop.way, stop.timeout.seconds
+    grace = stop.timeout.seconds
+    _make_stoppable(context, snapshot, unpause=grace > 0)
     began = node.clock.monotonic()
     context.enter(lock, Phase.STOP, run=snapshot.run, deadline=node.clock.now() + timedelta(seconds=grace))
+    how, by_itself, is_sent = "kill", None, False
     try:
-        how = _send(context, snapshot, way, grace)
-    except EngineUnreachable:
-        # The next holder must know of a stop in progress.
-        lock.keep()
-        raise
-    # The request changes the process, however the wait ends.
-    progress.changed = progress.changed or grace > 0
-    try:
-        by_itself = node.await_end(snapshot.run, grace, context.check_cancelled) if grace > 0 else None
+        if grace > 0:
+            how = _send(context, snapshot, stop.way)
+            # The request changes the process, however the wait ends.
+            is_sent = progress.changed = True
+            by_itself = node.await_end(snapshot.run, grace, context.check_cancelled)
         end = by_itself or node.kill_run(snapshot.run)
         if end is None:
             raise StopFailed(f"Cannot stop server {context.uuid}: its process still runs {node.engine.timeout:.0f} s after SIGKILL")
-    except PowerError:
-        lock.keep()
+    except PowerError as error:
+        if is_sent or not error.facts.get("unsent"):
+            # The next holder must know of a stop in progress.
+            lock.keep()
         raise
     progress.changed = True
     progress.stop = StopReport(how=how, forced=by_itself is None, seconds=round(node.clock.monotonic() - began, 3))
@@ -121,19 +121,21 @@ def graceful_stop(node: Node, uuid: str, snapshot: Snapshot | None, asked: int |
     return GracefulStop(way, timeout, warnings)
 
 
-def _send(context: ActionContext, snapshot: Snapshot, way: StopWay, grace: int) -> str:
-    engine, progress, uuid = context.node.engine, context.progress, context.uuid
+def _make_stoppable(context: ActionContext, snapshot: Snapshot, *, unpause: bool) -> None:
+    containers, progress = context.node.engine.containers, context.progress
     if snapshot.restart_policy != "no":
         # Otherwise the engine restarts the server after any exit except its own stop.
-        engine.containers.forbid_restart(snapshot.id)
+        containers.forbid_restart(snapshot.id)
         progress.changed = True
-    if grace == 0:
-        return "kill"
-    if snapshot.paused:
-        engine.unpause(snapshot.id)
+    if unpause and snapshot.paused:
+        context.node.engine.unpause(snapshot.id)
         progress.changed = True
+
+
+def _send(context: ActionContext, snapshot: Snapshot, way: StopWay) -> str:
+    engine, uuid = context.node.engine, context.uuid
     if way.type is StopType.COMMAND and not snapshot.open_stdin:
-        progress.warn(
+        context.progress.warn(
             f"server {uuid}: its container has no open standard input for the command {way.value!r}; it is sent {snapshot.stop_signal}"
         )
         way = StopWay(StopType.NATIVE)
@@ -144,5 +146,5 @@ def _send(context: ActionContext, snapshot: Snapshot, way: StopWay, grace: int) 
         name = snapshot.stop_signal if way.type is StopType.NATIVE else stop_signal(way.value)
         engine.signal(snapshot.id, name)
     except EngineError as error:
-        raise StopFailed(f"Cannot stop server {uuid}: the engine refused the stop: {error.reason}") from error
+        raise StopFailed(f"Cannot stop server {uuid}: the engine refused the stop: {error.reason}", unsent=True) from error
     return "native" if way.type is StopType.NATIVE else "signal"
