@@ -343,6 +343,8 @@ class FakeEngine:
 
     def write_stdin(self, name: str, text: str, *, taken_within: float | None = None) -> None:
         self.ask(("write_stdin", text), name, lambda found: self._end_soon(found, "SIGTERM", text == "stop\n"))
+        if self.find(name) is None:
+            raise EngineError("no such container", status=404)
 
     def use(self, name: str) -> Use | None:
         self.happen(self.before["use"])

@@ -200,6 +200,15 @@ class TestFailure:
         assert not progress.changed
         assert fake.engine.calls == []
 
+    @pytest.mark.parametrize("way, call", [(COMMAND, "write_stdin"), (SIGINT, "signal")])
+    def test_a_run_whose_container_is_just_gone_has_ended(self, fake: FakeNode, way: object, call: str) -> None:
+        up(fake, way)
+        fake.engine.before[call].append(fake.engine.containers.clear)
+        progress = fake.progress("stop")
+        stop(fake, progress)
+        assert progress.stop is not None and not progress.stop.forced
+        assert not fake.node.locks.has_record(UUID)
+
     def test_a_process_that_survives_sigkill_fails_the_stop_and_stays_stopping(self, fake: FakeNode) -> None:
         fake.engine.immortal = True
         fake.engine.heeds = set()

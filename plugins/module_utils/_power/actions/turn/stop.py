@@ -96,7 +96,7 @@ class GracefulStop:
 def graceful_stop(node: Node, uuid: str, snapshot: Snapshot | None, asked: int | None = None) -> GracefulStop:
     """Return the way to stop the run of ``snapshot``; None: its container is gone. ``asked`` is the task's ``stop_timeout``.
 
-    The container's label decides. The task's ``definitions`` come first; other sources count only for a container without the label.
+    The first of these decides: the task's ``definitions``, the container's label, the definition of another source, the image.
     """
     task = node.sources.task_definition(uuid)
     labelled = None if snapshot is None else made_to_stop(snapshot, uuid)
@@ -142,9 +142,10 @@ def _send(context: ActionContext, snapshot: Snapshot, way: StopWay) -> str:
     try:
         if way.type is StopType.COMMAND:
             engine.write_stdin(snapshot.id, way.value + "\n")
-            return "command"
-        name = snapshot.stop_signal if way.type is StopType.NATIVE else stop_signal(way.value)
-        engine.signal(snapshot.id, name)
+        else:
+            engine.signal(snapshot.id, snapshot.stop_signal if way.type is StopType.NATIVE else stop_signal(way.value))
     except EngineError as error:
-        raise StopFailed(f"Cannot stop server {uuid}: the engine refused the stop: {error.reason}", unsent=True) from error
-    return "native" if way.type is StopType.NATIVE else "signal"
+        # Without its container, the run has ended.
+        if error.facts.get("status") != 404:
+            raise StopFailed(f"Cannot stop server {uuid}: the engine refused the stop: {error.reason}", unsent=True) from error
+    return "native" if way.type is StopType.NATIVE else way.type.value
