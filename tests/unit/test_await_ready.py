@@ -311,7 +311,32 @@ class TestNoAnswer:
         with pytest.raises(EngineUnreachable):
             attempt.start()
         assert attempt.left_over == attempt.before
+        assert attempt.progress.changed, "the engine may have carried it out"
         assert fake.node.locks.holder(UUID) is None
+
+    @pytest.mark.parametrize("is_there", [True, False], ids=["a silent engine", "a removed container"])
+    def test_a_start_that_may_have_been_executed_is_a_change(self, fake: FakeNode, attempt: Attempt, is_there: bool) -> None:
+        def after_the_start(call: str) -> None:
+            if call == "start" and is_there:
+                # The first look is that of the fence.
+                fake.engine.before["inspect"].append(lambda: None)
+                fake.engine.silence("inspect")
+            elif call == "start":
+                fake.engine.before["inspect"].append(fake.engine.containers.clear)
+
+        fake.engine.witness = after_the_start
+        fake.engine.silence("start", late=True)
+        with pytest.raises(EngineUnreachable):
+            attempt.start()
+        assert attempt.progress.changed
+
+    def test_a_start_without_a_connection_is_no_change(self, fake: FakeNode, attempt: Attempt) -> None:
+        fake.engine.fail("start", EngineUnreachable("connection refused", unsent=True))
+        with pytest.raises(EngineUnreachable):
+            attempt.start()
+        assert not attempt.progress.changed
+        assert attempt.left_over is None
+        assert fake.engine.find(UUID) is not None
 
 
 def test_a_kill_before_the_request_prevents_the_start(fake: FakeNode, attempt: Attempt) -> None:

@@ -100,14 +100,17 @@ def _request_start(context: ActionContext, lock: PowerLock, before: Run) -> None
         engine.start(before.container)
     except EngineError as error:
         raise StartFailed(f"Cannot start server {uuid}: {error.reason}") from error
-    except EngineUnreachable:
+    except EngineUnreachable as error:
+        if error.facts.get("unsent"):
+            raise
+        # The start may have happened.
+        progress.changed = True
         try:
-            progress.changed = fence_start(context.node, progress.server, before) or progress.changed
+            is_fenced = fence_start(context.node, progress.server, before)
         except (EngineError, EngineUnreachable):
             lock.keep()
             raise
-        snapshot = engine.inspect(before.container)
-        if snapshot is None or snapshot.run == before:
+        if is_fenced is not False:
             raise
         progress.warn(f"server {uuid}: the engine did not answer the start in time, but carried it out")
     progress.changed = True

@@ -182,22 +182,24 @@ def recover_unfinished(node: Node, server: Server, lock: PowerLock) -> bool:
             return False
         lock.settle(EndedHere.left_by(left))
     elif left is not None:
-        fenced = fence_start(node, server, left.run)
+        fenced = bool(fence_start(node, server, left.run))
         lock.settle(lock.ended)
     settle_ended(node, server, lock)
     return fenced
 
 
-def fence_start(node: Node, server: Server, before: Run) -> bool:
+def fence_start(node: Node, server: Server, before: Run) -> bool | None:
     """Make sure that a start request for a container, last started as in ``before``, has no later effect.
 
-    Returns True if the container was removed (its volumes stay), False if the request ran, or the container is gone. Raises `EngineError`
-    if the engine neither runs nor removes it within its time limit.
+    Returns True if the container was removed (its volumes stay), False if the request ran, None if the container is gone. Raises
+    `EngineError` if the engine neither runs nor removes it within its time limit.
     """
     deadline = Deadline.after(node.clock, node.engine.timeout)
     while not deadline.is_over:
         snapshot = node.engine.inspect(before.container)
-        if snapshot is None or snapshot.live or snapshot.run != before:
+        if snapshot is None:
+            return None
+        if snapshot.live or snapshot.run != before:
             return False
         note_found_end(node, server, snapshot)
         if node.engine.containers.remove(before.container, volumes=False):
