@@ -21,6 +21,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.pe
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import COUNTING, read_policy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
@@ -229,6 +230,18 @@ class TestAbandoned:
         server = Server(UUID, "Cobalt")
         for _each in range(2):
             call_off_abandoned(played.fake.node, server)
+        assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
+
+    def test_a_call_off_whose_game_cannot_be_found_is_sent_later(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+        def unreachable(*_unused: object) -> None:
+            raise EngineUnreachable("no answer")
+
+        _abandon(played, "another", told=30, left=18)
+        with monkeypatch.context() as fault:
+            fault.setattr(played.fake.games, "of", unreachable)
+            call_off_all_abandoned(played.fake.node)
+        for _each in range(2):
+            call_off_all_abandoned(played.fake.node)
         assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
 
     def test_a_call_off_that_the_game_did_not_take_is_sent_again(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:

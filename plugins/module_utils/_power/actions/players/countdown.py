@@ -288,18 +288,12 @@ _ALL_SECONDS = 4.0
 
 
 def call_off_all_abandoned(node: Node) -> None:
-    """Tell players of all servers about actions that do not come, except those that another process resumes; see `call_off_abandoned`."""
-    given_up = [Server(uuid) for uuid, found in node.countdowns.all_abandoned().items() if not _is_resumed(node, found)]
-    map_concurrently(lambda server: call_off_abandoned(node, server), given_up, _ALL_SECONDS)
-
-
-def _is_resumed(node: Node, found: Countdown) -> bool:
-    """Return True if another process resumes a countdown, or might: then players get no cancellation."""
-    return node.journal.operations.waits(found.operation) is not False and found.seconds_left(node.clock.now()) > -_RESUMED_SECONDS
+    """Tell players of all servers about actions that do not come; see `call_off_abandoned`."""
+    map_concurrently(lambda uuid: call_off_abandoned(node, Server(uuid)), list(node.countdowns.all_abandoned()), _ALL_SECONDS)
 
 
 def call_off_abandoned(node: Node, server: Server) -> None:
-    """Tell players that an announced action does not come, if its process died.
+    """Tell players that an announced action does not come, if its process died, unless another process resumes it or still may.
 
     Players without a warning, in another run, or warned long ago hear nothing. The record is cleared, unless the action may still be
     resumed: then it shows if another action came first (`require_unchanged`).
@@ -310,20 +304,27 @@ def call_off_abandoned(node: Node, server: Server) -> None:
     if held is None:
         return
     try:
-        found = held.record
-        keep = node.journal.operations.waits(found.operation) is not False
-        if found.is_remembered(node.clock.now()):
-            snapshot = node.engine.inspect(server.uuid)
+        found, now = held.record, node.clock.now()
+        waits = node.journal.operations.waits(found.operation) is not False
+        game = None if waits and found.seconds_left(now) > -_RESUMED_SECONDS else _game_of_warned(node, server, found)
+        keep = waits
+        if game is not None:
             # Written first, so that players hear it once.
             held.write(told=0)
-            if snapshot is not None and snapshot.live and snapshot.run == found.run:
-                game = node.games.of(server, snapshot, node.sources.definition_for_stop(server.uuid))
-                if game is not None and game.announce(called_off(found.action)):
-                    # The game did not take it: the next look tries again, until it is too late for players.
-                    held.write(told=found.told)
-                    keep = True
+            if game.announce(called_off(found.action)):
+                # The game did not take it: the next look tries again, until it is too late for players.
+                held.write(told=found.told)
+                keep = True
     except PowerError:
         # The engine is silent: the next look may succeed.
         keep = True
     finally:
         held.release(keep=keep)
+
+
+def _game_of_warned(node: Node, server: Server, found: Countdown) -> Game | None:
+    """Return the game whose players remember a warning; None if there are none."""
+    snapshot = node.engine.inspect(server.uuid) if found.is_remembered(node.clock.now()) else None
+    if snapshot is None or not snapshot.live or snapshot.run != found.run:
+        return None
+    return node.games.of(server, snapshot, node.sources.definition_for_stop(server.uuid))
