@@ -10,7 +10,9 @@ import os
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import Holder
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -119,6 +121,24 @@ class TestHeldLock:
         monkeypatch.setattr(fake.node.generations, "raise_for", raise_and_notice)
         result = fake.perform("kill")
         assert (result.outcome.value, result.cancelled) == ("done", "start")
+
+    @pytest.mark.parametrize("suspended, outcome", [(False, "done"), (True, "unchanged")], ids=["done", "refused"])
+    def test_a_boot_that_ends_by_itself_is_not_reported_as_cancelled(
+        self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch, suspended: bool, outcome: str
+    ) -> None:
+        fake.define(suspended=suspended)
+        request = fake.request("start")
+        with fake.lock("start", request.operation):
+            holder = fake.node.locks.holder(UUID)
+
+        def end_after_the_look(_uuid: str) -> Holder | None:
+            monkeypatch.undo()
+            perform(request, fake.node)
+            return holder
+
+        monkeypatch.setattr(fake.node.locks, "holder", end_after_the_look)
+        result = fake.perform("kill")
+        assert (result.outcome.value, result.cancelled) == (outcome, None)
 
     @pytest.mark.parametrize("action", ["start", "stop"])
     def test_a_boot_that_gives_up_before_its_own_kill_of_all_is_reported_as_cancelled(

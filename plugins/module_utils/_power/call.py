@@ -89,7 +89,7 @@ class _OnNode:
                     node.generations.raise_for_all()
                 # Among hundreds, some began in the meantime.
                 held.update(node.locks.held())
-                asked = replace(asked, held={uuid: holder.action for uuid, holder in held.items()})
+                asked = replace(asked, held=held)
             servers = everything(node, asked.action, self._look)
             if not asked.check:
                 # If no server is left, no action keeps the list.

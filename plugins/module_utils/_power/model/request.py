@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import Any
 
 from .errors import SettingsInvalid
 from .players import PlayerPolicy
@@ -112,8 +113,8 @@ class Request:
     only: frozenset[PowerState] | None = None
     #: The server was selected by "all", not by name.
     one_of_all: bool = False
-    #: For a kill of all: the actions that held locks at the request, by UUID.
-    held: Mapping[str, str] = field(default_factory=dict)
+    #: For a kill of all: the holders of locks at the request (`Holder`), by UUID.
+    held: Mapping[str, Any] = field(default_factory=dict)
     #: If set: UUIDs of the servers that should be up at the time of the request; others are skipped. None: no condition.
     meant_up: frozenset[str] | None = None
     #: Only a server whose container differs from its definition is selected.

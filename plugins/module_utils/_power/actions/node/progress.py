@@ -63,6 +63,7 @@ class Progress:
     waited_seconds: float = 0.0
     holder: Mapping[str, Any] | None = None
     cancelled: PowerAction | None = None
+    cancelled_operation: str = ""
     players: PlayerCount | None = None
     player_wait: PlayerWait | None = None
     #: Changed limits, and the keys that need a restart.

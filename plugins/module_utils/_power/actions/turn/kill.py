@@ -55,7 +55,7 @@ def _kill(context: ActionContext) -> Ending:
         held: LockTimeout | None = None
         try:
             lock = stack.enter_context(node.acquire(context.request, context.uuid, 0.0, no_check))
-            _note_cancelled(None if before is None else before.action, progress)
+            _note_cancelled(before, progress)
         except LockTimeout as error:
             held = error
         except LockUnavailable as error:
@@ -74,6 +74,7 @@ def _kill(context: ActionContext) -> Ending:
         if lock is not None and not _has_changed(progress):
             # A kill of all servers had already cancelled the action, which then took down its own work.
             _note_cancelled(context.request.held.get(context.uuid), progress)
+        _forget_ended(context)
         _record(context, lock, snapshot, is_change=_has_changed(progress) or bool(faults))
     return _ending(context, faults)
 
@@ -136,10 +137,10 @@ def _await_holder(context: ActionContext, holder: Holder | None, faults: list[st
         now = node.locks.holder(uuid)
         if now is not None and now.operation != met:
             met = now.operation
-            _note_cancelled(now.action, progress)
+            _note_cancelled(now, progress)
             is_raised = _raise_generation(context, faults) or is_raised
 
-    _note_cancelled(None if holder is None else holder.action, progress)
+    _note_cancelled(holder, progress)
     context.report(LOCKED)
     try:
         lock = node.acquire(context.request, uuid, bound, raise_again)
@@ -159,10 +160,18 @@ def _await_holder(context: ActionContext, holder: Holder | None, faults: list[st
     return lock
 
 
-def _note_cancelled(held_by: str | None, progress: Progress) -> None:
-    action = PowerAction.named(held_by)
-    if action is not None and action.boots:
-        progress.cancelled = action
+def _note_cancelled(holder: Holder | None, progress: Progress) -> None:
+    action = None if holder is None else PowerAction.named(holder.action)
+    if holder is not None and action is not None and action.boots:
+        progress.cancelled, progress.cancelled_operation = action, holder.operation
+
+
+def _forget_ended(context: ActionContext) -> None:
+    """Report no action as cancelled that ended by itself, as far as the journal has its end yet."""
+    progress = context.progress
+    rows = context.node.journal.operations.of(context.uuid) if progress.cancelled is not None else ()
+    if any(row.id == progress.cancelled_operation and row.outcome not in ("", Outcome.CANCELLED.value) for row in rows):
+        progress.cancelled = None
 
 
 def _settle_and_kill(context: ActionContext, lock: PowerLock) -> Snapshot | None:
