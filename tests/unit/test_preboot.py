@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.container import credentials_for
-from ansible_collections.fleet.power.plugins.module_utils._power.container.container_labels import LABEL_SERVER, LABEL_SPEC
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_labels import LABEL_SERVER, LABEL_SPEC, WAITING
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 from ansible_collections.fleet.power.tests.unit.volume_support import made_ahead_of_the_walk, make_files
 
@@ -99,9 +99,10 @@ class TestContainer:
         result = fake.perform("restart")
         assert (result.outcome.value, result.code, result.changed, fake.live) == ("refused", "preboot_failed", False, True)
 
-    def test_a_waiting_container_of_a_crashed_action_is_replaced(self, fake: FakeNode) -> None:
+    @pytest.mark.parametrize("suffix", WAITING)
+    def test_a_waiting_container_of_a_crashed_action_is_removed(self, fake: FakeNode, suffix: str) -> None:
         fake.engine.containers.create(
-            f"{UUID}-next", {"Image": "game:1", "Labels": {LABEL_SERVER: UUID, LABEL_SPEC: "old"}, "Hostname": UUID, "Env": []}
+            UUID + suffix, {"Image": "game:1", "Labels": {LABEL_SERVER: UUID, LABEL_SPEC: "old"}, "Hostname": UUID, "Env": []}
         )
         assert fake.perform("start").outcome.value == "done"
         assert [each.name for each in fake.engine.containers.values()] == [UUID]

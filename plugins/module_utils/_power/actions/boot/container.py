@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...container.container_labels import LABEL_SPEC, WAITING, made_by_us, made_by_wings
@@ -94,7 +94,7 @@ def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: S
     mounts = tuple(mount["Source"] for mount in spec.config["HostConfig"]["Mounts"] if mount["Target"] != HOME)
     if kept is None and snapshot is not None and _serves(node, snapshot, spec):
         return Staged(snapshot.id, wanted, waiting=False, mounts=mounts)
-    return Staged(_create(context, WAITING[kept is not None], spec), wanted, waiting=True, mounts=mounts)
+    return Staged(_create(context, WAITING[kept is not None :], spec), wanted, waiting=True, mounts=mounts)
 
 
 def refuse_moved_mounts(staged: Staged, uuid: str) -> None:
@@ -108,7 +108,7 @@ def refuse_moved_mounts(staged: Staged, uuid: str) -> None:
 
 
 def unstage(node: Node, staged: Staged) -> None:
-    """Remove a waiting container; if that fails, the next boot removes it."""
+    """Remove a waiting container; if that fails, the next boot that makes one removes it."""
     if not staged.waiting:
         return
     with contextlib.suppress(EngineError, EngineUnreachable):
@@ -163,13 +163,15 @@ def data_directory(node: Node, uuid: str) -> str:
     return os.path.join(node.settings.data, uuid)
 
 
-def _create(context: ActionContext, suffix: str, spec: ContainerSpec) -> str:
-    engine, name = context.node.engine, context.uuid + suffix
-    left = engine.inspect(name)
-    if left is not None:
-        refuse_foreign(context, left)
-        engine.containers.remove(left.id, volumes=True)
-    container, warnings = _create_without(context.node, name, spec)
+def _create(context: ActionContext, suffixes: Sequence[str], spec: ContainerSpec) -> str:
+    """Create the container under the first suffix, and remove what a dead boot left under any of them."""
+    engine = context.node.engine
+    for suffix in suffixes:
+        left = engine.inspect(context.uuid + suffix)
+        if left is not None:
+            refuse_foreign(context, left)
+            engine.containers.remove(left.id, volumes=True)
+    container, warnings = _create_without(context.node, context.uuid + suffixes[0], spec)
     context.progress.warn(*(f"server {context.uuid}: {warning}" for warning in warnings))
     return container
 
