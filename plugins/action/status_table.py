@@ -23,6 +23,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.status import (
     snapshot,
     status_lines,
 )
+from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import joined
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 from ansible_collections.fleet.power.plugins.plugin_utils._output import speak, terminal_width
 
@@ -47,8 +48,7 @@ class ActionModule(ActionBase):
         unknown = [state for state in options["states"] if state not in _STATES]
         if unknown:
             # Ansible's own check would name the option, which only the playbook sets.
-            expected = f"{', '.join(_STATES[:-1])} or {_STATES[-1]}"
-            raise AnsibleActionFail(f"Cannot use status_states={','.join(unknown)}: expected {expected}")
+            raise AnsibleActionFail(f"Cannot use status_states={','.join(unknown)}: expected {joined(_STATES)}")
         hosts: Mapping[str, Mapping[str, Any]] = variables["hostvars"]
         # Registered results outlive a play: those of a host outside this play are from an earlier one.
         active = set(variables["ansible_play_hosts"])

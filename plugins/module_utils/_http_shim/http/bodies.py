@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..._power.model.errors import SettingsInvalid
 from ..._power.model.players import PlayerPolicy, read_policy
 from ..._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
-from ..._power.model.schema import is_nested_deeper
+from ..._power.model.schema import is_nested_deeper, joined
 from ..._power.options import POWER_OPTIONS, WAIT_SECONDS
 from . import replies
 from .replies import Refused
@@ -108,7 +108,7 @@ def _readiness(options: Mapping[str, Any]) -> Readiness:
     wait_for, seconds, bounds = options["wait_for"], options["wait_timeout"], POWER_OPTIONS["wait_timeout"]
     words = [each.value for each in WaitFor]
     if wait_for not in (None, *words):
-        raise SettingsInvalid(f"Cannot use this wait_for: expected {', '.join(words[:-1])} or {words[-1]}")
+        raise SettingsInvalid(f"Cannot use this wait_for: expected {joined(words)}")
     if seconds is not None and not bounds.holds(seconds):
         raise SettingsInvalid(f"Cannot use wait_timeout={seconds}: expected a whole number {bounds.limit}")
     return Readiness(

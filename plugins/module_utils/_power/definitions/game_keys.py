@@ -20,6 +20,7 @@ from ..model.schema import (
     ValueType,
     as_map,
     as_text,
+    joined,
     printable,
     read_keys,
 )
@@ -235,8 +236,7 @@ def profile_named(name: str, profiles: Mapping[str, GameProfile]) -> GameProfile
 
 
 def names_of_profiles(profiles: Mapping[str, GameProfile]) -> str:
-    *names, last = sorted({*BUILT_IN, *map(printable, profiles)})
-    return f"{', '.join(names)} or {last}"
+    return joined(sorted({*BUILT_IN, *map(printable, profiles)}))
 
 
 def _require_profiles(values: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ from ..model.schema import (
     as_scalar_text,
     as_text,
     describe,
+    joined,
     read_keys,
 )
 from ..model.server import parse_uuid
@@ -82,7 +83,7 @@ def zero_or_between(least: int, most: int) -> ValueType:
 
 
 def one_of(*choices: str) -> ValueType:
-    return checked(" or ".join((", ".join(choices[:-1]), choices[-1])), choices.__contains__)
+    return checked(joined(choices), choices.__contains__)
 
 
 def list_of(kind: ValueType, words: str) -> ValueType:

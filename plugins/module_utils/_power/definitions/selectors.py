@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..model.schema import KeyLocation, KeySpec, Mismatch
+from ..model.schema import KeyLocation, KeySpec, Mismatch, joined
 from ..model.server import Server, parse_uuid
 from .kinds import FILLED_TEXT, SCALAR_TEXT, TEXT_OR_NUMBER, map_of
 
@@ -71,5 +71,4 @@ def take_selector(given: dict[str, Any], keys: Sequence[KeySpec], place: KeyLoca
 
 
 def names_of(keys: Sequence[KeySpec]) -> str:
-    *names, last = (key.name for key in keys)
-    return f"{', '.join(names)} and {last}"
+    return joined([key.name for key in keys], "and")

@@ -20,7 +20,7 @@ from ..host.library_faults import certificate_fault, chain, compression_fault, r
 from ..model.errors import EngineUnreachable, MissingLibrary, SettingsInvalid
 from ..model.option import Option
 from ..model.redaction import shown_host, without_user
-from ..model.schema import one_line, printable, values_in
+from ..model.schema import joined, one_line, printable, values_in
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 DEFAULT_TIMEOUT = 60
@@ -299,8 +299,7 @@ def host_fault(host: str) -> str:
     """Return the expected form of an engine address that cannot be used; empty for a good one."""
     scheme, found, rest = host.partition("://")
     if not (found and rest and scheme in _SCHEMES):
-        *most, last = (f"{scheme}://" for scheme in _SCHEMES)
-        return f"expected an address that begins with {', '.join(most)} or {last}"
+        return f"expected an address that begins with {joined([f'{scheme}://' for scheme in _SCHEMES])}"
     if scheme != "unix" and not _is_url(host, port=scheme != "ssh"):
         return "expected a host, and a port from 1 to 65535"
     return ""

@@ -294,6 +294,11 @@ def few(texts: Sequence[str], most: int = 3, between: str = ", ") -> str:
     return between.join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
+def joined(words: Sequence[str], conjunction: str = "or") -> str:
+    """Return ``a, b or c``."""
+    return f" {conjunction} ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
 def describe(value: object, *, secret: bool = False) -> str:
     """Return a value and its type in words; of a secret only the type."""
     if value is None:
