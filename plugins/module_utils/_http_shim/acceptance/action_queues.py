@@ -148,8 +148,7 @@ class ActionQueues:
             self._cancel(ticket)
 
     def _cancel(self, ticket: Ticket) -> None:
-        msg = f"Cannot {ticket.what}: it was killed after this request; repeat the action if you still want it"
-        self._give_up(ticket, Outcome.CANCELLED, CancelledByKill.code, msg)
+        self._give_up(ticket, Outcome.CANCELLED, CancelledByKill.code, f"Cannot {ticket.what}: {CancelledByKill.why}")
 
     def _refuse(self, ticket: Ticket) -> None:
         if ticket.tries_once:

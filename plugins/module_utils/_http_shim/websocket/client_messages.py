@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from ..._power.journal.schema import JournalUnusable
-from ..._power.model.errors import PowerError
+from ..._power.model.errors import CancelledByKill, PowerError
 from ..._power.model.request import POWER_ACTIONS, PowerAction
 from ..._power.model.result import Outcome
 from ..._power.model.server import Server
@@ -30,7 +30,7 @@ from .rooms import Room, Rooms
 REASONS = {
     "suspended": "it is suspended",
     "lock_timeout": "another action of it is queued or under way; wait for its end, or kill it",
-    "cancelled_by_kill": "it was killed after this request; repeat the action if you still want it",
+    CancelledByKill.code: CancelledByKill.why,
     "superseded": "another action took it over before it was ready",
     "players_online": "too many people play on it; ask again later",
     "players_unknown": "it is unknown how many people play on it",

@@ -59,6 +59,7 @@ class CancelledByKill(PowerError):
 
     code = "cancelled_by_kill"
     cancels = True
+    why = "it was killed after this request; repeat the action if you still want it"
 
 
 class Superseded(PowerError):

@@ -57,8 +57,7 @@ class ActionContext:
     def check_cancelled(self) -> None:
         """Raise `CancelledByKill` if the server was killed since the request. A kill cancels no stop: both want the server down."""
         if self.request.action.boots and self.killed:
-            why = "it was killed after this request; repeat the action if you still want it"
-            raise CancelledByKill(f"Cannot {self.verb} server {self.uuid}: {why}")
+            raise CancelledByKill(f"Cannot {self.verb} server {self.uuid}: {CancelledByKill.why}")
 
     def check_waiting(self) -> None:
         """Raise as `check_interrupted`, after `Caller.hold`. Not under the lock, where a kill must be seen at once."""
