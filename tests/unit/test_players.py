@@ -232,7 +232,7 @@ class TestAbandoned:
             call_off_abandoned(played.fake.node, server)
         assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
 
-    def test_a_call_off_whose_game_cannot_be_found_is_sent_later(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_call_off_without_its_game_is_sent_later(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
         def unreachable(*_unused: object) -> None:
             raise EngineUnreachable("no answer")
 

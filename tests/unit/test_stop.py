@@ -201,7 +201,7 @@ class TestFailure:
         assert fake.engine.calls == []
 
     @pytest.mark.parametrize("way, call", [(COMMAND, "write_stdin"), (SIGINT, "signal")])
-    def test_a_run_whose_container_is_just_gone_has_ended(self, fake: FakeNode, way: object, call: str) -> None:
+    def test_a_run_without_its_container_has_ended(self, fake: FakeNode, way: object, call: str) -> None:
         up(fake, way)
         fake.engine.before[call].append(fake.engine.containers.clear)
         progress = fake.progress("stop")
