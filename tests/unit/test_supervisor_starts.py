@@ -11,14 +11,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import Act, Target
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.runs import EndedRuns
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
-from ansible_collections.fleet.power.plugins.module_utils._supervisor import starter
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import WaitFor
+from ansible_collections.fleet.power.plugins.module_utils._supervisor import service, starter
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.service import due_after_boot
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
@@ -350,6 +352,47 @@ def test_a_server_that_stayed_down_starts_after_a_boot(watched: Watched) -> None
     stay_down(watched)
     assert boot(watched)
     assert watched.starts == 2
+
+
+def begun_starts(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Limiter, bool]]:
+    """Let one server start at a time. Return a list that gets the limiter of each later group of starts, and whether it has tiers."""
+    groups: list[tuple[Limiter, bool]] = []
+    perform_each = starter.perform_each
+
+    def note(targets: Sequence[Target], act: Act, limiter: Limiter, tiers: Sequence[int] | None, **options: bool) -> object:
+        groups.append((limiter, tiers is not None))
+        return perform_each(targets, act, limiter, tiers, **options)
+
+    monkeypatch.setattr(starter, "perform_each", note)
+    watched.starter = starter.Starter(
+        lambda: watched.fake.node, max_parallel=1, stagger=1, wait_for=WaitFor.RUNNING, on_trouble=lambda: None
+    )
+    return groups
+
+
+def test_only_starts_after_a_boot_are_in_tiers_and_staggered(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    stay_down(watched)
+    watched.boot, watched.seconds = "b2", 20.0
+    groups = begun_starts(watched, monkeypatch)
+    watched.starter.remember(due_after_boot(watched.fake.node))
+    assert watched.turn()
+    watched.end()
+    assert watched.turn()
+    assert [(limiter.stagger is not None, has_tiers) for limiter, has_tiers in groups] == [(True, True), (False, False)]
+    # They share the limit.
+    groups[0][0].slot().begin()
+    assert groups[1][0].whole is not None and not groups[1][0].whole.try_take()
+
+
+def test_a_boot_makes_starts_due_before_the_first_start(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    monkeypatch.setattr(service, "call_off_all_abandoned", lambda _node: None)
+    monkeypatch.setattr(service.Supervisor, "_bring_back", lambda *_given: [steps.append("due")])
+    supervisor: Any = object.__new__(service.Supervisor)
+    supervisor._interrupted = iter([False, False, True]).__next__
+    supervisor._node = SimpleNamespace(now=lambda: watched.fake.node)
+    supervisor._turn(SimpleNamespace(paused="", turn=lambda: steps.append("turn")))
+    assert steps == ["due", "turn", "turn"]
 
 
 def test_a_server_in_back_off_starts_at_once_after_a_boot(watched: Watched) -> None:

@@ -56,7 +56,8 @@ def due_after_boot(node: Node) -> list[EndedRun]:
             node.journal.intents.set(server, Intent(False, row.operation, row.origin, row.at), only_if_newer=node.clock.now())
         if row is None or row.due or row.next_run is not None or row.verdict in _STAYS or not _began_before_boot(row, now):
             continue
-        again = replace(row, due=True, boot=boot_id(), next_at=boot_seconds(), code="", msg="")
+        # Without a boot it is due at once, and in the order of starts after a boot.
+        again = replace(row, due=True, boot="", next_at=0.0, code="", msg="")
         if not node.journal.ended_runs.revive(again):
             raise JournalUnusable("it cannot be written")
         revived.append(again)
@@ -169,12 +170,13 @@ class Supervisor:
         next_call_off = next_try
         while not self._interrupted():
             self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
+            # Before the first starts: one order applies to all starts after a boot.
+            if not booted and not watch.paused and next_try.is_over:
+                booted, next_try = self._bring_back(watch), Deadline.after(SYSTEM_CLOCK, _BRING_BACK_SECONDS)
             watch.turn()
             if next_call_off.is_over:
                 call_off_all_abandoned(self._node.now())
                 next_call_off = Deadline.after(SYSTEM_CLOCK, _CALL_OFF_SECONDS)
-            if not booted and not watch.paused and next_try.is_over:
-                booted, next_try = self._bring_back(watch), Deadline.after(SYSTEM_CLOCK, _BRING_BACK_SECONDS)
 
     def _bring_back(self, watch: EngineWatch) -> bool:
         """After a boot, make starts due for the servers that should be up. Return False if that must be tried again."""

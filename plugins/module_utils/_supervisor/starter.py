@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -40,7 +41,10 @@ class Starter:
         self._node = node
         self._wait_for = wait_for
         self._on_trouble = on_trouble
-        self._quick, self._staggered = Limiter(max_parallel), Limiter(max_parallel, stagger=stagger)
+        self._staggered = Limiter(max_parallel, stagger=stagger)
+        # The two share their slots.
+        self._quick = copy.copy(self._staggered)
+        self._quick.stagger = None
         self._guard = threading.Lock()
         #: Rows with a start to come, by number. One under way or asleep is skipped; it stays here until it is closed.
         self._due: dict[int, EndedRun] = {}
@@ -247,7 +251,7 @@ def _lacks_stop(node: Node, row: EndedRun) -> bool:
 
 
 def _after_engine(row: EndedRun, boot: str) -> bool:
-    """Tell if a start follows an engine stop or a boot. Such starts are staggered."""
+    """Tell if a start follows an engine stop or a boot. Such starts are staggered, and in tiers."""
     return row.verdict is Verdict.ENGINE_STOPPED or row.boot != boot
 
 
