@@ -16,10 +16,10 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_st
 from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_began
 from ansible_collections.fleet.power.plugins.module_utils._power.host.machine import boot_id, start_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Snapshot
-from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun, Verdict
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server, Snapshot
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Limits, SeenRun, Verdict
 from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch, engine_link
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.connection_watch import LOOKED, EngineWatch
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.connection_watch import LOOKED, EngineWatch, line_of
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.end_reports import EndReports, ReportedEnd
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink, EventReader
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.verdict import Evidence, awaits_shutdown, judge
@@ -102,6 +102,23 @@ def test_the_evidence_decides_the_verdict(evidence: Evidence, verdict: str) -> N
 )
 def test_only_an_unexplained_stop_signal_may_be_a_shutdown_of_the_engine(evidence: Evidence, awaits: bool) -> None:
     assert awaits_shutdown(evidence) is awaits
+
+
+@pytest.mark.parametrize(
+    "verdict, crashes, words",
+    [
+        ("crashed", 1, "started in 0 s"),
+        ("ended", 3, "started in 20 s"),
+        ("crashed", 11, "11 in a row, given up: tried once an hour"),
+        # These start at once, whatever came before.
+        ("engine_stopped", 3, "started in 0 s"),
+        ("restarting", 3, "started in 0 s"),
+        ("restarting", 11, "started in 0 s"),
+    ],
+)
+def test_the_log_line_of_an_end_names_the_wait_before_the_next_start(verdict: str, crashes: int, words: str) -> None:
+    row = EndedRun(Server(UUID), Run("c", ""), Verdict(verdict), due=True, consecutive_crashes=crashes)
+    assert line_of(row, Limits()).endswith(f", {words}")
 
 
 SECOND = 10**9

@@ -74,10 +74,10 @@ def line_of(row: EndedRun, limits: Limits) -> str:
         words.append("out of memory")
     if row.seconds is not None:
         words.append(f"after {row.seconds:.0f} s")
-    if row.due and row.consecutive_crashes > limits.max_restarts and row.verdict is not Verdict.ENGINE_STOPPED:
+    if row.counts and row.due and row.consecutive_crashes > limits.max_restarts:
         words.append(f"{row.consecutive_crashes} in a row, given up: tried once an hour")
     elif row.due:
-        words.append(f"started in {wait_before(row.consecutive_crashes, row.tries, limits):.0f} s")
+        words.append(f"started in {wait_before(row.consecutive_crashes, row.tries, limits) if row.counts else 0:.0f} s")
     return ", ".join(words)
 
 

@@ -181,8 +181,7 @@ def of_operation(row: Mapping[str, Any], at: str) -> tuple[Event, ...]:
 def of_end(row: EndedRun, limits: Limits) -> tuple[Event, ...]:
     """Return the events of a run's end: a crash, and the crash loop that it begins."""
     crashed = (Event(EventType.SERVER_CRASHED, row.at or row.ended_at, _end(row), row.server),) if row.is_crash else ()
-    counts = row.is_crash or (row.due and row.verdict is Verdict.ENDED)
-    if not counts or row.consecutive_crashes != limits.max_restarts + 1:
+    if not row.counts or row.consecutive_crashes != limits.max_restarts + 1:
         return crashed
     data = {**_end(row), "max_restarts": limits.max_restarts}
     return (*crashed, Event(EventType.SERVER_CRASH_LOOP, row.at or row.ended_at, data, row.server))

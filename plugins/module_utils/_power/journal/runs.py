@@ -217,13 +217,11 @@ def _counted(connection: sqlite3.Connection, row: EndedRun, limits: Limits) -> E
     if row.verdict is Verdict.PENDING:
         seen = _seen_of(connection, row.server.uuid)
         return row if seen is None or seen.run != row.run else replace(row, seen=seen)
-    counts = int(row.verdict is Verdict.CRASHED or (row.verdict is Verdict.ENDED and row.due))
     is_calm = row.seconds is not None and row.seconds >= limits.reset_after
     answered = None if is_calm else connection.execute(rows.ANSWERED_BY, rows.keys_of(row.server.uuid, row.run)).fetchone()
-    consecutive_crashes = counts + (0 if answered is None else int(answered["consecutive_crashes"]))
-    return replace(
-        row, consecutive_crashes=consecutive_crashes, next_at=row.next_at + (wait_before(consecutive_crashes, 0, limits) if counts else 0.0)
-    )
+    consecutive_crashes = int(row.counts) + (0 if answered is None else int(answered["consecutive_crashes"]))
+    wait = wait_before(consecutive_crashes, 0, limits) if row.counts else 0.0
+    return replace(row, consecutive_crashes=consecutive_crashes, next_at=row.next_at + wait)
 
 
 def _late_recovery(connection: sqlite3.Connection, row: EndedRun) -> tuple[Event, ...]:

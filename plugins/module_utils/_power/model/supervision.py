@@ -103,6 +103,11 @@ class EndedRun:
     def is_crash(self) -> bool:
         return self.verdict is Verdict.CRASHED
 
+    @property
+    def counts(self) -> bool:
+        """True if the end counts as a crash for the back-off: also a clean exit with a due start."""
+        return self.is_crash or (self.due and self.verdict is Verdict.ENDED)
+
 
 class SupervisionState(str, Enum):
     OK = "ok"
@@ -140,7 +145,7 @@ def supervision_of(rows: Sequence[EndedRun], *, live: bool, crashes_in_day: int,
     """Return the state of a server; ``rows`` are its ended runs, newest first."""
     newest = rows[0] if rows else None
     if newest is not None and not live:
-        if newest.consecutive_crashes > limits.max_restarts and (newest.is_crash or (newest.due and newest.verdict is Verdict.ENDED)):
+        if newest.counts and newest.consecutive_crashes > limits.max_restarts:
             return SupervisionState.CRASH_LOOP
         if newest.due:
             return SupervisionState.BACKOFF
