@@ -141,9 +141,9 @@ def heard(*events: ContainerEvent) -> EndReports:
 
 def test_a_stop_signal_counts_only_shortly_before_the_end() -> None:
     for signal, seconds, expected in ((15, 4, True), (9, 4, True), (2, 4, True), (1, 4, False), (15, 6, False), (15, 0.1, False)):
-        found = heard(event("kill", seconds, signal=signal), event("die", 5, exit_code=0)).end_of(FIRST, None)
+        found = heard(event("kill", seconds, signal=signal), event("die", 5, exit_code=0)).end_of(FIRST, 15)
         assert found is not None and found.signalled is expected, (signal, seconds)
-    old = heard(event("kill", 4, signal=15), event("die", 60, exit_code=0)).end_of(FIRST, None)
+    old = heard(event("kill", 4, signal=15), event("die", 60, exit_code=0)).end_of(FIRST, 15)
     assert old is not None and not old.signalled
 
 
@@ -171,6 +171,13 @@ def test_a_signal_that_a_run_survived_does_not_explain_its_end() -> None:
 def test_any_stop_signal_of_the_container_counts_as_a_stop() -> None:
     found = heard(event("kill", 4, signal=37), event("die", 5)).end_of(FIRST, 37)
     assert found is not None and found.signalled
+
+
+def test_without_a_known_stop_signal_and_timeout_any_earlier_signal_may_be_the_stop() -> None:
+    reports = heard(event("kill", 4, signal=37), event("die", 5000, exit_code=0))
+    for signal, seconds, warned in ((None, None, True), (37, None, True), (None, 600, False), (15, None, False)):
+        found = reports.end_of(FIRST, signal, obeys_within=seconds)
+        assert found is not None and (found.signalled, found.warned) == (False, warned), (signal, seconds)
 
 
 def test_an_end_belongs_to_the_run_before_it() -> None:
@@ -428,3 +435,38 @@ def test_a_stop_at_the_engine_counts_within_the_stop_timeout_of_the_server(
     monkeypatch.setattr(connection_watch.time, "time_ns", lambda: sent + 700 * 10**9)
     watch._look_at_all()
     assert watched.end(1, after=200).verdict.value == verdict
+
+
+@pytest.mark.parametrize("seen_signal", [37, None])
+@pytest.mark.parametrize(
+    "signal, console, after, verdict",
+    [
+        (37, False, 20, "stopped_externally"),
+        (15, False, 900, "stopped_externally"),
+        (None, True, 900, "stopped"),
+        (None, False, 20, "crashed"),
+    ],
+)
+def test_a_newer_container_says_nothing_about_the_stop_of_an_older_run(
+    watched: Watched, seen_signal: int | None, signal: int | None, console: bool, after: int, verdict: str
+) -> None:
+    """The older container had another stop signal and a longer timeout."""
+    watched.fake.define(**stop_of(1800))
+    watched.up()
+    run, journal = watched.fake.seen().run, watched.fake.node.journal
+    journal.store.execute("UPDATE runs SET stop_signal = :signal", {"signal": seen_signal})
+    watched.pass_seconds(1)
+    at = int(watched.fake.clock.now().timestamp() * 10**9)
+    if signal is not None:
+        watched.reports.add(ContainerEvent(at, "kill", run.container, UUID, signal=signal))
+    if console:
+        assert journal.runs.stop_by_console(UUID, run, watched.fake.clock.now())
+    watched.pass_seconds(after)
+    watched.fake.engine.end(UUID, 143)
+    watched.reports.add(ContainerEvent(at + after * 10**9, "die", run.container, UUID, exit_code=143))
+    # A user's start creates a new container, and then fails.
+    watched.fake.define(environment={"CHANGED": "1"}, **stop_of(30))
+    watched.fake.engine.refuse("start")
+    assert watched.fake.perform("start").outcome.value == "failed"
+    watched.observer.look(UUID)
+    assert (watched.row.run, watched.row.verdict.value) == (run, verdict)

@@ -74,9 +74,12 @@ class EndReports:
                 _add(heard.ends, (event.at, event.exit_code))
 
     def end_of(
-        self, run: Run, stop_signal: int | None, *, before: Run | None = None, obeys_within: float = OBEY_SECONDS
+        self, run: Run, stop_signal: int | None, *, before: Run | None = None, obeys_within: float | None = OBEY_SECONDS
     ) -> ReportedEnd | None:
-        """Return the end of a run; None if the engine has not reported it. ``before`` is a later run of the container, if any."""
+        """Return the end of a run; None if the engine has not reported it. ``before`` is a later run of the container, if any.
+
+        None is unknown: without ``stop_signal`` any signal may be a stop, and without ``obeys_within`` the run may obey at any time.
+        """
         began = _nanoseconds(run.started_at)
         next_began = _nanoseconds(before.started_at) if before is not None and before.container == run.container else None
         with self._guard:
@@ -86,10 +89,10 @@ class EndReports:
             at, exit_code = next(((at, code) for at, code in heard.ends if at >= began), (0, None))
             if not at or (next_began is not None and at > next_began):
                 return None
-            stopping = STOPPING | ({stop_signal} if stop_signal is not None else set())
-            warned_since = max(began, at - int(obeys_within * _NANOSECONDS))
+            warned_since = began if obeys_within is None else max(began, at - int(obeys_within * _NANOSECONDS))
             signalled_since = max(began, at - _SIGNAL_SECONDS * _NANOSECONDS)
-            sent = [moment for moment, signal in heard.signals if warned_since <= moment <= at and signal in stopping]
+            signals = [each for each in heard.signals if warned_since <= each[0] <= at]
+            sent = [moment for moment, signal in signals if signal in STOPPING or stop_signal in (None, signal)]
         return ReportedEnd(at, exit_code, any(moment >= signalled_since for moment in sent), bool(sent))
 
     def signalled_before(self, moment: int) -> list[str]:

@@ -51,14 +51,19 @@ class Looked:
 
 @dataclass(frozen=True)
 class _End:
-    """The end of a run. ``snapshot`` shows its container if this run is the container's last."""
+    """The end of a run. ``container`` is its own container; None if that is gone."""
 
     server: Server
     run: Run
-    snapshot: Snapshot | None
+    container: Snapshot | None
     seen: SeenRun | None
     heard: ReportedEnd | None
     newest: bool
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The container, if this run is its last."""
+        return self.container if self.container is not None and self.container.run == self.run else None
 
 
 Values = tuple[tuple[str, str], ...]
@@ -102,15 +107,17 @@ class Observer:
         rows = [row for row in node.journal.ended_runs.pending(uuid) if row.run != last]
         # That start may have removed the container and then failed.
         removed = rows[-1].run if rows and last is None and (seen is None or seen.run == rows[-1].run) else None
-        ends: list[tuple[Run, Snapshot | None, SeenRun | None, bool]] = [(row.run, None, row.seen, row.run == removed) for row in rows]
+        ends = [(row.run, row.seen, row.run == removed) for row in rows]
         if seen is not None and seen.run != last:
-            ends.append((seen.run, None, seen, last is None))
+            ends.append((seen.run, seen, last is None))
         if snapshot is not None and last is not None and not snapshot.live:
-            ends.append((last, snapshot, seen if seen is not None and seen.run == last else None, True))
+            ends.append((last, seen if seen is not None and seen.run == last else None, True))
         found = []
-        for run, own, known, newest in ends:
-            signal, seconds = _stop_signal_of(snapshot, known), obeys_within(node, uuid, snapshot)
-            heard = self._reports.end_of(run, signal, before=None if run == last else last, obeys_within=seconds)
+        for run, known, newest in ends:
+            # A newer container may have another stop signal and timeout.
+            own = snapshot if snapshot is not None and snapshot.id == run.container else None
+            seconds = None if own is None else obeys_within(node, uuid, own)
+            heard = self._reports.end_of(run, _stop_signal_of(own, known), before=None if run == last else last, obeys_within=seconds)
             found.append(_End(Server(uuid), run, own, known, heard, newest))
         return found
 
@@ -254,14 +261,15 @@ def obeys_within(node: Node, uuid: str, snapshot: Snapshot | None) -> float:
 
 
 def _by_console(node: Node, end: _End, seen: SeenRun) -> bool:
-    """Tell if a run ended within the stop timeout after our console sent the stop command."""
+    """Tell if a run ended within the stop timeout after our console sent the stop command. The timeout of a gone container is unknown: then
+    any later end counts."""
     finished = None if end.snapshot is None else engine_time(end.snapshot.finished_at)
     moment = node.clock.now() if finished is None else finished
     at = moment.timestamp() if end.heard is None else end.heard.at / 1e9
-    if not seen.console_stop:
-        return False
     # The command's time has whole seconds.
-    return -1 <= at - seen.console_stop <= graceful_stop(node, end.server.uuid, end.snapshot).timeout.seconds + 1
+    if not seen.console_stop or at < seen.console_stop - 1:
+        return False
+    return end.container is None or at - seen.console_stop <= graceful_stop(node, end.server.uuid, end.container).timeout.seconds + 1
 
 
 def _answered(node: Node, uuid: str) -> int:
@@ -271,7 +279,7 @@ def _answered(node: Node, uuid: str) -> int:
 
 
 def _stop_signal_of(snapshot: Snapshot | None, seen: SeenRun | None) -> int | None:
-    """Return the engine's stop signal for a container, even if the container is gone."""
+    """Return the stop signal of a run's own container, even if the container is gone; None if unknown."""
     if snapshot is not None:
         return signal_number(snapshot.stop_signal)
     return None if seen is None else seen.stop_signal
