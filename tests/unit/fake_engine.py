@@ -185,6 +185,7 @@ class FakeLogs(defaultdict[str, bytes]):
     def __init__(self, engine: FakeEngine) -> None:
         super().__init__(bytes)
         self._engine = engine
+        self.rotated = False
 
     def attach(self, name: str) -> Output:
         self._engine.begin("attach")
@@ -195,7 +196,11 @@ class FakeLogs(defaultdict[str, bytes]):
         return self[name]
 
     def of_run(self, run: Run) -> bytes:
+        self._engine.begin("log")
         return self[run.container]
+
+    def has_beginning_of(self, run: Run) -> bool:
+        return not self.rotated
 
     def tail_of_run(self, run: Run, lines: int) -> bytes:
         return self[run.container]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import socket
@@ -26,6 +27,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host import eng
 from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_life, manual_stop_mark
 from ansible_collections.fleet.power.plugins.module_utils._power.host.machine import boot_id, start_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import engine_time
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ListedContainer, Run, Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
@@ -107,6 +109,14 @@ def test_any_event_is_parsed_without_an_error(anything: object, changes: dict[st
 
 
 BEFORE, ENDED, FIRST, STARTED, LATER = (f"2026-01-31T12:00:0{second}Z" for second in ("1.9", "2.1", "4.1", "4.105", "5"))
+
+
+def stamp_of(line: bytes) -> float:
+    stamp = engine_time(line.split()[0].decode())
+    assert stamp is not None
+    return stamp.timestamp()
+
+
 LOG = f"{BEFORE} of the run before\n{FIRST} ready\n{LATER} more\n".encode()
 
 
@@ -118,9 +128,10 @@ class Client:
     def inspect_container(self, _name: str) -> dict[str, Any]:
         return {"State": self._state}
 
-    def logs(self, _name: str, *, since: int, **_options: Any) -> bytes:
+    def logs(self, _name: str, *, since: int, until: float = math.inf, **_options: Any) -> bytes:
         self.asked_since = since
-        return LOG
+        # The engine selects by whole seconds.
+        return b"".join(line for line in LOG.splitlines(keepends=True) if since <= stamp_of(line) <= until)
 
 
 def log_of_run(client: Client) -> bytes:
@@ -141,6 +152,15 @@ def test_the_first_run_has_the_whole_log_of_its_container() -> None:
 @pytest.mark.parametrize("running, started", [(False, STARTED), (True, LATER)])
 def test_an_ended_run_gets_no_line_of_another_run(running: bool, started: str) -> None:
     assert log_of_run(Client(Running=running, StartedAt=started, FinishedAt=LATER)) == b"more\n"
+
+
+@pytest.mark.parametrize(
+    "started, has_beginning", [(STARTED, True), ("2026-01-31T11:58:00Z", False), ("2026-01-31T12:00:06Z", False), ("", False)]
+)
+def test_the_beginning_of_a_run_is_there_if_its_first_minute_has_a_line(started: str, has_beginning: bool) -> None:
+    engine = DockerEngine(Connection(api_version="1.45"))
+    engine._calls._clients._idle.append(Client())
+    assert engine.logs.has_beginning_of(Run("c1", started)) is has_beginning
 
 
 OWN_COMMAND = Path("/proc/self/comm").read_text().rstrip("\n")

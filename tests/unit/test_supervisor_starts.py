@@ -19,6 +19,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bu
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.runs import EndedRuns
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._supervisor import service, starter
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.service import due_after_boot
@@ -292,6 +293,41 @@ class TestPolicy:
         row = watched.end(0)
         assert (row.verdict.value, row.due) == ("ended", due)
         assert watched.turn() is due
+
+    @pytest.mark.parametrize(
+        "log, rotated, error, due",
+        [
+            (b"players: 3\r\n", True, None, True),
+            (b"it boots\r\n", False, None, False),
+            (b"it boots\r\n", False, EngineError("this log driver keeps nothing"), True),
+            # The engine may rotate only a log with lines.
+            (b"", True, None, False),
+        ],
+    )
+    def test_only_a_log_from_its_beginning_shows_that_a_server_was_not_ready(
+        self, watched: Watched, log: bytes, rotated: bool, error: Exception | None, due: bool
+    ) -> None:
+        self.run_until_ready(watched)
+        watched.fake.engine.logs[watched.fake.seen().id] = log
+        watched.fake.engine.logs.rotated = rotated
+        if error is not None:
+            watched.fake.engine.fail("log", error)
+        assert watched.end(0).due is due
+
+    def test_a_clean_end_is_judged_later_if_the_engine_does_not_answer(self, watched: Watched) -> None:
+        self.run_until_ready(watched)
+        watched.fake.engine.logs[watched.fake.seen().id] = b"it is ready\r\n"
+        watched.fake.engine.silence("log")
+        with pytest.raises(EngineUnreachable):
+            watched.end(0)
+        (row,) = watched.observer.look(UUID).rows
+        assert (row.verdict.value, row.due) == ("ended", True)
+
+    def run_until_ready(self, watched: Watched) -> None:
+        watched.fake.configure(supervisor={"clean_exit": "restart"})
+        watched.fake.define(process={"startup": {"done": ["is ready"]}})
+        watched.begin_anew()
+        watched.up()
 
 
 class TestOtherStarts:

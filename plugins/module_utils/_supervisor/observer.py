@@ -245,14 +245,19 @@ def _is_due(node: Node, end: _End, verdict: Verdict, policy: Policy, definition:
 
 
 def _was_ready(node: Node, end: _End, definition: Definition | None) -> bool:
-    """Tell if a run became ready before its end. A run that ends well before that has finished its work."""
+    """Tell if a run became ready before its end; True if unknown. A run that ends well before that has finished its work.
+
+    Raises `EngineUnreachable`.
+    """
     matchers = matchers_of(definition)
     if not matchers or (end.seen is not None and end.seen.matched):
         return True
     try:
-        return matchers.match_any(node.engine.logs.of_run(end.run), end.run)
-    except (EngineError, EngineUnreachable):
-        return False
+        log = node.engine.logs.of_run(end.run)
+        return matchers.match_any(log, end.run) or (bool(log) and not node.engine.logs.has_beginning_of(end.run))
+    except EngineError:
+        # The log driver keeps nothing, or the container is gone.
+        return True
 
 
 def obeys_within(node: Node, uuid: str, snapshot: Snapshot | None) -> float:

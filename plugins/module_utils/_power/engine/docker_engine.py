@@ -107,6 +107,15 @@ class DockerLogs:
         stamped = (line.partition(b" ") for line in found.splitlines(keepends=True))
         return b"".join(line for stamp, _space, line in stamped if not is_before(stamp, begin))
 
+    def has_beginning_of(self, run: Run) -> bool:
+        """Tell if the log has a line from the first minute of a run. If not, the engine may have rotated its beginning away."""
+        moment = engine_time(run.started_at)
+        if moment is None:
+            return False
+        since = max(1, int(moment.timestamp()))
+        with self._calls.asking(f"read the log of container {run.container}") as client:
+            return bool(client.logs(run.container, stdout=True, stderr=True, since=since, until=since + 60))
+
     def tail_of_run(self, run: Run, lines: int) -> bytes:
         """Return the last lines of the log of the newest run."""
         with self._calls.asking(f"read the log of container {run.container}") as client:
