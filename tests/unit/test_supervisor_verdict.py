@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -15,6 +17,8 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent
 from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_began
 from ansible_collections.fleet.power.plugins.module_utils._power.host.machine import boot_id, start_of
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server, Snapshot
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Limits, SeenRun, Verdict
@@ -343,6 +347,47 @@ def test_a_failed_look_at_one_server_leaves_the_first_look_of_others_done(watche
     assert other.verdict is Verdict.INITIALLY_DOWN
 
 
+def test_the_results_of_other_looks_stay_if_one_look_ends_the_connection(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched.up()
+    watched.fake.node.journal.runs.see(WATCH_OTHER, seen_of(watched))
+    begun = threading.Event()
+    fail_for(watched, WATCH_OTHER, silent=True, before=lambda name: begun.set() if name == UUID else begun.wait(5))
+    watched.fake.engine.events.serving = False
+    lines = announced(monkeypatch)
+    with pytest.raises(EngineUnreachable):
+        connect(watched)
+    assert looked(watched) == f"yes {WATCH_OTHER}"
+    watched.fake.engine.end(UUID, 3)
+    begun.clear()
+    with pytest.raises(EngineUnreachable):
+        connect(watched)
+    assert watched.row.verdict is Verdict.CRASHED and watched.starter.seconds_left() == 0
+    assert len(lines) == 1 and "crashed, exit code 3" in lines[0]
+
+
+def test_the_result_of_a_slow_look_comes_with_a_later_look(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched.up()
+    watch, lines, answers = connect(watched), announced(monkeypatch), threading.Event()
+    fail_for(watched, None, before=lambda _name: answers.wait(5))
+    monkeypatch.setattr(connection_watch, "_LOOK_SECONDS", 0.1)
+    watched.fake.engine.end(UUID, 3)
+    watch._dirty[UUID] = connection_watch._NOW
+    watch._look()
+    assert not lines
+    answers.set()
+    deadline = Deadline.after(SYSTEM_CLOCK, 5)
+    while not lines and not deadline.is_over:
+        watch._look()
+    assert "crashed, exit code 3" in lines[0] and watched.starter.seconds_left() == 0
+
+
+def announced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gets each later line of the system log."""
+    lines: list[str] = []
+    monkeypatch.setattr(connection_watch, "announce_line", lambda line, **_options: lines.append(line))
+    return lines
+
+
 def test_an_engine_fault_for_one_server_blocks_no_start_of_another(watched: Watched) -> None:
     watched.up()
     connect(watched)
@@ -380,11 +425,13 @@ def seen_of(watched: Watched) -> SeenRun:
     return replace(seen, run=replace(seen.run, container="d" * 64))
 
 
-def fail_for(watched: Watched, uuid: str | None, *, silent: bool = False) -> None:
+def fail_for(watched: Watched, uuid: str | None, *, silent: bool = False, before: Callable[[str], object] = lambda _name: None) -> None:
+    """Let the engine inspect all servers except ``uuid``, each after ``before``."""
     engine = watched.fake.engine
     inspect = type(engine).inspect
 
     def answer(name: str) -> Snapshot | None:
+        before(name)
         if name == uuid:
             raise EngineUnreachable("it does not answer") if silent else EngineError("input/output error")
         return inspect(engine, name)

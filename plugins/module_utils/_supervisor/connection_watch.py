@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable
 
 from .._power.actions.node.node import Node
 from .._power.engine.event_stream import ContainerEvent
@@ -129,6 +130,8 @@ class EngineWatch:
         self._observer = Observer(node, reports, link, self._cursor)
         self._dirty: dict[str, Deadline] = {}
         self._up: dict[str, Run] = {}
+        #: Results of looks, by server. Each look adds its own when it ends.
+        self._results: deque[tuple[str, Looked]] = deque()
         #: Servers not yet looked at, as the journal has them; None before the first entry.
         self._to_be_looked_at: frozenset[str] | None = None
         self._round = 0
@@ -286,21 +289,28 @@ class EngineWatch:
         uuids = [uuid for uuid, at in self._dirty.items() if at.is_over]
         for uuid in uuids:
             del self._dirty[uuid]
-        rows = []
-        for uuid, looked in zip(uuids, map_concurrently(self._try_to_look, uuids, _LOOK_SECONDS)):
-            if looked is None:
-                self._dirty[uuid] = _after(_RETRY_SECONDS)
-                continue
+        try:
+            for uuid, is_seen in zip(uuids, map_concurrently(self._try_to_look, uuids, _LOOK_SECONDS)):
+                if not is_seen:
+                    self._dirty[uuid] = _after(_RETRY_SECONDS)
+        finally:
+            self._take_results()
+
+    def _take_results(self) -> None:
+        """Use the results of all ended looks, also of slow looks that began earlier."""
+        # Two looks at one server may have written the same row.
+        rows: dict[int, EndedRun] = {}
+        while self._results:
+            uuid, looked = self._results.popleft()
             self._up.pop(uuid, None)
             if looked.up is not None:
                 self._up[uuid] = looked.up
             if looked.again is not None:
-                self._dirty[uuid] = _after(looked.again)
-            rows += looked.rows
-            self._starter.remember(looked.due)
+                self._dirty.setdefault(uuid, _after(looked.again))
+            rows.update((row.number, row) for row in looked.rows)
+            self._starter.remember([*looked.due, *looked.rows])
         if rows:
-            self._say(rows)
-            self._starter.remember(rows)
+            self._say(rows.values())
         self._keep_looked()
 
     def _keep_looked(self) -> None:
@@ -309,21 +319,21 @@ class EngineWatch:
         if left != self._to_be_looked_at and self._node().journal.supervisor.set_values([(LOOKED, " ".join(["yes", *sorted(left)]))]):
             self._to_be_looked_at = left
 
-    def _try_to_look(self, uuid: str) -> Looked | None:
-        """Look at a server; None if it cannot be seen now. Raises `EngineUnreachable` if the engine answers nothing."""
+    def _try_to_look(self, uuid: str) -> bool:
+        """Look at a server; False if it cannot be seen now. Raises `EngineUnreachable` if the engine answers nothing."""
         try:
-            return self._observer.look(uuid)
+            self._results.append((uuid, self._observer.look(uuid)))
+            return True
         except EngineUnreachable:
             if not self._node().engine.events.is_serving(_SERVING_SECONDS):
                 raise
-            return None
         except (EngineError, LockUnavailable):
-            return None
+            pass
         except (JournalUnusable, OSError):
             self.notice_trouble()
-            return None
+        return False
 
-    def _say(self, rows: Sequence[EndedRun]) -> None:
+    def _say(self, rows: Iterable[EndedRun]) -> None:
         node = self._node()
         node.journal.sync()
         for row in rows:
