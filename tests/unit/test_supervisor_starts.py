@@ -198,6 +198,17 @@ class TestTrouble:
         assert watched.await_start() == pytest.approx(seconds, abs=0.1)
         assert watched.fake.live
 
+    def test_a_row_that_cannot_be_closed_counts_no_refused_try(self, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+        watched.up()
+        watched.end()
+        watched.fake.node.journal.store.execute("UPDATE intents SET up = 0", {})
+        with monkeypatch.context() as patched:
+            patched.setattr(EndedRuns, "close", lambda *_given: False)
+            watched.await_start()
+        assert (watched.troubles, watched.row.due, watched.row.tries, watched.row.code) == (1, True, 0, "")
+        assert watched.await_start() == pytest.approx(1, abs=0.1)
+        assert (watched.fake.live, watched.row.due, watched.row.code) == (False, False, "not_selected")
+
     def test_a_new_journal_with_equal_row_numbers_causes_no_wrong_start(self, watched: Watched) -> None:
         watched.up()
         watched.end()

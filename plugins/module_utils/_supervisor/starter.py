@@ -106,9 +106,7 @@ class Starter:
         """Cancel all due starts, except for servers with a held lock. Raises `JournalUnusable`, OSError."""
         for row in node.journal.ended_runs.due():
             if node.locks.holder(row.server.uuid) is None:
-                if not node.journal.ended_runs.close(row.number):
-                    raise JournalUnusable("it cannot be written")
-                self._forget(row)
+                self._close(node, row)
 
     def join(self) -> None:
         for thread in list(self._threads):
@@ -217,10 +215,10 @@ class Starter:
             raise JournalUnusable("it cannot be written")
 
     def _close(self, node: Node, row: EndedRun, code: str = "", msg: str = "") -> None:
-        if node.journal.ended_runs.close(row.number, code, msg):
-            self._forget(row)
-        else:
-            self._put_off(node, row, code, msg)
+        """Cancel a due start. Raises `JournalUnusable`."""
+        if not node.journal.ended_runs.close(row.number, code, msg):
+            raise JournalUnusable("it cannot be written")
+        self._forget(row)
 
     def _put_off(self, node: Node, row: EndedRun, code: str, msg: str) -> None:
         """Put off the next try by the next longer wait. Raises `JournalUnusable`."""
