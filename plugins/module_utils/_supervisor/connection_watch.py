@@ -132,8 +132,8 @@ class EngineWatch:
         self._up: dict[str, Run] = {}
         #: Results of looks, by server. Each look adds its own when it ends.
         self._results: deque[tuple[str, Looked]] = deque()
-        #: Servers not yet looked at, as the journal has them; None before the first entry.
-        self._to_be_looked_at: frozenset[str] | None = None
+        #: Servers without a first look, as the journal has them; None before the first entry.
+        self._recorded_unseen: frozenset[str] | None = None
         self._round = 0
         self._next_all = self._next_pause = self._next_due_pause = _NOW
         self.paused = ""
@@ -149,9 +149,9 @@ class EngineWatch:
         while not deadline.is_over and (event := self._reader.next(_GATHER_SECONDS)) is not None:
             self._add(event)
         journal, everybody = self._node().journal, self._everybody()
-        looked, *left = (journal.supervisor.value(LOOKED) or "").split() or [""]
-        self._observer.first = set(left) if looked else set(everybody)
-        self._to_be_looked_at = frozenset(left) if looked else None
+        looked, *unseen = (journal.supervisor.value(LOOKED) or "").split() or [""]
+        self._observer.first = set(unseen) if looked else set(everybody)
+        self._recorded_unseen = frozenset(unseen) if looked else None
         if not looked:
             self._starter.cancel_all(self._node())
         self._dirty.update(dict.fromkeys(everybody | self._observer.first, _NOW))
@@ -238,9 +238,9 @@ class EngineWatch:
         # If the inspection fails, the mark stays. The server then stays down instead of coming up unasked.
         with contextlib.suppress(EngineError, EngineUnreachable):
             snapshot = node.engine.inspect(container)
-        began = None if snapshot is None else engine_time(snapshot.started_at)
+        started = None if snapshot is None else engine_time(snapshot.started_at)
         # A repeated event may belong to an earlier run.
-        if snapshot is None or not snapshot.live or began is None or began.timestamp() > sent / 1e9:
+        if snapshot is None or not snapshot.live or started is None or started.timestamp() > sent / 1e9:
             return
         if not node.journal.runs.spoil(server, snapshot.run):
             self.notice_trouble()
@@ -311,13 +311,13 @@ class EngineWatch:
             self._starter.remember([*looked.due, *looked.rows])
         if rows:
             self._say(rows.values())
-        self._keep_looked()
+        self._record_unseen()
 
-    def _keep_looked(self) -> None:
-        """Record which servers still lack a look, so that the next supervisor process does not begin again."""
-        left = frozenset(self._observer.first)
-        if left != self._to_be_looked_at and self._node().journal.supervisor.set_values([(LOOKED, " ".join(["yes", *sorted(left)]))]):
-            self._to_be_looked_at = left
+    def _record_unseen(self) -> None:
+        """Record which servers still lack a first look, so that the next supervisor process does not look at all again."""
+        unseen = frozenset(self._observer.first)
+        if unseen != self._recorded_unseen and self._node().journal.supervisor.set_values([(LOOKED, " ".join(["yes", *sorted(unseen)]))]):
+            self._recorded_unseen = unseen
 
     def _try_to_look(self, uuid: str) -> bool:
         """Look at a server; False if it cannot be seen now. Raises `EngineUnreachable` if the engine answers nothing."""

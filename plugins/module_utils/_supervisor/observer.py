@@ -70,7 +70,7 @@ Values = tuple[tuple[str, str], ...]
 
 
 class Observer:
-    """Looks at the servers of one node. Several threads may look while no thread adds reports."""
+    """Looks at the servers of one node. Several threads may look at once."""
 
     def __init__(self, node: Callable[[], Node], reports: EndReports, link: EngineLink, cursor: Callable[[], Values]) -> None:
         """``cursor`` returns the values to write with each row: the place in the engine's events."""
@@ -127,8 +127,8 @@ class Observer:
             return
         known = seen is not None and seen.run == snapshot.run
         generation = seen.generation if seen is not None and known else node.generations.read(uuid)
-        answers = 0 if known else _answered(node, uuid)
-        found = SeenRun(snapshot.run, generation, self._link.life, answers=answers, stop_signal=signal_number(snapshot.stop_signal))
+        begun = 0 if known else _row_of_begun_start(node, uuid)
+        found = SeenRun(snapshot.run, generation, self._link.life, answers=begun, stop_signal=signal_number(snapshot.stop_signal))
         if not node.journal.runs.see(uuid, found):
             raise JournalUnusable("it cannot be written")
 
@@ -156,9 +156,9 @@ class Observer:
         if not node.journal.ended_runs.write(written, policy.limits, values=self._cursor()):
             raise JournalUnusable("it cannot be written")
         self._forget_reports(end)
-        kept = node.journal.ended_runs.of_run(end.run)
-        if kept is not None:
-            looked.rows.append(kept)
+        stored = node.journal.ended_runs.of_run(end.run)
+        if stored is not None:
+            looked.rows.append(stored)
 
     def _forget_reports(self, end: _End) -> None:
         if end.heard is not None:
@@ -190,7 +190,7 @@ class Observer:
         )
 
     def _wait(self, node: Node, end: _End, evidence: Evidence) -> float | None:
-        """Return after how many seconds the end can be judged; None for now."""
+        """Return the seconds until the next look at the end; None if it can be judged now."""
         holder = node.locks.holder(end.server.uuid)
         if holder is not None and (evidence.ended_here or (holder.action == PowerAction.KILL.value and evidence.killed)):
             return _AGAIN_SECONDS
@@ -277,8 +277,8 @@ def _by_console(node: Node, end: _End, seen: SeenRun) -> bool:
     return end.container is None or at - seen.console_stop <= graceful_stop(node, end.server.uuid, end.container).timeout.seconds + 1
 
 
-def _answered(node: Node, uuid: str) -> int:
-    """Return the row of an unfinished start whose process died; 0 if there is none."""
+def _row_of_begun_start(node: Node, uuid: str) -> int:
+    """Return the number of the row whose start began and has no noted end; 0 if there is none."""
     row = node.journal.ended_runs.newest_of_each([uuid]).get(uuid)
     return row.number if row is not None and row.due and row.attempt else 0
 

@@ -26,7 +26,7 @@ from .._power.model.result import Outcome, Result
 from .._power.model.supervision import ORIGIN, EndedRun, Limits, Verdict, seconds_left, wait_before
 
 _UNWANTED = (NotSelected.code,)
-#: Obstacles that end by themselves. These starts run as soon as the obstacle is gone, without back-off.
+#: Obstacles that end by themselves. The next try comes after `_HELD_SECONDS`, without back-off.
 _NOT_NOW = (InterruptedBySignal.code, UnderMaintenance.code)
 _HELD_SECONDS = 1.0
 
@@ -133,7 +133,7 @@ class Starter:
         try:
             thread.start()
         except RuntimeError:
-            # The system has no thread left; the next look tries again.
+            # The system allows no more threads. The next turn tries again.
             with self._guard:
                 self._under_way -= numbers
         else:
@@ -156,8 +156,8 @@ class Starter:
             reason=_reason(row),
         )
 
-    def _answer(self, target: Target, slot: Slot, waiting: set[int]) -> Result:
-        """Start one server if its row still asks for it. ``waiting``: the rows begun together with it."""
+    def _answer(self, target: Target, slot: Slot, group: set[int]) -> Result:
+        """Start one server if its row is still due. ``group``: the rows of its group whose starts have not ended."""
         node, row = self._node(), target.request.answers
         if row is None:
             raise TypeError("a start of the supervisor answers an ended run")
@@ -169,8 +169,8 @@ class Starter:
         finally:
             with self._guard:
                 self._under_way.discard(row.number)
-                # If the row is under way again, another start has it.
-                waiting.discard(row.number)
+                # If the row is under way again, it belongs to another group.
+                group.discard(row.number)
                 if row.number in self._due:
                     # Do not try again at once, whatever went wrong.
                     self._asleep[row.number] = Deadline.after(node.clock, _HELD_SECONDS)
@@ -195,8 +195,8 @@ class Starter:
         return result
 
     def _settle(self, node: Node, row: EndedRun, result: Result) -> None:
-        """Close the row if its server is up or the start is unwanted. Otherwise put off the next try, except for an obstacle of `_NOT_NOW`:
-        then it is tried again after `_HELD_SECONDS`."""
+        """Close the row if its server is up or the start is unwanted. Otherwise put off the next try, except for an obstacle of `_NOT_NOW`.
+        Raises `JournalUnusable`, OSError."""
         ended_runs = node.journal.ended_runs
         now = ended_runs.numbered(row.number)
         if now is None or not now.due:
@@ -258,13 +258,13 @@ def _reason(row: EndedRun) -> str:
         memory = ", out of memory" if row.oom_killed else ""
         code = "" if row.exit_code is None else f" with exit code {row.exit_code}"
         return f"crashed{code}{memory}, {row.consecutive_crashes} in a row"
-    told = {
+    reasons = {
         Verdict.ENGINE_STOPPED: "stopped by the engine or a boot",
         Verdict.RESTARTING: "a restart ended before its start",
         Verdict.ENDED: "ended with exit code 0",
     }
     # Only a boot makes a start due after any other end.
-    return told.get(row.verdict, "the machine has booted")
+    return reasons.get(row.verdict, "the machine has booted")
 
 
 def _nothing(request: Request, row: EndedRun) -> Result:

@@ -53,11 +53,11 @@ class Evidence:
 
 
 def judge(seen: Evidence) -> Verdict:
-    """Return the verdict on an end: the first rule that applies, by trust in its evidence.
+    """Return the verdict on an end. The first rule that applies decides, so the order of the rules matters.
 
-    Our own records come first. Then an end that the engine reports and that no request to it explains: a later kill makes no stop of a
-    crash. Next come our kill and another life of the engine, which a report of an end does not show. The rest is a stop at the engine, if
-    the engine reported it.
+    Our own records decide first. A reported end that no request to the engine explains is a crash or a clean end, even if a kill came: the
+    report would show its signal. Next come our kill and a stop of the whole engine. Every other reported end is a stop of this server at
+    the engine. `_unheard` judges the ends without a report.
     """
     if seen.ended_here:
         return Verdict.RESTARTING if seen.restarts else Verdict.STOPPED
