@@ -552,6 +552,19 @@ def test_the_acceptor_is_stuck_until_a_write_to_the_journal_succeeds(world: Worl
     world.run(story)
 
 
+def test_the_acceptor_is_stuck_while_a_late_write_hangs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptor, "_STUCK_SECONDS", 0.1)
+
+    async def story(actions: Actions) -> None:
+        world.journal.owed.add(ALPHA.uuid, lambda _connection: world.let_go.wait(20.0))
+        world.journal.owed.on_more()
+        await until(lambda: actions.acceptor.stuck)
+        world.let_go.set()
+        await until(lambda: not actions.acceptor.stuck)
+
+    world.run(story)
+
+
 def test_an_action_with_a_player_policy_waits_in_the_queue_until_its_turn(world: World) -> None:
     world.acts[STOP] = world.hold
 

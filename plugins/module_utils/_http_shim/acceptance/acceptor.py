@@ -89,8 +89,9 @@ class Acceptor:
         self._found = found
         self._done = done
         self._fault = "the journal was not read yet"
-        #: Start of the current write, by the monotonic clock, and if the last write failed.
+        #: The end of the thread's last wait for work, by the monotonic clock; None while it waits.
         self._busy_since: float | None = None
+        #: The last write failed.
         self._failing = False
         self._to_forget = 0
         #: None ends the thread; an empty sequence only wakes it.
@@ -113,7 +114,7 @@ class Acceptor:
 
     @property
     def stuck(self) -> bool:
-        """Tell if the journal is still unread, failed at the last write, or takes very long."""
+        """Tell if the journal is still unread, failed at the last write, or delays this thread for more than 10 seconds."""
         busy = self._busy_since
         return bool(self._fault) or self._failing or (busy is not None and time.monotonic() - busy > _STUCK_SECONDS)
 
@@ -136,9 +137,7 @@ class Acceptor:
                 self._settle(last=False)
                 self._try_again()
                 continue
-            self._busy_since = time.monotonic()
             written = self._record(gathered)
-            self._busy_since = None
             if written:
                 self._done(written)
             for each in written:
@@ -154,7 +153,12 @@ class Acceptor:
     def _gather(self) -> tuple[list[Unwritten], bool]:
         """Return all that waits to be written, and if it is the last. Raises `queue.Empty` when a failed write is due again."""
         troubled = self._fault or self._failing or self._node.journal.owed
-        handed = self._waiting.get(timeout=AGAIN_SECONDS if troubled else None)
+        self._busy_since = None
+        try:
+            handed = self._waiting.get(timeout=AGAIN_SECONDS if troubled else None)
+        finally:
+            # The work that follows may hang on the disk, late writes too.
+            self._busy_since = time.monotonic()
         gathered: list[Unwritten] = []
         while handed is not None:
             gathered += handed
