@@ -130,7 +130,7 @@ def test_an_action_of_a_dead_process_writes_one_interrupted_event(node: Node, jo
     killed_after(lambda: begin(node.journal(), "op-1"))
     begin(journal, "op-2", BETA)
     for _again in range(2):
-        assert journal.operations.settle_dead()
+        assert journal.operations.end_all_dead()
     (event,) = events(journal)
     assert (event.data["operation"], event.data["outcome"], event.data["code"]) == ("op-1", "failed", "interrupted")
     begin(journal, "op-3")
@@ -141,7 +141,7 @@ def test_an_action_of_a_dead_process_writes_one_interrupted_event(node: Node, jo
 def test_a_running_action_without_a_mark_writes_no_interrupted_event(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal.marks, "own_name", lambda: "")
     begin(journal, "op-1")
-    assert journal.operations.settle_dead() and events(journal) == []
+    assert journal.operations.end_all_dead() and events(journal) == []
     journal.operations.end(result("op-1"))
     begin(journal, "op-2")
     begin(journal, "op-3")

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import acceptor, action_queues
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import actions as actions_module
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, NotKept, Unanswered
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, NotKept, Unconfirmed
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operations import Operations
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.queue import Ticket
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import BufferedJournal, OwnGenerations
@@ -160,9 +160,9 @@ def test_the_end_of_an_action_that_never_began_is_written_when_the_disk_recovers
         with world.full(_ENDS):
             refused = await actions.take(ALPHA, START, 0, "")
             await until(lambda: world.outcomes() == ["refused"])
-            assert world.journal.owed and world.row(refused).outcome == ""
+            assert world.journal.late_writes and world.row(refused).outcome == ""
         await until(lambda: world.row(refused).outcome == "refused")
-        await until(lambda: not world.journal.owed)
+        await until(lambda: not world.journal.late_writes)
 
     world.run(story)
 
@@ -217,7 +217,7 @@ def test_owed_writes_are_done_before_the_process_ends(world: World, monkeypatch:
         await actions.take(ALPHA, STOP, 30, "")
         with world.full(_ENDS):
             taken.append(await actions.take(ALPHA, START, 0, ""))
-            await until(lambda: world.journal.owed)
+            await until(lambda: world.journal.late_writes)
 
     world.run(story)
     assert world.row(taken[0]).outcome == "refused"
@@ -235,7 +235,7 @@ def test_an_action_that_failed_by_a_bug_does_not_run_again(world: World) -> None
 
 
 def test_many_kills_of_a_server_do_not_drop_owed_writes_of_another_server(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions_module, "MOST_OWED", 6)
+    monkeypatch.setattr(actions_module, "MOST_LATE_WRITES", 6)
 
     def act(request: Request) -> None:
         server = ALPHA if request.server == ALPHA.uuid else BETA
@@ -263,7 +263,7 @@ def test_many_kills_of_a_server_do_not_drop_owed_writes_of_another_server(world:
         assert await actions.take(BETA, KILL, 30, "") == ""
         await until(lambda: len(world.ended) == kills + 2)
         world.sql("PRAGMA user_version = 1")
-        await until(lambda: not world.journal.owed)
+        await until(lambda: not world.journal.late_writes)
         assert world.row(started).begun_at and world.row(started).outcome == "done"
         assert [len(world.other().operations.of(server.uuid)) for server in (ALPHA, BETA)] == [kills, 2]
         assert await actions.take(ALPHA, KILL, 30, "")
@@ -274,14 +274,14 @@ def test_many_kills_of_a_server_do_not_drop_owed_writes_of_another_server(world:
 
 def test_a_bug_in_an_owed_write_does_not_lose_the_other_writes(world: World) -> None:
     def add(operation: str) -> None:
-        world.journal.owed.add(ALPHA.uuid, ended([(world.result(Request(ALPHA.uuid, START, operation, world.clock.now())), "")]))
+        world.journal.late_writes.add(ALPHA.uuid, ended([(world.result(Request(ALPHA.uuid, START, operation, world.clock.now())), "")]))
 
     add("before")
-    world.journal.owed.add(BETA.uuid, lambda _connection: 1 / 0)
+    world.journal.late_writes.add(BETA.uuid, lambda _connection: 1 / 0)
     add("after")
     with pytest.raises(ZeroDivisionError):
-        world.journal.owed.settle()
-    assert len(world.journal.owed) == 0
+        world.journal.late_writes.write_all()
+    assert len(world.journal.late_writes) == 0
     assert {row.id for row in world.other().operations.of(ALPHA.uuid)} == {"before", "after"}
 
 
@@ -404,7 +404,7 @@ def test_the_shutdown_of_the_actions_keeps_its_time_limit(world: World) -> None:
             assert await actions.close(1.0) == 1
             assert time.monotonic() - began < 5.0
             # The next process may find it.
-            with pytest.raises(Unanswered):
+            with pytest.raises(Unconfirmed):
                 await asyncio.wait_for(waits, 20.0)
 
     world.run(story)
@@ -556,8 +556,8 @@ def test_the_acceptor_is_stuck_while_a_late_write_hangs(world: World, monkeypatc
     monkeypatch.setattr(acceptor, "_STUCK_SECONDS", 0.1)
 
     async def story(actions: Actions) -> None:
-        world.journal.owed.add(ALPHA.uuid, lambda _connection: world.let_go.wait(20.0))
-        world.journal.owed.on_more()
+        world.journal.late_writes.add(ALPHA.uuid, lambda _connection: world.let_go.wait(20.0))
+        world.journal.late_writes.on_more()
         await until(lambda: actions.acceptor.stuck)
         world.let_go.set()
         await until(lambda: not actions.acceptor.stuck)

@@ -17,8 +17,8 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.event_followers import (
     Cursor,
     EventFollowers,
+    PageReply,
     Place,
-    Told,
     page_after,
 )
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import commands as commands_file
@@ -102,13 +102,13 @@ def write(journal: Journal, *operations: str) -> None:
         assert journal.events.write(Event(EventType.ACTION_ENDED, AT, {"operation": operation}, ALPHA))
 
 
-def shown(answer: Told | None) -> dict[str, Any]:
+def shown(answer: PageReply | None) -> dict[str, Any]:
     assert answer is not None
     found: dict[str, Any] = json.loads(answer.reply.body)
     return found
 
 
-def operations(answer: Told | None) -> list[str]:
+def operations(answer: PageReply | None) -> list[str]:
     return [event["data"]["operation"] for event in shown(answer)["events"]]
 
 

@@ -173,7 +173,7 @@ class Sender:
     def _tidy(self, outbox: OutboxState) -> None:
         events = self._journal.events
         self._tidy_at = Deadline.after(SYSTEM_CLOCK, _TIDY_SECONDS)
-        self._journal.operations.settle_dead()
+        self._journal.operations.end_all_dead()
         if self._ages_of != outbox.id:
             self._ages, self._ages_of = OutboxAges.read(events.ages()), outbox.id
         self._ages.pass_to(boot_id(), boot_seconds(), outbox.last)

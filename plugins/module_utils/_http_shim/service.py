@@ -121,7 +121,7 @@ class Service:
         return {
             "actions_under_way": self._actions.queues.under_way,
             "actions_waiting": self._actions.queues.waiting,
-            "journal_writes_owed": len(self._node.journal.owed),
+            "journal_writes_owed": len(self._node.journal.late_writes),
             "connections": self._listener.connections,
             "websockets": self._rooms.count(),
             "event_readers": self._followers.waiting,

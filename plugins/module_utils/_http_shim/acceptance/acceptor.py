@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The only thread that writes acceptances and ends: it gathers during a write, and writes all in one transaction."""
+"""The acceptor: one thread that writes acceptances, the ends that no action's own thread wrote, and late writes."""
 
 from __future__ import annotations
 
@@ -70,10 +70,11 @@ def _why(error: Exception) -> str:
 
 
 class Acceptor:
-    """Writes tickets and ends in order, and calls ``done`` in its thread with all of one transaction.
+    """Writes tickets and ends in order: all that gathers during a write, in one transaction. Then calls ``done`` with them in its thread.
 
-    First it passes the acceptances of an earlier process to ``found``. Until they can be read, nothing is written. Ends are kept until the
-    journal takes them, because the next process must not repeat an ended action.
+    First it passes the acceptances of an earlier process to ``found``. Until they can be read, it writes nothing. It keeps an end until the
+    journal takes it, because the next process must not repeat an ended action. Other threads write the begin and the end of a performed
+    action, and leave them to this one if the write fails.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Acceptor:
         self._late_reason = ""
         #: Ends for the system log, which a thread writes because it may be stuck.
         self._ends: queue.SimpleQueue[tuple[Result, str]] = queue.SimpleQueue()
-        node.journal.owed.on_more = lambda: self._waiting.put(())
+        node.journal.late_writes.on_more = lambda: self._waiting.put(())
         self._thread = threading.Thread(target=self._run, name="acceptor", daemon=True)
 
     def start(self) -> None:
@@ -130,12 +131,12 @@ class Acceptor:
         ending = False
         while not ending:
             if self._fault:
-                self._read_left()
+                self._read_pending()
             try:
                 gathered, ending = self._gather()
             except queue.Empty:
-                self._settle(last=False)
-                self._try_again()
+                self._write_late(last=False)
+                self._try_journal()
                 continue
             written = self._record(gathered)
             if written:
@@ -143,7 +144,7 @@ class Acceptor:
             for each in written:
                 if each.result is not None:
                     self._ends.put((each.result, each.ticket.acceptance.origin))
-            self._settle(last=ending)
+            self._write_late(last=ending)
 
     def _announce(self) -> None:
         while True:
@@ -152,7 +153,7 @@ class Acceptor:
 
     def _gather(self) -> tuple[list[Unwritten], bool]:
         """Return all that waits to be written, and if it is the last. Raises `queue.Empty` when a failed write is due again."""
-        troubled = self._fault or self._failing or self._node.journal.owed
+        troubled = self._fault or self._failing or self._node.journal.late_writes
         self._busy_since = None
         try:
             handed = self._waiting.get(timeout=AGAIN_SECONDS if troubled else None)
@@ -170,24 +171,24 @@ class Acceptor:
                 break
         return gathered, handed is None
 
-    def _read_left(self) -> None:
-        left: Sequence[Acceptance] = ()
+    def _read_pending(self) -> None:
+        accepted: Sequence[Acceptance] = ()
         try:
-            left = pending(self._node.journal)
+            accepted = pending(self._node.journal)
             self._fault = ""
         except Exception as error:
             self._fault = _why(error)
-        self._found(left, self._fault)
+        self._found(accepted, self._fault)
 
     def _record(self, gathered: Sequence[Unwritten]) -> list[Written]:
         """Date the tickets, then write all in one transaction. An end that cannot be written is kept, and counts as written."""
         faults = set_request_times([each for each in gathered if isinstance(each, Ticket)], self._node)
         if self._fault:
-            self._read_left()
+            self._read_pending()
         sound = [ticket for ticket, fault in faults.items() if not fault]
         after = [each for each in gathered if not isinstance(each, Ticket)]
         if self._fault:
-            self._owe(after, self._fault)
+            self._write_later(after, self._fault)
             faults.update(dict.fromkeys(sound, self._fault))
         elif sound or after:
             faults.update(dict.fromkeys(sound, self._write(sound, after)))
@@ -205,37 +206,37 @@ class Acceptor:
             if not isinstance(error, _UNUSABLE):
                 # A fault of ours must not end this thread.
                 self._log.error("not_recorded", reason=reason)
-            self._owe(after, reason)
+            self._write_later(after, reason)
             return reason
         self._failing = False
         if forgets:
             self._to_forget = 0
         return ""
 
-    def _try_again(self) -> None:
+    def _try_journal(self) -> None:
         """Try the journal even without new actions, so that the health check is right."""
         if self._failing and not self._fault:
             with contextlib.suppress(Exception):
                 self._node.journal.store.rewrite()
                 self._failing = False
 
-    def _owe(self, after: Sequence[Afterwards], reason: str) -> None:
+    def _write_later(self, after: Sequence[Afterwards], reason: str) -> None:
         """Keep these for a later write, because of ``reason``."""
         for each in after:
             for write in writes_of([each]):
-                self._node.journal.owed.add(each.uuid, write)
+                self._node.journal.late_writes.add(each.uuid, write)
         if after:
-            self._cannot_settle(reason)
+            self._delay_late_writes(reason)
 
-    def _settle(self, *, last: bool) -> None:
+    def _write_late(self, *, last: bool) -> None:
         """Write the late entries if a try is due, or if this is the ``last`` time."""
-        owed = self._node.journal.owed
-        if self._fault or not owed or not (self._next_try.is_over or last):
+        late_writes = self._node.journal.late_writes
+        if self._fault or not late_writes or not (self._next_try.is_over or last):
             return
         try:
-            owed.settle()
+            late_writes.write_all()
         except _UNUSABLE as error:
-            self._cannot_settle(_why(error))
+            self._delay_late_writes(_why(error))
             return
         except Exception as error:
             # All others are written.
@@ -243,7 +244,7 @@ class Acceptor:
         self._late_reason, self._next_try = "", Deadline(self._node.clock, float("-inf"))
         self._log.note("recorded_late")
 
-    def _cannot_settle(self, reason: str) -> None:
+    def _delay_late_writes(self, reason: str) -> None:
         self._next_try = Deadline.after(self._node.clock, AGAIN_SECONDS)
         if reason != self._late_reason:
             self._late_reason = reason

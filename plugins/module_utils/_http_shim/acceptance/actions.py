@@ -27,7 +27,7 @@ from .acceptor import Acceptor
 from .action_queues import GRACE_SECONDS, ActionQueues, UnwrittenBatch
 from .operations import Operations
 from .queue import ActionQueue, Ticket, Written
-from .shared_node import MOST_OWED, SharedNode
+from .shared_node import MOST_LATE_WRITES, SharedNode
 
 #: After so many seconds, a kill begins without its entry on the disk.
 _KILL_SECONDS = 0.25
@@ -51,8 +51,8 @@ class ShuttingDown(NotTaken):
     """This process takes no more actions."""
 
 
-class Unanswered(NotTaken):
-    """This process ended before the disk answered: unknown whether the action was recorded, and the next process does it."""
+class Unconfirmed(NotTaken):
+    """This process ended before the write did. If the action was recorded, the next process performs it."""
 
 
 class Actions:
@@ -64,11 +64,12 @@ class Actions:
         self._log = log
         loop = self._loop = asyncio.get_running_loop()
         self.acceptor = Acceptor(
-            node, log, lambda left, fault: soon(loop, self._on_found, left, fault), lambda written: soon(loop, self._on_written, written)
+            node, log, lambda found, fault: soon(loop, self._on_found, found, fault), lambda written: soon(loop, self._on_written, written)
         )
         self._batch = UnwrittenBatch(self.acceptor.write)
         self.queues = ActionQueues(node, operations, self._batch, ended)
-        self._answers: dict[Ticket, asyncio.Future[bool]] = {}
+        #: For each action whose acceptance is not written yet: whether it is on the disk when `take` returns.
+        self._futures: dict[Ticket, asyncio.Future[bool]] = {}
         self._looked = asyncio.Event()
         self._fault = ""
 
@@ -108,18 +109,18 @@ class Actions:
         )
         ticket = Ticket(acceptance, self._loop.time() + wait_seconds, tries_once=tries_once)
         queue.take(ticket)
-        answer = self._answers[ticket] = self._loop.create_future()
+        future = self._futures[ticket] = self._loop.create_future()
         self._batch.add(ticket)
         if kill:
             self._loop.call_later(_KILL_SECONDS, self._begin_unwritten, ticket)
-        return acceptance.operation if await answer else ""
+        return acceptance.operation if await future else ""
 
     def _queue_with_room(self, uuid: str, ready: Readiness, *, kill: bool, tries_once: bool) -> ActionQueue:
         if self.queues.ending:
             raise ShuttingDown
-        owed = self._node.journal.owed.of(uuid)
-        if owed >= MOST_OWED:
-            raise NotKept(f"{owed} writes of this server are owed to the journal")
+        late_writes = self._node.journal.late_writes.of(uuid)
+        if late_writes >= MOST_LATE_WRITES:
+            raise NotKept(f"{late_writes} writes of this server are owed to the journal")
         queue = self.queues.of(uuid)
         if not (tries_once or queue.has_room(kill=kill)) or (ready.wait_for is not WaitFor.CONTAINER and queue.is_full_of_waits):
             raise TooMany
@@ -133,22 +134,22 @@ class Actions:
         # Last, because an ending action may still need it.
         self._batch.hand_over()
         await self._loop.run_in_executor(None, self.acceptor.close, max(0.0, until - self._loop.time()))
-        for answer in self._answers.values():
-            if not answer.done():
-                answer.set_exception(Unanswered())
+        for future in self._futures.values():
+            if not future.done():
+                future.set_exception(Unconfirmed())
         return self.queues.under_way
 
-    def _on_found(self, left: Sequence[Acceptance], fault: str) -> None:
-        """Take up what was left, the oldest first. With a ``fault`` it was unreadable, and no action is taken until it is."""
+    def _on_found(self, found: Sequence[Acceptance], fault: str) -> None:
+        """Queue the accepted actions of an earlier process, the oldest first. ``fault`` is why the journal cannot be read, if so."""
         if not fault:
-            self._log.note("resumed", actions=len(left))
+            self._log.note("resumed", actions=len(found))
         elif fault != self._fault:
             # Once, and not for each request.
             self._log.error("journal_unusable", reason=fault)
         self._fault = fault
         now, boot, since_boot = self._node.clock.now(), machine.boot_id(), machine.boot_seconds()
         by_server: dict[str, list[Ticket]] = {}
-        for acceptance in left:
+        for acceptance in found:
             seconds = seconds_left(acceptance, GRACE_SECONDS, now, boot, since_boot)
             raises = self._node.generations.own_raises(acceptance.server.uuid)
             # The wait for players is not part of the wait for its turn.
@@ -178,30 +179,30 @@ class Actions:
 
     def _on_acceptance(self, ticket: Ticket, fault: str) -> None:
         """Admit a ticket or refuse it. A kill is admitted in spite of a ``fault``, unless this process ends."""
-        answer, ending = self._answers.pop(ticket), self.queues.ending
+        future, ending = self._futures.pop(ticket), self.queues.ending
         if fault:
             self._log.error("not_kept", operation=ticket.acceptance.operation, reason=fault)
         if ticket.admitted:
             return
         if fault and (ending or not ticket.is_kill):
             self.queues.of(ticket.uuid).remove(ticket)
-            if not answer.done():
-                answer.set_exception(ShuttingDown() if ending else NotKept(fault))
+            if not future.done():
+                future.set_exception(ShuttingDown() if ending else NotKept(fault))
             return
-        self._admit(ticket, answer, is_recorded=not fault)
+        self._admit(ticket, future, is_recorded=not fault)
 
     def _begin_unwritten(self, kill: Ticket) -> None:
-        answer = self._answers.get(kill)
-        if answer is None or kill.admitted or self.queues.ending:
+        future = self._futures.get(kill)
+        if future is None or kill.admitted or self.queues.ending:
             return
         self._log.warn("kill_before_its_acceptance", operation=kill.acceptance.operation, server=kill.uuid)
-        self._admit(kill, answer, is_recorded=False)
+        self._admit(kill, future, is_recorded=False)
         self.queues.advance(kill.uuid)
 
-    def _admit(self, ticket: Ticket, answer: asyncio.Future[bool], *, is_recorded: bool) -> None:
+    def _admit(self, ticket: Ticket, future: asyncio.Future[bool], *, is_recorded: bool) -> None:
         self.queues.admit(ticket)
-        if not answer.done():
-            answer.set_result(is_recorded)
+        if not future.done():
+            future.set_result(is_recorded)
 
 
 _EVERY_SECONDS = 10.0

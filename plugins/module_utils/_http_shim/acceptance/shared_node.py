@@ -36,21 +36,21 @@ if TYPE_CHECKING:
 Write = Callable[["sqlite3.Connection"], object]
 
 #: The limit of a server's late writes at which its actions are refused. Writes of accepted actions exceed it, so none is lost.
-MOST_OWED = 200
+MOST_LATE_WRITES = 200
 
 
-class OwedWrites:
+class LateWrites:
     """The late writes of a journal's ``store``; its length is their number. Safe between threads."""
 
     def __init__(self, store: JournalStore) -> None:
         #: Called in any thread after another write has failed.
         self.on_more: Callable[[], None] = lambda: None
         self._store = store
-        self._owed: list[tuple[str, Write]] = []
+        self._writes: list[tuple[str, Write]] = []
         self._numbers: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        return len(self._owed)
+        return len(self._writes)
 
     def of(self, uuid: str) -> int:
         return self._numbers[uuid]
@@ -64,20 +64,20 @@ class OwedWrites:
         self.on_more()
 
     def add(self, uuid: str, work: Write) -> None:
-        """Have `settle` write it, after the earlier ones."""
+        """Have `write_all` write it, after the earlier ones."""
         with self._store.mutex:
-            self._owed.append((uuid, work))
+            self._writes.append((uuid, work))
             self._numbers[uuid] += 1
 
-    def settle(self) -> None:
+    def write_all(self) -> None:
         """Write all late entries to the disk. Raises `JournalUnusable` (also for a fault of SQLite) and OSError; then they stay.
 
         After a fault of ours it writes them one by one, drops the faulty ones, which would block all others, and raises the last fault.
         """
         with self._store.mutex:
             fault: Exception | None = None
-            count = len(self._owed)
-            while self._owed:
+            count = len(self._writes)
+            while self._writes:
                 try:
                     self._write_first(count)
                 except (JournalUnusable, OSError):
@@ -91,7 +91,7 @@ class OwedWrites:
                 raise fault
 
     def _write_first(self, count: int) -> None:
-        first = self._owed[:count]
+        first = self._writes[:count]
 
         def work(connection: sqlite3.Connection) -> None:
             for _uuid, each in first:
@@ -101,8 +101,8 @@ class OwedWrites:
         self._forget_first(count)
 
     def _forget_first(self, count: int) -> None:
-        self._numbers -= Counter(uuid for uuid, _work in self._owed[:count])
-        del self._owed[:count]
+        self._numbers -= Counter(uuid for uuid, _work in self._writes[:count])
+        del self._writes[:count]
 
 
 _OPERATION_OF = OPERATIONS_NUMBERED.format(holes="SELECT number FROM operations WHERE id = ? AND uuid = ?")
@@ -119,16 +119,16 @@ class BufferedJournal(Journal):
 
     def __init__(self, state_directory: str, lock_directory: str, group: str, clock: Clock) -> None:
         super().__init__(state_directory, lock_directory, group, clock)
-        self.owed = OwedWrites(self.store)
-        self.operations = AcceptedOperations(self.store, self.marks, clock, self.owed)
+        self.late_writes = LateWrites(self.store)
+        self.operations = AcceptedOperations(self.store, self.marks, clock, self.late_writes)
 
 
 class AcceptedOperations(RecordedOperations):
     """Operations whose begin and end are written later if the write fails."""
 
-    def __init__(self, store: JournalStore, marks: ProcessMarks, clock: Clock, owed: OwedWrites) -> None:
+    def __init__(self, store: JournalStore, marks: ProcessMarks, clock: Clock, late_writes: LateWrites) -> None:
         super().__init__(store, marks, clock)
-        self._owed = owed
+        self._late_writes = late_writes
 
     def end(self, result: Result, *, origin: str = "", reason: str = "", is_told: bool = True) -> None:
         """Record the end of an operation, unless a signal prevented its begin."""
@@ -145,14 +145,14 @@ class AcceptedOperations(RecordedOperations):
         return found[0] if found else None
 
     def _rows_or_raise(self, statement: str, parameters: tuple[object, ...]) -> list[OperationRow]:
-        found = self._settled(self._store.rows_or_raise(statement, parameters))
+        found = self._as_operations(self._store.rows_or_raise(statement, parameters))
         return [not_durable(row) if row.outcome else row for row in found] if self._store.sync() else found
 
     def _write_begin(self, uuid: str, work: Write) -> None:
-        self._owed.write(uuid, work, durable=True)
+        self._late_writes.write(uuid, work, durable=True)
 
     def _write_end(self, uuid: str, work: Write) -> None:
-        self._owed.write(uuid, work)
+        self._late_writes.write(uuid, work)
 
 
 def was_put_off(result: Result) -> bool:

@@ -72,7 +72,7 @@ SUSPENDED = error(400, "Cannot start or restart a server that is suspended.")
 TOO_MANY = error(503, "Cannot accept the action: too many of this server are waiting already; ask again later")
 NOT_KEPT = error(503, "Cannot accept the action: the journal cannot be written, so it might be lost; look at the node's log")
 ENDING = replace(error(503, "Cannot accept the action: this service is ending; ask again in a moment"), close=True)
-UNANSWERED = replace(
+UNCONFIRMED = replace(
     error(500, "Cannot tell whether the action was accepted: this service ended before the disk answered; look at the server's operations"),
     close=True,
 )

@@ -35,17 +35,17 @@ class WorkerPool:
         """Return what ``work`` returns in a thread. Raises its errors and `ThreadRefused`. A cancelled wait does not stop the thread."""
         loop = asyncio.get_running_loop()
         await self._slots.acquire()
-        answer: asyncio.Future[T] = loop.create_future()
+        future: asyncio.Future[T] = loop.create_future()
 
         def hand_over(value: T | None, error: BaseException | None) -> None:
             # Release the slot here: a thread occupies it as long as it works, even if its caller is gone.
             self._slots.release()
-            if answer.done():
+            if future.done():
                 return
             if error is None:
-                answer.set_result(value)  # type: ignore[arg-type]
+                future.set_result(value)  # type: ignore[arg-type]
             else:
-                answer.set_exception(error)
+                future.set_exception(error)
 
         def run() -> None:
             value, error = None, None
@@ -60,4 +60,4 @@ class WorkerPool:
         except RuntimeError as error:
             self._slots.release()
             raise ThreadRefused(str(error)) from error
-        return await answer
+        return await future

@@ -19,7 +19,7 @@ from ..http import replies
 from ..http.replies import Reply, json_reply
 from ..servers.census import Census, NodeNumbers, ServerNumbers
 from ..servers.wings_view import VERSION
-from .router import AnswerDoc, HttpRequest, Route, failure, handles
+from .router import HttpRequest, ReplyDoc, Route, failure, handles
 from .schemas import ERROR
 
 _WAITS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120, 300)
@@ -125,9 +125,9 @@ def _by_label(family: Any, numbers: Mapping[str, int]) -> Any:
     return family
 
 
-_TOKEN_ANSWERS = {401: failure("No token"), 403: failure("Wrong token")}
-_SERVER_ANSWERS = {404: failure("This node has no such server"), 500: failure("The engine does not answer")}
-_BODY_ANSWERS = {408: failure("The body did not come in time"), 413: failure("The body is larger than 64 KiB")}
+_TOKEN_REPLIES = {401: failure("No token"), 403: failure("Wrong token")}
+_SERVER_REPLIES = {404: failure("This node has no such server"), 500: failure("The engine does not answer")}
+_BODY_REPLIES = {408: failure("The body did not come in time"), 413: failure("The body is larger than 64 KiB")}
 _FORMATS = {"server": {"format": "uuid"}}
 
 
@@ -157,7 +157,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "summary": route.summary,
         **({"security": []} if route.public else {}),
         **({"parameters": parameters} if parameters else {}),
-        "responses": {str(status): _response(answer) for status, answer in _answers(route).items()},
+        "responses": {str(status): _response(reply) for status, reply in _replies_of(route).items()},
     }
     if route.body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": route.body}}}
@@ -172,22 +172,22 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
     ]
 
 
-def _answers(route: Route) -> dict[int, AnswerDoc]:
-    """Return the answers of a route by status. Those of its kind come first, except for a public route."""
-    kind = {} if route.public else {**_TOKEN_ANSWERS, **(_SERVER_ANSWERS if route.of_server else {})}
-    return {**kind, **(_BODY_ANSWERS if route.body is not None else {}), **route.answers}
+def _replies_of(route: Route) -> dict[int, ReplyDoc]:
+    """Return the replies of a route by status. Those of its kind come first, except for a public route."""
+    kind = {} if route.public else {**_TOKEN_REPLIES, **(_SERVER_REPLIES if route.of_server else {})}
+    return {**kind, **(_BODY_REPLIES if route.body is not None else {}), **route.replies}
 
 
-def _response(answer: AnswerDoc) -> dict[str, Any]:
-    response: dict[str, Any] = {"description": answer.text}
-    if answer.headers:
+def _response(reply: ReplyDoc) -> dict[str, Any]:
+    response: dict[str, Any] = {"description": reply.text}
+    if reply.headers:
         response["headers"] = {
-            name: {**({"description": text} if text else {}), "schema": {"type": "string"}} for name, text in answer.headers.items()
+            name: {**({"description": text} if text else {}), "schema": {"type": "string"}} for name, text in reply.headers.items()
         }
-    if answer.schema is not None:
+    if reply.schema is not None:
         # Wings labels some of its JSON errors as text.
-        types = ("application/json", "text/plain") if answer.schema is ERROR else ("application/json",)
-        response["content"] = {each: {"schema": answer.schema} for each in types}
+        types = ("application/json", "text/plain") if reply.schema is ERROR else ("application/json",)
+        response["content"] = {each: {"schema": reply.schema} for each in types}
     return response
 
 
@@ -208,7 +208,7 @@ class AboutRoutes:
             "GET",
             "/healthz",
             "Health check: 503 while the process ends, or while the journal cannot be read or written",
-            {200: AnswerDoc("It accepts actions", _OBJECT), 503: AnswerDoc("It accepts no actions", _OBJECT)},
+            {200: ReplyDoc("It accepts actions", _OBJECT), 503: ReplyDoc("It accepts no actions", _OBJECT)},
             public=True,
         )
     )
@@ -216,9 +216,7 @@ class AboutRoutes:
         """Tell if the process takes actions. Anyone may ask, so the answer has nothing else."""
         return json_reply({"status": "ok"}) if self._is_well() else json_reply({"status": "unavailable"}, 503)
 
-    @handles(
-        Route("metrics", "GET", "/metrics", "Metrics for Prometheus", {200: AnswerDoc("Text"), 501: failure("The library is missing")})
-    )
+    @handles(Route("metrics", "GET", "/metrics", "Metrics for Prometheus", {200: ReplyDoc("Text"), 501: failure("The library is missing")}))
     async def _show_metrics(self, _request: HttpRequest) -> Reply:
         text = self._metrics.text(*await self._census.numbers())
         if text is None:
@@ -229,7 +227,7 @@ class AboutRoutes:
 
     @handles(
         Route(
-            "openapi", "GET", "/openapi.json", "These routes as an OpenAPI document", {200: AnswerDoc("The document", _OBJECT)}, public=True
+            "openapi", "GET", "/openapi.json", "These routes as an OpenAPI document", {200: ReplyDoc("The document", _OBJECT)}, public=True
         )
     )
     async def _openapi(self, _request: HttpRequest) -> Reply:

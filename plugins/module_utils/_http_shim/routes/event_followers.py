@@ -69,7 +69,7 @@ class EventPage:
     def has_news(self) -> bool:
         return bool(self.count or self.dropped or self.reset)
 
-    def told(self, events: list[Mapping[str, Any]]) -> dict[str, Any]:
+    def body(self, events: list[Mapping[str, Any]]) -> dict[str, Any]:
         return {"cursor": str(self.cursor), "dropped": self.dropped, "reset": self.reset, "events": events}
 
 
@@ -91,20 +91,20 @@ _READERS = 4
 
 @dataclass(frozen=True)
 class Place:
-    """A reader's place, and the limit of events in an answer. Readers at the same place share an answer."""
+    """A reader's place, and the limit of events in a reply. Readers at the same place share a reply."""
 
     cursor: Cursor
     limit: int
 
 
 @dataclass(frozen=True)
-class Told:
+class PageReply:
     page: EventPage
     reply: Reply
 
 
 #: None: events are disabled. An error is a value here, because all its readers may have gone.
-_Answer = Union[Told, Exception, None]
+_Found = Union[PageReply, Exception, None]
 
 
 class EventFollowers:
@@ -116,7 +116,7 @@ class EventFollowers:
         self._threads = WorkerPool(_READERS, "events")
         # Separate threads: new readers must not delay those that wait.
         self._watch_threads = WorkerPool(1, "events")
-        self._waiting: dict[Place, set[asyncio.Future[_Answer]]] = {}
+        self._waiting: dict[Place, set[asyncio.Future[_Found]]] = {}
         self._watching: asyncio.Task[None] | None = None
         self.over = False
 
@@ -124,7 +124,7 @@ class EventFollowers:
     def waiting(self) -> int:
         return sum(len(futures) for futures in self._waiting.values())
 
-    async def read(self, place: Place, seconds: float) -> Told | None:
+    async def read(self, place: Place, seconds: float) -> PageReply | None:
         """Return the events after a place, after ``seconds`` at the latest; None if events are disabled. Raises `JournalUnusable` or
         OSError if the journal is unreadable."""
         found = await self._threads.ask(lambda: self._look(place))
@@ -132,7 +132,7 @@ class EventFollowers:
             return found
         # Wait from the place just found: "now" was resolved once.
         place = Place(found.page.cursor, place.limit)
-        future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[_Found] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(place, set()).add(future)
         if self._watching is None:
             self._watching = asyncio.ensure_future(self._watch())
@@ -145,13 +145,13 @@ class EventFollowers:
                 del self._waiting[place]
         if not future.done() or future.cancelled():
             return found
-        answer = future.result()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        news = future.result()
+        if isinstance(news, Exception):
+            raise news
+        return news
 
     def close(self) -> None:
-        """Answer all waiting readers: there is no news for them."""
+        """End all waits: each reader gets the page from before its wait."""
         self.over = True
         for futures in self._waiting.values():
             for future in futures:
@@ -161,14 +161,14 @@ class EventFollowers:
         try:
             while self._waiting and not self.over:
                 await asyncio.sleep(_LOOK_SECONDS)
-                for place, answer in (await self._answers(tuple(self._waiting))).items():
+                for place, news in (await self._news(tuple(self._waiting))).items():
                     for future in self._waiting.get(place, ()):
                         if not future.done():
-                            future.set_result(answer)
+                            future.set_result(news)
         finally:
             self._watching = None
 
-    async def _answers(self, places: Collection[Place]) -> Mapping[Place, _Answer]:
+    async def _news(self, places: Collection[Place]) -> Mapping[Place, _Found]:
         try:
             return await self._watch_threads.ask(lambda: self._look_for_each(places))
         except ThreadRefused:
@@ -176,22 +176,22 @@ class EventFollowers:
         except Exception as error:
             return dict.fromkeys(places, error)
 
-    def _look(self, place: Place) -> Told | None:
+    def _look(self, place: Place) -> PageReply | None:
         """Return the page after a place. For a thread."""
         state = self._events().state()
-        return None if state is None else self._told(place, state)
+        return None if state is None else self._page_reply(place, state)
 
-    def _look_for_each(self, places: Collection[Place]) -> dict[Place, _Answer]:
-        """Look at the outbox once; return the answers for places with news. For a thread."""
+    def _look_for_each(self, places: Collection[Place]) -> dict[Place, _Found]:
+        """Look at the outbox once; return the pages of the places with news. For a thread."""
         state = self._events().state()
         if state is None:
             return dict.fromkeys(places)
         moved = [place for place in places if (place.cursor.outbox, place.cursor.number) != (state.id, state.last)]
-        return {place: self._told(place, state) for place in moved}
+        return {place: self._page_reply(place, state) for place in moved}
 
-    def _told(self, place: Place, state: OutboxState) -> Told | None:
+    def _page_reply(self, place: Place, state: OutboxState) -> PageReply | None:
         found = self._events().after(place.cursor.start_in(state), place.limit)
         if found is None:
             return None
         page = page_after(place.cursor, state, [event.number for event in found.events], place.limit)
-        return Told(page, json_reply(page.told([self._form(event) for event in found.events])))
+        return PageReply(page, json_reply(page.body([self._form(event) for event in found.events])))

@@ -16,7 +16,7 @@ from ..._power.events.webhook import cloudevent, node_source
 from ..._power.journal.schema import JournalUnusable
 from ..._power.model.errors import SettingsInvalid
 from ..._power.options import LONGEST_WAIT_SECONDS
-from ..acceptance.actions import NotKept, NotTaken, ShuttingDown, TooMany, Unanswered
+from ..acceptance.actions import NotKept, NotTaken, ShuttingDown, TooMany, Unconfirmed
 from ..http import replies
 from ..http.bodies import read_power_body
 from ..http.log import Log
@@ -24,9 +24,9 @@ from ..http.replies import Refused, Reply, origin_of, refusal
 from ..servers.server_cache import KnownServer
 from . import schemas
 from .event_followers import Cursor, EventFollowers, Place
-from .router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
+from .router import Backend, HttpRequest, ReplyDoc, Route, failure, handles
 
-_NOT_TAKEN = {TooMany: replies.TOO_MANY, NotKept: replies.NOT_KEPT, ShuttingDown: replies.ENDING, Unanswered: replies.UNANSWERED}
+_NOT_TAKEN = {TooMany: replies.TOO_MANY, NotKept: replies.NOT_KEPT, ShuttingDown: replies.ENDING, Unconfirmed: replies.UNCONFIRMED}
 
 
 @contextlib.contextmanager
@@ -52,7 +52,7 @@ class EventRoutes:
             "/api/events",
             "Events after a cursor, at most limit; with wait, the answer comes with the next event or after that many seconds",
             {
-                200: AnswerDoc("The events, and the cursor for the next request", schemas.EVENTS),
+                200: ReplyDoc("The events, and the cursor for the next request", schemas.EVENTS),
                 400: failure("The cursor, limit or wait is invalid"),
                 404: failure("Events are disabled on this node"),
                 500: failure("The journal cannot be read"),
@@ -69,13 +69,13 @@ class EventRoutes:
         if not limit or seconds is None:
             return replies.error(400, "Invalid limit or wait: limit is a whole number of at least 1, wait a whole number of seconds.")
         with _readable(request, self._log):
-            told = await self.followers.read(Place(cursor, limit), seconds)
+            found = await self.followers.read(Place(cursor, limit), seconds)
         # The token may have changed during the wait.
         refused = refusal(request.raw.headers.get("Authorization"), self._node.settings.token)
         if refused is not None:
             return refused
         # A client that asks again at once must not reach an ending process.
-        return replace(replies.NO_EVENTS if told is None else told.reply, close=self.followers.over)
+        return replace(replies.NO_EVENTS if found is None else found.reply, close=self.followers.over)
 
     def _form(self, event: Event) -> dict[str, Any]:
         return cloudevent(event, node_source(self._node.settings.event_node or socket.gethostname()))
@@ -94,7 +94,7 @@ class PowerRoutes:
             "/api/servers/{server}/power",
             "Ask for a power action",
             {
-                202: AnswerDoc("Accepted; the headers say where to read its result", headers={"X-Operation-Id": "", "Location": ""}),
+                202: ReplyDoc("Accepted; the headers say where to read its result", headers={"X-Operation-Id": "", "Location": ""}),
                 400: failure("The body is invalid, or the server is suspended"),
                 422: failure("The action or one of its options is invalid"),
                 503: failure("Nothing was accepted"),
@@ -126,7 +126,7 @@ class PowerRoutes:
             "GET",
             "/api/servers/{server}/operations",
             "The operations of a server, newest first",
-            {200: AnswerDoc("The operations", schemas.list_of(schemas.OPERATION)), 500: failure("The journal cannot be read")},
+            {200: ReplyDoc("The operations", schemas.list_of(schemas.OPERATION)), 500: failure("The journal cannot be read")},
         )
     )
     async def _all_operations(self, request: HttpRequest, known: KnownServer) -> Reply:
@@ -140,7 +140,7 @@ class PowerRoutes:
             "/api/servers/{server}/operations/{operation}",
             "One operation; with wait, the answer comes when it ends or after that many seconds",
             {
-                200: AnswerDoc("The operation, when it has ended or after the wait", schemas.OPERATION),
+                200: ReplyDoc("The operation, when it has ended or after the wait", schemas.OPERATION),
                 400: failure("The wait is invalid"),
                 500: failure("The journal cannot be read"),
             },

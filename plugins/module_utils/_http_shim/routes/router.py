@@ -89,35 +89,35 @@ class HttpRequest:
         return min(int(text), most) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
-#: Answers a request; for a route below one server it gets that, too. Any result other than a `Reply` was sent already, as by a websocket.
+#: Gets the request, and for a route below one server that server. Any result other than a `Reply` was sent already, as by a websocket.
 Handler = Callable[..., "Awaitable[Reply | web.StreamResponse]"]
 _Method = TypeVar("_Method", bound=Handler)
 _ATTRIBUTE = "route"
 
 
 @dataclass(frozen=True)
-class AnswerDoc:
-    """An answer in the document: its meaning, the schema of its body, if any, and its headers' meanings by name."""
+class ReplyDoc:
+    """A reply in the OpenAPI document: its meaning, the schema of its body, if any, and the meaning of each header by name."""
 
     text: str
     schema: Schema | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def failure(text: str) -> AnswerDoc:
-    return AnswerDoc(text, ERROR)
+def failure(text: str) -> ReplyDoc:
+    return ReplyDoc(text, ERROR)
 
 
 @dataclass(frozen=True)
 class Route:
-    """A route. ``answers`` are by status; the document adds those of every route of its kind. ``query`` has the schemas of its parameters
+    """A route. ``replies`` are by status; the document adds those of every route of its kind. ``query`` has the schemas of its parameters
     by name, ``body`` the schema of the request's body, if any. A ``public`` route needs no token."""
 
     name: str
     method: str
     path: str
     summary: str
-    answers: Mapping[int, AnswerDoc]
+    replies: Mapping[int, ReplyDoc]
     query: Mapping[str, Schema] = field(default_factory=dict)
     body: Schema | None = None
     public: bool = False

@@ -32,17 +32,17 @@ from ..http.worker_pool import WorkerPool
 from ..servers.server_cache import KnownServer
 from ..servers.wings_view import Uses, server_entry, system_entry, system_entry_2
 from . import schemas
-from .router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
+from .router import Backend, HttpRequest, ReplyDoc, Route, failure, handles
 
 _FRESH_SECONDS = 5.0
-#: The longest wait for an answer. Panels look all the time, so only the asking thread waits longer for a silent game.
+#: The longest wait for a game. Panels look all the time, so only the asking thread waits longer for a silent game.
 _PLAYERS_SECONDS = 0.5
 
 
 class PlayerCounts:
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        #: The time of the last question to each game, and its answer.
+        #: The time of the last question to each game, and the players, once it answers.
         self._asked: dict[str, tuple[float, Future[PlayerCount]]] = {}
 
     def of(self, uuid: str, game: Game) -> PlayerCount:
@@ -52,14 +52,14 @@ class PlayerCounts:
             self._asked = {each: asked for each, asked in self._asked.items() if asked[0] > oldest or not asked[1].done()}
             if uuid not in self._asked:
                 self._asked[uuid] = time.monotonic(), _ask(game)
-            answer = self._asked[uuid][1]
+            count = self._asked[uuid][1]
         with contextlib.suppress(TimeoutError):
-            return answer.result(_PLAYERS_SECONDS)
+            return count.result(_PLAYERS_SECONDS)
         return PlayerCount(why="the game has not answered yet")
 
 
 def _ask(game: Game) -> Future[PlayerCount]:
-    answer: Future[PlayerCount] = Future()
+    future: Future[PlayerCount] = Future()
 
     def ask() -> None:
         try:
@@ -67,13 +67,13 @@ def _ask(game: Game) -> Future[PlayerCount]:
         except Exception as error:
             # A fault of ours must not hide the rest of the server.
             count = PlayerCount(why=internal_error(error))
-        answer.set_result(count)
+        future.set_result(count)
 
     try:
         threading.Thread(target=ask, name="players", daemon=True).start()
     except RuntimeError as error:
-        answer.set_result(PlayerCount(why=str(error)))
-    return answer
+        future.set_result(PlayerCount(why=str(error)))
+    return future
 
 
 _UNLISTED_TEXT = "Only on an incomplete list: the codes of the lists of servers that could not be read"
@@ -127,7 +127,7 @@ class ServerRoutes:
             "/api/servers",
             "All servers: state, definition, use of memory, CPU, network and disk",
             {
-                200: AnswerDoc("The servers", schemas.list_of(schemas.LISTED), {replies.UNLISTED: _UNLISTED_TEXT}),
+                200: ReplyDoc("The servers", schemas.list_of(schemas.LISTED), {replies.UNLISTED: _UNLISTED_TEXT}),
                 500: failure("The engine does not answer"),
             },
         )
@@ -144,7 +144,7 @@ class ServerRoutes:
             "GET",
             "/api/servers/{server}",
             "One server, and its players",
-            {200: AnswerDoc("The server", schemas.SERVER), 500: failure("The engine does not answer")},
+            {200: ReplyDoc("The server", schemas.SERVER), 500: failure("The engine does not answer")},
         )
     )
     async def _one(self, request: HttpRequest, known: KnownServer) -> Reply:
@@ -162,7 +162,7 @@ class ServerRoutes:
             "/api/servers/{server}/commands",
             "Write commands to the standard input of the process",
             {
-                204: AnswerDoc("Written"),
+                204: ReplyDoc("Written"),
                 400: failure("The body is invalid"),
                 500: failure("The server has no container, or the engine does not answer"),
                 502: failure("The server is stopped"),
@@ -191,7 +191,7 @@ class ServerRoutes:
             "GET",
             "/api/servers/{server}/logs",
             "The last lines of output; size is their number",
-            {200: AnswerDoc("The lines", schemas.LINES), 500: failure("The engine does not answer")},
+            {200: ReplyDoc("The lines", schemas.LINES), 500: failure("The engine does not answer")},
             query={"size": {"type": "string"}},
         )
     )
@@ -213,7 +213,7 @@ class ServerRoutes:
             "POST",
             "/api/servers/{server}/sync",
             "Read the definition again; update the limits of a running server, stop a suspended one",
-            {204: AnswerDoc("Read"), 500: failure("The definition cannot be read")},
+            {204: ReplyDoc("Read"), 500: failure("The definition cannot be read")},
         )
     )
     async def _sync(self, request: HttpRequest, known: KnownServer) -> Reply:
@@ -266,7 +266,7 @@ class ServerRoutes:
             "GET",
             "/api/system",
             "The machine and the version of this collection; with v=2 also the engine",
-            {200: AnswerDoc("The machine", schemas.SYSTEM), 500: failure("The engine does not answer")},
+            {200: ReplyDoc("The machine", schemas.SYSTEM), 500: failure("The engine does not answer")},
             query={"v": {"type": "string"}},
         )
     )

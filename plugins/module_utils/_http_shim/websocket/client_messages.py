@@ -17,7 +17,7 @@ from ..._power.model.request import POWER_ACTIONS, PowerAction
 from ..._power.model.result import Outcome
 from ..._power.model.server import Server
 from ..._power.options import LONGEST_WAIT_SECONDS
-from ..acceptance.actions import NotKept, NotTaken, ShuttingDown, TooMany, Unanswered
+from ..acceptance.actions import NotKept, NotTaken, ShuttingDown, TooMany, Unconfirmed
 from ..http.replies import origin_of
 from ..routes.router import Backend
 from . import frames
@@ -74,7 +74,7 @@ _WHY_NOT = {
     ShuttingDown: "this service is ending; ask again in a moment",
     TooMany: "too many actions of this server are waiting already; ask again later",
     NotKept: "the journal cannot be written, so it might be lost; look at the node's log",
-    Unanswered: "this service ended before the disk answered, so the action may still run; look at the server's state",
+    Unconfirmed: "this service ended before the disk answered, so the action may still run; look at the server's state",
 }
 
 

@@ -127,8 +127,8 @@ T = TypeVar("T")
 
 #: Seconds until the next look after a failed one, and until the output of a live server is followed again.
 _AGAIN_SECONDS = 2.0
-#: So many looks for a run in the journal, before it counts as started from outside.
-_UNSETTLED_LOOKS = 100
+#: After so many looks without a record of its start, a run counts as started from outside.
+_MOST_UNRECORDED_LOOKS = 100
 
 
 class Room:
@@ -136,7 +136,7 @@ class Room:
         self.uuid = uuid
         self.members: set[Member] = set()
         self.view: ServerView | None = None
-        self._told: PowerState | None = None
+        self._last_reported: PowerState | None = None
         self._resources = resources
         self._loop = asyncio.get_running_loop()
         self._observer = StateObserver(uuid, resources.node, resources.log)
@@ -144,7 +144,7 @@ class Room:
         self.stats = StatsReporter(uuid, resources, lambda: self.view, self._tell)
         self._closed = False
         self._again = False
-        self._unsettled = 0
+        self._unrecorded_looks = 0
         self._looking: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._turn = asyncio.Lock()
@@ -207,12 +207,12 @@ class Room:
         self._timer = self._loop.call_later(seconds, self.look)
 
     def _take(self, view: ServerView, matchers: Matchers | None) -> None:
-        self._unsettled = 0 if view.settled else self._unsettled + 1
-        if self._closed or 0 < self._unsettled < _UNSETTLED_LOOKS:
+        self._unrecorded_looks = self._unrecorded_looks + 1 if view.unrecorded else 0
+        if self._closed or 0 < self._unrecorded_looks < _MOST_UNRECORDED_LOOKS:
             return
         before, self.view = self.view, view
-        states = state_changes(before, view, self._told)
-        self._told = states[-1] if states else self._told
+        states = state_changes(before, view, self._last_reported)
+        self._last_reported = states[-1] if states else self._last_reported
         self._tell([frames.frame(frames.STATUS, state.value) for state in states])
         self.output.follow(view, matchers, begin=before is not None and before.run != view.run)
         if view.run is not None or before is None or before.run is not None:

@@ -19,7 +19,7 @@ from ..http.bodies import read_texts
 from ..http.listener import BoundedConnection
 from ..http.replies import Reply
 from ..routes import schemas
-from ..routes.router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
+from ..routes.router import Backend, HttpRequest, ReplyDoc, Route, failure, handles
 from ..servers.server_cache import KnownServer
 from . import frames
 from .claims import allows_origin, need_library
@@ -54,7 +54,7 @@ class WebsocketRoutes:
             "/api/servers/{server}/ws",
             "The websocket of the console; it needs a token of the Panel instead",
             {
-                101: AnswerDoc("The websocket opens"),
+                101: ReplyDoc("The websocket opens"),
                 400: failure("Not a websocket request, or the server has too many consoles"),
                 403: failure("The page's origin is not allowed"),
                 404: failure("This node has no such server"),
@@ -82,7 +82,7 @@ class WebsocketRoutes:
             "POST",
             "/api/servers/{server}/ws/deny",
             "Revoke tokens of consoles; jtis lists their ids",
-            {204: AnswerDoc("The tokens are revoked"), 400: failure("The body is invalid")},
+            {204: ReplyDoc("The tokens are revoked"), 400: failure("The body is invalid")},
             body=schemas.DENIED,
         )
     )

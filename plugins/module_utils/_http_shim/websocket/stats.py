@@ -29,12 +29,12 @@ _SOON, _WHILE_STARTING, _WHILE_STOPPING, _ELSE = 0.05, 1.0, 2.0, 15.0
 
 @dataclass(frozen=True)
 class ServerView:
-    """A server at one moment. Not ``settled``: the record of its start is just being written."""
+    """A server at one moment. ``unrecorded``: the record of its start is just being written."""
 
     state: PowerState
     startup: Startup = Startup.UNKNOWN
     snapshot: Snapshot | None = None
-    settled: bool = True
+    unrecorded: bool = False
 
     @property
     def run(self) -> Run | None:
@@ -42,21 +42,21 @@ class ServerView:
 
     @property
     def due(self) -> float:
-        if not self.settled:
+        if self.unrecorded:
             return _SOON
         return {PowerState.STARTING: _WHILE_STARTING, PowerState.STOPPING: _WHILE_STOPPING}.get(self.state, _ELSE)
 
 
 def view_of(seen: Observed, started: SeenRun | None) -> ServerView:
     """Return the view of a look; ``started`` is the run that the journal had after the look."""
-    settled = True
+    unrecorded = False
     if seen.snapshot is not None and seen.live:
         if started is None or started.run != seen.snapshot.run or started.matchers is None:
-            settled = seen.holder is None or seen.holder.phase not in (Phase.START.value, Phase.OBSERVE.value)
+            unrecorded = seen.holder is not None and seen.holder.phase in (Phase.START.value, Phase.OBSERVE.value)
         else:
             # The record may come between the two looks into the journal.
-            settled = not (started.matchers and seen.startup is Startup.UNKNOWN)
-    return ServerView(seen.state, seen.startup, seen.snapshot, settled)
+            unrecorded = bool(started.matchers) and seen.startup is Startup.UNKNOWN
+    return ServerView(seen.state, seen.startup, seen.snapshot, unrecorded)
 
 
 def state_changes(before: ServerView | None, after: ServerView, last: PowerState | None = None) -> list[PowerState]:

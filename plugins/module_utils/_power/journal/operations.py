@@ -212,7 +212,7 @@ class RecordedOperations:
 
         self._write_end(result.server.uuid, work)
 
-    def settle_dead(self) -> bool:
+    def end_all_dead(self) -> bool:
         """Write an interrupted end for each operation of a dead process with a mark, for its event. Return False if that fails."""
 
         def work(connection: sqlite3.Connection) -> None:
@@ -227,17 +227,17 @@ class RecordedOperations:
 
     def last_acts(self, uuids: Iterable[str]) -> dict[str, OperationRow]:
         """Return the last operation of each server that is in progress, was done or failed; else the last that changed nothing."""
-        return {row.server.uuid: row for row in self._settled(self._store.rows_for(LAST_ACTS, uuids))}
+        return {row.server.uuid: row for row in self._as_operations(self._store.rows_for(LAST_ACTS, uuids))}
 
     def latest_of_each(self, uuids: Iterable[str], limit: int) -> dict[str, list[OperationRow]]:
         """Return at most ``limit`` operations of each server that has any, the newest first."""
         found: dict[str, list[OperationRow]] = {}
-        for row in self._settled(self._store.rows_for(LATEST_OPERATIONS.format(limit=limit), uuids)):
+        for row in self._as_operations(self._store.rows_for(LATEST_OPERATIONS.format(limit=limit), uuids)):
             found.setdefault(row.server.uuid, []).append(row)
         return found
 
     def of(self, uuid: str, limit: int = 100) -> list[OperationRow]:
-        return self._settled(self._store.rows(OPERATIONS_OF, (uuid, limit)))
+        return self._as_operations(self._store.rows(OPERATIONS_OF, (uuid, limit)))
 
     def waits(self, operation: str) -> bool | None:
         """Tell if an operation was accepted and has neither begun nor ended; None if the journal cannot be read."""
@@ -246,7 +246,7 @@ class RecordedOperations:
     def under(self, key: str, uuid: str, action: PowerAction, *, but: str) -> list[OperationRow]:
         """Return a server's operations of one action whose reason begins with ``key``, the newest first, without ``but``."""
         parameters = {"key": storable(key), "uuid": uuid, "action": action.value, "but": but}
-        return self._settled(self._store.rows(OPERATIONS_UNDER, parameters))
+        return self._as_operations(self._store.rows(OPERATIONS_UNDER, parameters))
 
     def _end_dead(self, connection: sqlite3.Connection, row: sqlite3.Row) -> None:
         if not self._marks.is_alive(row["mark"]):
@@ -259,7 +259,8 @@ class RecordedOperations:
     def _write_end(self, _uuid: str, work: Work) -> None:
         self._store.write(work)
 
-    def _settled(self, read: Sequence[Any]) -> list[OperationRow]:
+    def _as_operations(self, read: Sequence[Any]) -> list[OperationRow]:
+        """Return rows of the table as operations; an unended operation of a dead process as interrupted."""
         found = [operation_row(row) for row in read]
         dead = [row.number for row in found if row.under_way and not self._marks.is_alive(row.mark)]
         if not dead:
