@@ -99,7 +99,7 @@ class RunReport:
         with self._told():
             record = run_files.load(str(state["file"]))
             if record.run == state["run"]:
-                going_on = report.parts_of_going_on(record, str(state["file"])) if record.left or record.failed else ()
+                going_on = report.parts_of_going_on(record, str(state["file"])) if record.unfinished or record.failed else ()
                 shown = Shown(local_now(), str(state.get("doing") or ""), going_on, state.get("left"), read_live(self._lines()))
                 run_files.write_whole(str(state["path"]), page(record, shown), _CONSEQUENCE)
         took = time.monotonic() - began

@@ -244,13 +244,13 @@ class RolloutSteps:
 
     def _report(self, record: Record) -> dict[str, Any]:
         """Report the whole rolling run; the result fails the task unless all ended well. The record stays only if work is left."""
-        keeps = bool(record.left or record.failed)
+        keeps = bool(record.unfinished or record.failed)
         resume_file = self.files.own if keeps and not self.files.check else None
         result = report.result(record, ended_at=now(), seconds=seconds_since(record.began_at), resume_file=resume_file)
         table = f"\n{render(report.HEADINGS, report.table_rows(record))}\n\n" if record.rows else ""
         speak(f"{table}{result['msg']}")
         if resume_file is not None:
-            nothing_left = result["ok"] and not record.left
+            nothing_left = result["ok"] and not record.unfinished
             before = f"What failed before was left alone: {len(record.failed)}; " if nothing_left else "To do what is left, "
             speak(f"{before}{report.going_on(record, resume_file)}")
         self.page.end(record, report.parts_of_going_on(record, resume_file) if resume_file else (), result)

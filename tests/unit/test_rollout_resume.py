@@ -111,7 +111,7 @@ def test_a_server_still_in_flight_is_unknown_and_left_for_the_next_rolling_run(m
     resumed = opened({"node-1": listing(info(100, **more), info(101))}, again(record), run="bbbbbbbb", max_failures=1)
     assert asked(resumed) == [uuid(101)]
     (left,) = [row for row in resumed.rows if not row.batch]
-    assert (left.server, left.outcome, left.code, left.asked_by, left.is_left) == (
+    assert (left.server, left.outcome, left.code, left.asked_by, left.is_unfinished) == (
         uuid(100),
         "unknown",
         "still_in_flight",
@@ -304,7 +304,7 @@ def test_allowed_unseen_servers_count_as_failures_and_are_left() -> None:
         "node-2": "unknown incomplete",
         "Server 3": "done",
     }
-    assert (record.failures, record.is_good, len(record.left)) == (2, False, 2)
+    assert (record.failures, record.is_good, len(record.unfinished)) == (2, False, 2)
     assert opened(seen, allow_unknown=True, max_failures=1).stopped == "2 failed, 1 allowed"
 
 

@@ -48,7 +48,7 @@ def test_a_rolling_run_without_failures_is_good_and_leaves_no_server() -> None:
         asked = all_done(record, number)
         assert list(asked) == [f"node-{number}"]
     assert record.is_good
-    assert not record.left
+    assert not record.unfinished
 
 
 @pytest.mark.parametrize("outcome", ["refused", "cancelled", "failed"])
@@ -59,7 +59,7 @@ def test_a_failure_over_the_budget_stops_the_rolling_run(outcome: str) -> None:
         count(record, number, {node: ended(servers, outcome) for node, servers in asked.items()})
         assert bool(record.stopped) == (number == 2)
     assert record.stopped == "2 failed, 1 allowed"
-    assert [row.called for row in record.left] == ["node-3 Server 300", "node-4 Server 400"]
+    assert [row.called for row in record.unfinished] == ["node-3 Server 300", "node-4 Server 400"]
     assert len(record.failed) == 2
 
 
@@ -102,7 +102,7 @@ def test_each_server_is_counted_for_any_answer_of_its_node(answer: dict[str, Any
     begin(record, 1)
     count(record, 1, {"node-1": answer})
     assert outcomes(record) == {"Server 100": said}
-    assert bool(record.left) == left
+    assert bool(record.unfinished) == left
     assert record.is_good == said.startswith(("skipped", "unchanged"))
 
 
@@ -112,7 +112,7 @@ def test_a_failed_canary_stops_the_rolling_run_despite_the_budget(bad: dict[str,
     begin(record, 1)
     count(record, 1, {"node-1": bad})
     assert record.stopped == "the canary failed"
-    assert [row.server for row in record.left][-1] == uuid(200)
+    assert [row.server for row in record.unfinished][-1] == uuid(200)
 
 
 def up(number: int, started_at: str = "1", state: str = "running") -> dict[str, Any]:
@@ -180,7 +180,7 @@ def test_an_unreachable_node_counts_once_and_stops_a_rolling_run_without_budget(
     record = opened({**fleet(1, 2), "node-2": LOST, "node-3": None})
     assert record.failures == 2
     assert record.stopped == "2 failed, 0 allowed"
-    assert [row.called for row in record.left] == ["node-2", "node-3", "node-1 Server 100", "node-1 Server 101"]
+    assert [row.called for row in record.unfinished] == ["node-2", "node-3", "node-1 Server 100", "node-1 Server 101"]
 
 
 def test_an_unknown_server_name_raises_an_error_before_the_rolling_run() -> None:
@@ -300,7 +300,7 @@ def test_a_server_skipped_for_players_is_no_failure_and_left_for_the_next_rollin
     all_done(record, 2)
     all_done(record, 3)
     assert not record.is_good
-    assert [row.server for row in record.left] == [uuid(100)]
+    assert [row.server for row in record.unfinished] == [uuid(100)]
     assert record.failed == []
     kept = from_json(to_json(record), "resume.json")
     assert to_json(kept)["not_done"] == [f"node-1 Server 100: {code}"]
@@ -323,7 +323,7 @@ def test_a_rolling_run_that_skipped_servers_for_players_is_ok_only_with_left_ok(
     through(record, 1, node_2=skipped([uuid(200)], code))
     assert report.result(record, ended_at="then", seconds=1.0, resume_file="FILE")["ok"] is ok
     # The server is still left for the next rolling run.
-    assert [row.server for row in from_json(to_json(record), "resume.json").left] == [uuid(200)]
+    assert [row.server for row in from_json(to_json(record), "resume.json").unfinished] == [uuid(200)]
 
 
 @pytest.mark.parametrize(

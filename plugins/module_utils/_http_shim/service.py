@@ -70,7 +70,7 @@ class Service:
         self._followers = events.followers
         groups = (about, servers, PowerRoutes(backend), events, websockets)
         self._router = Router(lambda: self._settings, self._known, log, groups)
-        self._listener = Listener(self._router.answer, settings, self._tls)
+        self._listener = Listener(self._router.respond, settings, self._tls)
 
     async def run(self) -> None:
         """Serve until a signal comes. Raises `LockUnavailable` if another process serves, and errors of the startup."""
@@ -86,6 +86,7 @@ class Service:
         with own_lock(self._settings, "shim.lock", "serve HTTP", hint):
             # Bind first: without the address the process must begin nothing.
             await self._listener.bind()
+            # The first request finds the servers, and accepted actions before its own.
             await self._known.load()
             await self._actions.resume()
             await self._listener.open()

@@ -155,9 +155,9 @@ class WaitingEvents:
         self._each(".json", lambda folder, name: os.unlink(name, dir_fd=folder) if name in names else None)
 
     def drop_older(self, now: float) -> int:
-        """Drop events of all receivers that have waited for a day; return their number. ``now`` is in seconds since 1970.
+        """Drop the events of all receivers that are a day old for the second call in a row; return their number.
 
-        Two looks in a row must agree, since a clock may be wrong for a moment. Between them the event has another name, and is not sent.
+        ``now`` is in seconds since 1970. The clock may be wrong in one call. Between the two, the event has another name, and is not sent.
         """
         dropped: list[str] = []
 
@@ -175,7 +175,7 @@ class WaitingEvents:
 
     @contextlib.contextmanager
     def alone(self, receiver: Receiver, deadline: Deadline) -> Iterator[bool]:
-        """Lock a receiver, so that each event is sent once; false if another rolling run still sends at the deadline."""
+        """Lock a receiver, so that each event is sent once. Yield false if another rolling run holds the lock until the deadline."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             folder = self._opened()

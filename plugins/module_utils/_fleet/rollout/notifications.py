@@ -123,24 +123,25 @@ class _Round:
             client.close()
 
     def _once(self, client: WebhookClient) -> Undelivered | None:
-        """Try each waiting event once, but no event after a failed one of the same run."""
-        left, undelivered = self._waiting.of(self._receiver), None
-        while left and not self._deadline.is_over:
-            message = message_of(self._receiver, [each.event for each in left], controller_source(self._controller), self._controller)
-            tried, left = left[: message.events], left[message.events :]
+        """Send the waiting events in order; return the last fault, None without one. After a failed event, those of its run wait. A pause
+        that the receiver asks for ends the round."""
+        unsent, undelivered = self._waiting.of(self._receiver), None
+        while unsent and not self._deadline.is_over:
+            message = message_of(self._receiver, [each.event for each in unsent], controller_source(self._controller), self._controller)
+            tried, unsent = unsent[: message.events], unsent[message.events :]
             posted = client.post(message, seconds=self._deadline.left)
             if posted.taking is Taking.TAKEN:
                 self._waiting.remove(tried)
                 continue
             if posted.taking is Taking.GONE:
-                self._waiting.remove([*tried, *left])
+                self._waiting.remove([*tried, *unsent])
                 return Undelivered(self._receiver.name, posted.reason, is_gone=True)
             undelivered = Undelivered(self._receiver.name, posted.reason, retry_after=posted.retry_after)
             if posted.retry_after is not None:
                 return undelivered
-            held = {each.run for each in tried}
-            left = [each for each in left if each.run not in held]
-        return undelivered if undelivered is not None or not left else Undelivered(self._receiver.name, "there was no time left")
+            failed_runs = {each.run for each in tried}
+            unsent = [each for each in unsent if each.run not in failed_runs]
+        return undelivered if undelivered is not None or not unsent else Undelivered(self._receiver.name, "there was no time left")
 
 
 class RunNotifications:

@@ -73,8 +73,8 @@ class Row:
         return self.outcome == NOT_DONE and self.code in LEFT_TO_PLAYERS
 
     @property
-    def is_left(self) -> bool:
-        """True if the row is still to do: no action was tried, or the outcome is unknown."""
+    def is_unfinished(self) -> bool:
+        """True if no action was tried, or the outcome is unknown."""
         return self.outcome in (NOT_DONE, UNKNOWN) or self.untouched
 
     @property
@@ -151,14 +151,14 @@ class Record:
         return [row for row in self.rows if row.batch == number]
 
     @property
-    def left(self) -> list[Row]:
-        """The rows for the next run."""
-        return [row for row in self.rows if row.is_left]
+    def unfinished(self) -> list[Row]:
+        """The rows that each resumed run acts on; see ``failed``."""
+        return [row for row in self.rows if row.is_unfinished]
 
     @property
     def failed(self) -> list[Row]:
         """The rows that failed, in this run or before it."""
-        return [*self.failed_before, *(row for row in self.rows if row.is_failure and not row.is_left)]
+        return [*self.failed_before, *(row for row in self.rows if row.is_failure and not row.is_unfinished)]
 
     @property
     def has_good_canary(self) -> bool:
@@ -170,15 +170,15 @@ class Record:
 
     @property
     def needs_failed(self) -> bool:
-        """True if the next run can only retry failed rows: no other row is left, of its canary or at all."""
+        """True if a resumed run can only retry failed rows: no row is unfinished, of its canary or at all."""
         if self.canary and not self.has_good_canary and any(row.node == self.canary for row in self.failed):
-            return not any(row.node == self.canary for row in self.left)
-        return not self.left
+            return not any(row.node == self.canary for row in self.unfinished)
+        return not self.unfinished
 
     @property
     def is_good(self) -> bool:
         """True if every selected server is done, unchanged, skipped on request, or left to counted players when that is allowed."""
-        return not self.failures and all(self.left_ok and row.is_for_players and row.code != PlayersUnknown.code for row in self.left)
+        return not self.failures and all(self.left_ok and row.is_for_players and row.code != PlayersUnknown.code for row in self.unfinished)
 
 
 def some_of(rows: Sequence[Row], node: str = "") -> str:
@@ -206,7 +206,7 @@ def to_json(record: Record) -> dict[str, Any]:
     whole = {**vars(record), "failed_before": [vars(row) for row in record.failed_before]}
     rows = [vars(row) for row in whole.pop("rows")]
     head = {"schema": SCHEMA, "run": whole.pop("run"), "action": whole.pop("action")}
-    left = [f"{row.called}: {'in flight' if row.in_flight else row.code or 'not begun'}" for row in record.left]
+    left = [f"{row.called}: {'in flight' if row.in_flight else row.code or 'not begun'}" for row in record.unfinished]
     return {**head, "not_done": left, **whole, "servers": rows}
 
 

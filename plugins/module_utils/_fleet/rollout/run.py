@@ -62,17 +62,18 @@ _LINES = 3
 
 
 def judge_soak(row: Row, answer: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    """Fail a server that is not up at the end of the soak, in the run of its action, or else in the run of the first look."""
+    """Set the outcome after a soak: unknown if a look could not see the server, failed if its run has ended. The run is that of
+    ``answer``, the result of the action, or else that of the look ``before`` the soak."""
     seen_before, seen_after = entry_of(row, before), entry_of(row, after)
     begun = (entry_of(row, answer) or {}).get("run")
     first: tuple[str, str] | None
     if isinstance(begun, Mapping):
-        # The first look is not needed.
         first, looks = (str(begun.get("container")), str(begun.get("started_at"))), [(after, seen_after)]
     else:
         # An endpoint gives no container ids, and an older node gives no run.
         first, looks = _run_seen(seen_before), [(before, seen_before), (after, seen_after)]
     last = _run_seen(seen_after)
+    # First the looks that could not see it: they do not show that its run ended.
     no_list = next((each for each, _entry in looks if not isinstance(each.get("servers"), list)), None)
     unseen = next((entry for _each, entry in looks if entry is not None and is_unseen(entry)), None)
     if no_list is not None:
@@ -80,8 +81,8 @@ def judge_soak(row: Row, answer: Mapping[str, Any], before: Mapping[str, Any], a
     elif unseen is not None:
         row.outcome, row.code, row.msg = UNKNOWN, code_of(unseen), reason_of(unseen)[:LONGEST_MESSAGE]
     elif last is None or first != last:
-        ends = (seen_after or {}).get("crashes") or ()
-        end = next((each for each in ends if (each.get("container"), each.get("started_at")) == first), None)
+        ended_runs = (seen_after or {}).get("crashes") or ()
+        end = next((each for each in ended_runs if (each.get("container"), each.get("started_at")) == first), None)
         _fail_soaked(row, end)
         # The downtime of the action is no longer the whole downtime.
         row.downtime = {}
@@ -156,23 +157,24 @@ def stop_for_deadline(record: Record, number: int, fault: str) -> None:
 
 
 def begin(record: Record, number: int) -> dict[str, dict[str, Any]]:
-    """Begin a batch; return the work of each node. From now on its servers are in flight."""
+    """Begin a batch: its servers are in flight. Return by node the options of its task: ``servers``, ``only``, ``once``, ``outdated``, and
+    ``max_failures`` if it needs a limit."""
     record.begun = number
     is_canary = number <= record.canaries
-    left = 0 if is_canary else record.budget - record.failures
+    failures_left = 0 if is_canary else max(record.budget - record.failures, 0)
     work: dict[str, dict[str, Any]] = {}
     for row in record.in_batch(number):
         row.in_flight, row.asked_by = True, row.asked_by or record.run
         # All servers of a batch share one key. Servers of an earlier request keep their key, so that both requests act only once.
-        asked = work.setdefault(str(row.node), {"servers": [], "only": list(record.only), "once": run_key(row.asked_by)})
-        asked["servers"].append(row.server)
-        asked["outdated"] = record.outdated and not row.again
+        options = work.setdefault(str(row.node), {"servers": [], "only": list(record.only), "once": run_key(row.asked_by)})
+        options["servers"].append(row.server)
+        options["outdated"] = record.outdated and not row.again
         if row.any_state:
-            asked["only"] = []
-    for asked in work.values():
-        # So few servers cannot exceed a higher limit, and without a limit the node acts on all of them at once.
-        if (is_canary or not record.goes_on) and max(left, 0) < len(asked["servers"]) - 1:
-            asked["max_failures"] = max(left, 0)
+            options["only"] = []
+    for options in work.values():
+        # A higher limit cannot stop the node before its last server. Without a limit, it acts on all at once.
+        if (is_canary or not record.goes_on) and failures_left < len(options["servers"]) - 1:
+            options["max_failures"] = failures_left
     return work
 
 
@@ -182,7 +184,7 @@ def count(
     answers: Mapping[str, Mapping[str, Any]],
     soak: tuple[Mapping[str, Mapping[str, Any]], Mapping[str, Mapping[str, Any]]] | None = None,
 ) -> None:
-    """Count the outcomes of a batch, and stop the run if it must not continue.
+    """Note the outcomes of a batch in its rows, and stop the run if it must not continue.
 
     ``answers`` has the task's result of each node; a node without one is lost. ``soak`` has the nodes' facts of their servers before and
     after the soak.
@@ -190,10 +192,11 @@ def count(
     rows = record.in_batch(number)
     for row in rows:
         answer = answers.get(str(row.node)) or {}
-        _take_answer(row, answer, record)
+        _apply_answer(row, answer, record)
         if soak is not None and row.outcome in (DONE, UNCHANGED):
             judge_soak(row, answer, *(look.get(str(row.node)) or {} for look in soak))
         row.asked_by = row.asked_by if _may_come_yet(row, record) else ""
+    # The first reason counts: a failed canary comes before the budget.
     _judge_canary(record, number)
     stop_over_budget(record)
 
@@ -250,11 +253,11 @@ def suspended_row(candidate: Candidate, action: str, skip: bool) -> Row:
     return row_of(candidate, outcome=SKIPPED if skip else REFUSED, code="suspended", msg=msg)
 
 
-def _take_answer(row: Row, answer: Mapping[str, Any], record: Record) -> None:
+def _apply_answer(row: Row, answer: Mapping[str, Any], record: Record) -> None:
     row.in_flight = False
     entry, code = entry_of(row, answer), answer.get("code")
     if entry is not None:
-        _take_entry(row, entry, record)
+        _apply_entry(row, entry, record)
         return
     row.outcome, row.code, row.msg = UNKNOWN, NO_ANSWER, message_of(answer)
     if answer.get("before_batch_failed"):
@@ -271,7 +274,7 @@ def _take_answer(row: Row, answer: Mapping[str, Any], record: Record) -> None:
         row.outcome, row.code, row.untouched = FAILED, str(code), True
 
 
-def _take_entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
+def _apply_entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
     row.outcome = str(entry.get("outcome"))
     row.code, row.msg = str(entry.get("code") or ""), str(entry.get("msg") or "")[:LONGEST_MESSAGE]
     row.seconds, row.changed = entry.get("seconds"), bool(entry.get("changed"))

@@ -247,6 +247,7 @@ def batches(candidates: Sequence[Candidate], nodes: Sequence[str], action: str, 
     sign = -1 if action in TAKES_DOWN else 1
 
     def rank(each: Candidate) -> tuple[Any, ...]:
+        # A batch has one value of each of these: a node gets them once for the whole batch.
         alike = sign * each.priority, not each.again, not each.any_state, each.asked_by
         return (*alike, order[each.node], each.name, each.server)
 

@@ -83,30 +83,32 @@ def is_in_flight(entry: Mapping[str, Any], run: str) -> bool:
 
 def nodes_in_flight(record: Record) -> dict[str, list[str]]:
     """Return the nodes that may still act for interrupted runs, and these runs."""
-    rows = [row for row in record.left if row.node and row.asked_by]
+    rows = [row for row in record.unfinished if row.node and row.asked_by]
     return {"nodes": sorted({str(row.node) for row in rows}), "runs": sorted({row.asked_by for row in rows})}
 
 
 def _resume(old: Record, answers: Mapping[str, Answer | None], asked: Criteria, given: Mapping[str, Any], *, retry: bool) -> Selected:
-    """Return the rest of ``old``; with ``retry`` also its failures. Raises `RolloutError` for a name of several servers."""
+    """Return the servers of ``old`` that this run acts on, with ``retry`` also the failed ones, and rows for the others. Raises
+    `RolloutError` for a name of several servers."""
     lists = _lists(answers)
     known = {(each.node, each.server): each for each in candidates(lists, asked)}
     resumed = _Resumed(asked, answers, lists, known, _asks_again(given))
     found = Selected()
     selected: list[Candidate] = []
     unseen_before: list[Candidate] = []
-    for row in [*old.left, *(old.failed if retry else ())]:
+    for row in [*old.unfinished, *(old.failed if retry else ())]:
         if row.node is None or row.server is None:
             continue
         unknown = _unknown_reason(row, resumed)
         if unknown is not None:
             found.add_unknown(_ended(row, UNKNOWN, *unknown))
             continue
-        kept = _carry_over(row, resumed)
-        if isinstance(kept, Row):
-            found.rows.append(kept)
+        carried = _carry_over(row, resumed)
+        if isinstance(carried, Row):
+            found.rows.append(carried)
         else:
-            (unseen_before if row.unseen else selected).append(kept)
+            # The selection has not judged an unseen server yet.
+            (unseen_before if row.unseen else selected).append(carried)
     new = _choose_unlisted(old, resumed, found, unseen_before)
     each_once = {(each.node, each.server): each for each in (*new.chosen, *new.suspended, *new.unseen, *selected)}
     found.choice = replace(part(each_once.values(), asked), missing=new.missing)
@@ -160,12 +162,12 @@ def _still_selected(row: Row, entry: Mapping[str, Any] | None, candidate: Candid
 def _choose_unlisted(old: Record, resumed: _Resumed, found: Selected, unseen_before: Sequence[Candidate]) -> Choice:
     """Choose servers on nodes whose lists were incomplete, and among those in ``unseen_before``; report names that were missing."""
     answers, lists, asked = resumed.answers, resumed.lists, resumed.asked
-    nodes = [row.node for row in old.left if row.node is not None and row.server is None]
+    nodes = [row.node for row in old.unfinished if row.node is not None and row.server is None]
     found.rows += [node_fault(node, answers[node]) for node in nodes if node in answers and node not in lists]
     found.rows += [Row(node, None, msg="It is not in this play") for node in nodes if node not in answers]
-    names = tuple(row.server for row in old.left if row.node is None and row.server is not None)
+    names = tuple(row.server for row in old.unfinished if row.node is None and row.server is not None)
     if asked.names is not None:
-        unseen = (Candidate(str(row.node), str(row.server), row.name) for row in old.left if row.unseen)
+        unseen = (Candidate(str(row.node), str(row.server), row.name) for row in old.unfinished if row.unseen)
         asked = replace(asked, names=(*names, *(each.server for each in named(unseen, asked.names))))
     # An earlier part of the run has already handled the servers that it saw there.
     before = {*old.seen_before, *(row.server for row in old.rows)}
@@ -344,7 +346,7 @@ def _asks_again(given: Mapping[str, Any]) -> Callable[[str], bool]:
 def _fill(record: Record, found: Selected, nodes: Sequence[str], pace: Pacing, understood: Understood) -> None:
     asked, choice = understood.criteria, found.choice
     found.add_unknown(*(unseen_row(each) for each in choice.unseen))
-    unanswered = {row.node for row in found.rows if row.is_failure and row.is_left}
+    unanswered = {row.node for row in found.rows if row.is_failure and row.is_unfinished}
     record.rows = [*found.rows, *(_missing(name, bool(unanswered)) for name in choice.missing)]
     record.rows += [suspended_row(each, asked.action, asked.skip_suspended) for each in choice.suspended]
     add_batches(record, batches(choice.chosen, nodes, asked.action, pace))

@@ -152,7 +152,7 @@ class Acceptor:
             announce(result, Request(result.server.uuid, result.action, result.operation, result.requested_at, origin=origin))
 
     def _gather(self) -> tuple[list[Unwritten], bool]:
-        """Return all that waits to be written, and if it is the last. Raises `queue.Empty` when a failed write is due again."""
+        """Wait for work; return all of it, and whether it is the last. Raises `queue.Empty` when it is time to repeat a failed write."""
         troubled = self._fault or self._failing or self._node.journal.late_writes
         self._busy_since = None
         try:
@@ -181,7 +181,8 @@ class Acceptor:
         self._found(accepted, self._fault)
 
     def _record(self, gathered: Sequence[Unwritten]) -> list[Written]:
-        """Date the tickets, then write all in one transaction. An end that cannot be written is kept, and counts as written."""
+        """Set the request times, then write all in one transaction. Return each ticket with the reason if that failed, and each end: an end
+        counts as written, since it is kept until it is."""
         faults = set_request_times([each for each in gathered if isinstance(each, Ticket)], self._node)
         if self._fault:
             self._read_pending()

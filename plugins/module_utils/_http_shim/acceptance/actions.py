@@ -87,11 +87,12 @@ class Actions:
         players: PlayerPolicy | None = None,
         ready: Readiness = CONTAINER_UP,
     ) -> str:
-        """Take an action; return its operation's id once it is on the disk.
+        """Queue an action; return its operation's id once its acceptance is on the disk. Raises a class of `NotTaken`.
 
-        The id is empty for a kill that begins without its entry, because the disk delays or refuses it. Raises `NotTaken`.
+        A kill does not wait for a slow disk, or one that refuses the entry: it begins, and the id is empty.
         """
         kill = action is PowerAction.KILL
+        # No await until the action is in the queue: the order of requests counts.
         tries_once = wait_seconds == 0 and not kill
         queue = self._queue_with_room(server.uuid, ready, kill=kill, tries_once=tries_once)
         now = self._node.clock.now()

@@ -131,7 +131,7 @@ class BoundedConnection(asyncio.Protocol):
 
 
 _KEEPALIVE_SECONDS = 75.0
-#: So many seconds the rest of a refused body is read and dropped, so that the client can read the answer.
+#: So many seconds the rest of a refused body is read and dropped, so that the client can read the response.
 _LINGERING_SECONDS = 1.0
 _BACKLOG = 1024
 _ENDING_SECONDS = 2.0
@@ -141,10 +141,10 @@ _COLLECT_SECONDS = 1.0
 
 
 class Listener:
-    """One listening address. ``answer`` makes the answer to a request."""
+    """One listening address. ``respond`` returns the response to a request."""
 
     def __init__(
-        self, answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], settings: Settings, tls: ssl.SSLContext | None
+        self, respond: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], settings: Settings, tls: ssl.SSLContext | None
     ) -> None:
         """Raises `MissingLibrary`."""
         try:
@@ -159,18 +159,18 @@ class Listener:
         self._collected_at = float("-inf")
         self._due_timer: asyncio.TimerHandle | None = None
 
-        def in_its_turn(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        def respond_in_turn(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
             connection = None if request.transport is None else request.transport.get_protocol()
             if isinstance(connection, BoundedConnection):
                 connection.request_read(request)
-            return answer(request)
+            return respond(request)
 
         # A client's errors are not ours: the library would write tracebacks of them.
         quiet = logging.getLogger(f"{__name__}.library")
         quiet.disabled = True
-        # The library's lower level: routes, their order, and every header of an answer are ours.
+        # The library's lower level: routes, their order, and every header of a response are ours.
         self._server = web.Server(
-            in_its_turn,
+            respond_in_turn,
             access_log=None,
             logger=quiet,
             keepalive_timeout=_KEEPALIVE_SECONDS,

@@ -32,7 +32,8 @@ class WorkerPool:
         self._name = name
 
     async def ask(self, work: Callable[[], T]) -> T:
-        """Return what ``work`` returns in a thread. Raises its errors and `ThreadRefused`. A cancelled wait does not stop the thread."""
+        """Return what ``work`` returns in a thread, once one is free. Raises its errors and `ThreadRefused`. If the caller is cancelled,
+        the thread continues."""
         loop = asyncio.get_running_loop()
         await self._slots.acquire()
         future: asyncio.Future[T] = loop.create_future()

@@ -159,7 +159,7 @@ class Router:
         }
         self._paths = PathTable((route.name, route.method, route.path) for route, _handler in self._handled.values())
 
-    async def answer(self, raw: web.BaseRequest) -> web.StreamResponse:
+    async def respond(self, raw: web.BaseRequest) -> web.StreamResponse:
         settings = self._settings()
         match = self._paths.find(raw.method, raw.rel_url.raw_path_qs)
         if isinstance(match, Reply):

@@ -59,7 +59,7 @@ def _shown(server: Server, definition: Definition | None, settings: Settings, *,
         "crash_detection_enabled": policy_of(settings, server, definition).supervised,
     }
     if settings.api_environment:
-        configuration["environment"] = dict(as_map(_settings(definition).get("environment")))
+        configuration["environment"] = dict(as_map(_panel_settings(definition).get("environment")))
     else:
         # The start command contains secrets from the environment. As a whole it is a variable of the Panel, too.
         configuration["invocation"] = mask(definition.invocation, secrets_of(definition) - {definition.invocation})
@@ -67,12 +67,12 @@ def _shown(server: Server, definition: Definition | None, settings: Settings, *,
 
 
 def _configuration(definition: Definition) -> dict[str, Any]:
-    settings, allocations, build = _settings(definition), definition.allocations, definition.build
+    given, allocations, build = _panel_settings(definition), definition.allocations, definition.build
     return {
         "uuid": definition.server.uuid,
-        "meta": {"name": definition.server.name, "description": _text(as_map(settings.get("meta")).get("description"))},
+        "meta": {"name": definition.server.name, "description": _text(as_map(given.get("meta")).get("description"))},
         "invocation": definition.invocation,
-        "skip_egg_scripts": settings.get("skip_egg_scripts") is True,
+        "skip_egg_scripts": given.get("skip_egg_scripts") is True,
         "labels": dict(definition.labels) or None,
         "allocations": {
             "force_outgoing_ip": allocations.force_outgoing_ip,
@@ -89,12 +89,12 @@ def _configuration(definition: Definition) -> dict[str, Any]:
             "oom_disabled": build.oom_disabled,
         },
         "mounts": [{"source": each.source, "target": each.target, "read_only": each.read_only} for each in definition.mounts],
-        "egg": {"id": definition.egg or "", "file_denylist": _texts(as_map(settings.get("egg")).get("file_denylist"))},
+        "egg": {"id": definition.egg or "", "file_denylist": _texts(as_map(given.get("egg")).get("file_denylist"))},
         "container": {"image": f"{'~' if definition.image_is_local else ''}{definition.image}"},
     }
 
 
-def _settings(definition: Definition) -> Mapping[str, Any]:
+def _panel_settings(definition: Definition) -> Mapping[str, Any]:
     return as_map(definition.source.get("settings"))
 
 
@@ -111,7 +111,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def system_entry() -> dict[str, Any]:
-    """Show the machine in the first version, which needs no engine."""
+    """Return the first form of Wings' description of the machine, which needs no engine."""
     machine = platform.uname()
     return {
         "architecture": _ARCHITECTURES.get(machine.machine, machine.machine),
@@ -123,7 +123,7 @@ def system_entry() -> dict[str, Any]:
 
 
 def system_entry_2(engine: Mapping[str, Any]) -> dict[str, Any]:
-    """Show the machine in the second version; ``engine`` is the engine's own description. Missing values are empty or 0."""
+    """Return the second form of Wings' description of the machine. ``engine`` is the engine's own; missing values are empty or 0."""
     machine = platform.uname()
     return {
         "version": VERSION,
@@ -168,12 +168,14 @@ class Uses:
     def of_each(
         self, up: Mapping[str, tuple[str, str]], servers: Sequence[tuple[str, str | None, Definition | None]], node: Node
     ) -> dict[str, dict[str, Any]]:
-        """Return the use of each server by UUID, from its state and definition; ``up`` has container and StartedAt of live servers."""
+        """Return Wings' utilization of each server by UUID. ``up`` has container and StartedAt of each live server, ``servers`` has UUID,
+        state and definition. Takes 0.1 s more if a container has no recent sample."""
         containers = {uuid: container for uuid, (container, _started) in up.items()}
         found = _looked_at(containers, node)
         before = {uuid: self._before(containers[uuid], use) for uuid, use in found.items()}
         new = {uuid: containers[uuid] for uuid, earlier in before.items() if earlier is None}
         if new:
+            # The percentage of the CPU needs two samples.
             time.sleep(_LEAST_SECONDS)
             before.update({uuid: found[uuid] for uuid in new})
             found = {**found, **_looked_at(new, node)}
@@ -182,14 +184,14 @@ class Uses:
         last = {**self._last, **{containers[uuid]: use for uuid, use in found.items()}}
         self._last = {container: use for container, use in last.items() if use.at > oldest}
         percents = {uuid: use.cpu_percent_since(earlier) for uuid, use in found.items() if (earlier := before[uuid]) is not None}
-        held = self._disks.of_each([uuid for uuid, _state, _definition in servers], node.settings)
+        disk_uses = self._disks.of_each([uuid for uuid, _state, _definition in servers], node.settings)
         return {
             uuid: utilization(
                 found.get(uuid),
                 percents.get(uuid, 0.0),
                 state,
                 uptime=uptime(up[uuid][1], now) if uuid in up else 0,
-                disk=held[uuid],
+                disk=disk_uses[uuid],
                 limit=memory_limit(definition, node.settings),
             )
             for uuid, state, definition in servers

@@ -74,10 +74,10 @@ def need_library() -> None:
 
 
 def read_claims(text: str, key: str) -> Claims:
-    """Return the claims of a token with a signature by ``key``. Raises `TokenRefused`."""
+    """Return the claims of a token that ``key`` has signed. Raises `TokenRefused`, also without ``exp`` or ``iat``."""
     import jwt
 
-    # `check` compares times and names, with the current clock and server.
+    # `check` compares the claims with the clock and the server.
     unchecked = {f"verify_{name}": False for name in ("exp", "iat", "nbf", "aud", "iss", "sub", "jti")}
     try:
         found: Mapping[str, Any] = jwt.decode(text, key, algorithms=[_ALGORITHM], options={"verify_signature": True, **unchecked})  # type: ignore[arg-type]

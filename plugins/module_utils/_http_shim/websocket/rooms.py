@@ -190,7 +190,7 @@ class Room:
                 self._again = False
                 view, matchers = await self._resources.state_threads.ask(self._observer.see)
                 due = view.due
-                self._take(view, matchers)
+                self._use(view, matchers)
         except PowerError:
             due = _AGAIN_SECONDS
         except Exception as error:
@@ -206,7 +206,7 @@ class Room:
             self._timer.cancel()
         self._timer = self._loop.call_later(seconds, self.look)
 
-    def _take(self, view: ServerView, matchers: Matchers | None) -> None:
+    def _use(self, view: ServerView, matchers: Matchers | None) -> None:
         self._unrecorded_looks = self._unrecorded_looks + 1 if view.unrecorded else 0
         if self._closed or 0 < self._unrecorded_looks < _MOST_UNRECORDED_LOOKS:
             return
