@@ -46,8 +46,8 @@ class ActionModule(ActionBase):
     def _definitions(self) -> dict[str, Any]:
         files, listed = self._read_definitions()
         found = self._found
-        told = {"files": files, "listed": listed, "broken": found.broken, "refused": in_one(found.refused), "faults": in_one(found.faults)}
-        return {**told, "given": bool(self._value("node_definitions_dir") or self._value("node_definitions"))}
+        facts = {"files": files, "listed": listed, "broken": found.broken, "refused": in_one(found.refused), "faults": in_one(found.faults)}
+        return {**facts, "given": bool(self._value("node_definitions_dir") or self._value("node_definitions"))}
 
     def _validate(self) -> dict[str, Any]:
         misspelt = given_fault(self._loader, self._vars)
@@ -95,8 +95,8 @@ class ActionModule(ActionBase):
         counts = (
             f"{plural(len(found.servers), 'definition')}, {plural(len(found.faults), 'fault')}, {plural(len(found.warnings), 'warning')}"
         )
-        told = [f"  fault: {each.sentence}" for each in found.faults] + [f"  warning: {each.sentence}" for each in found.warnings]
-        return [f"{self._node}: {counts if given or told else 'no definitions and no settings are given'}", *told]
+        lines = [f"  fault: {each.sentence}" for each in found.faults] + [f"  warning: {each.sentence}" for each in found.warnings]
+        return [f"{self._node}: {counts if given or lines else 'no definitions and no settings are given'}", *lines]
 
     # ----- reading
 

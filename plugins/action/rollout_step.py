@@ -167,12 +167,12 @@ class ActionModule(ActionBase):
         rows: dict[int, list[Row]] = {}
         for row in record.rows:
             rows.setdefault(row.batch, []).append(row)
-        told = {
+        turns = {
             number: {"number": number, "label": f"{number} of {record.batches}: {times.servers_of_rows(members)}"}
             for number, members in rows.items()
         }
         own = batches_by_node(record, self._play.left())
-        return {node: [told[number] for number in numbers] for node, numbers in own.items() if numbers}
+        return {node: [turns[number] for number in numbers] for node, numbers in own.items() if numbers}
 
     def _next(self) -> dict[str, Any]:
         """Count the batch before and begin the next. If no batch may begin, report, and fail unless all ended well."""
@@ -210,8 +210,8 @@ class ActionModule(ActionBase):
         if record.run == self._asked["run"] and record.owner:
             record.stopped = record.stopped or "its play ended early"
             _page().end(record, report.parts_of_going_on(record, path), {"ok": False})
-            told = report.result(record, ended_at=now(), seconds=seconds_since(record.began_at), resume_file=path)
-            self._notifications.break_off(record, path, {**told, "ok": False})
+            whole = report.result(record, ended_at=now(), seconds=seconds_since(record.began_at), resume_file=path)
+            self._notifications.break_off(record, path, {**whole, "ok": False})
             raise RolloutError(
                 f"Cannot report run {record.run}: its play ended early, as by meta: end_play in rollout_before_batch_tasks; "
                 f"{report.going_on(record, path)}",

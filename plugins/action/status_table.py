@@ -62,8 +62,8 @@ class ActionModule(ActionBase):
         if wanted:
             _write(options["snapshot"], snapshot(nodes, now))
         message = failure(nodes)
-        told = {"changed": wanted, "unseen": faults(nodes)}
-        return {**result, **told, **({} if message is None else {"failed": True, "msg": message})}
+        facts = {"changed": wanted, "unseen": faults(nodes)}
+        return {**result, **facts, **({} if message is None else {"failed": True, "msg": message})}
 
 
 def _connection(variables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -77,9 +77,9 @@ def _connection(variables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _write(path: str, told: Mapping[str, Any]) -> None:
+def _write(path: str, content: Mapping[str, Any]) -> None:
     try:
-        write_json(path, told)
+        write_json(path, content)
     except OSError as error:
         raise AnsibleActionFail(
             f"Cannot write the snapshot {path}: {error.strerror}; name a file in a directory you may write to"

@@ -65,7 +65,7 @@ def in_followed_session(main: Callable[[Interruptions, Job | None], None], asked
     try:
         child = os.fork()
     except OSError:
-        run_here(lambda interrupted: _run_untold(main, job, interrupted))
+        run_here(lambda interrupted: _run_unfollowed(main, job, interrupted))
     if child == 0:
         _run_job(main, job, parent)
     hearer = _Hearer(child)
@@ -104,7 +104,7 @@ def _goes_on(path: str) -> dict[str, Any]:
     return {"changed": False, FOLLOW: {"job": path, "python": sys.executable}}
 
 
-def _run_untold(main: Callable[[Interruptions, Job | None], None], job: Job, interrupted: Interruptions) -> None:
+def _run_unfollowed(main: Callable[[Interruptions, Job | None], None], job: Job, interrupted: Interruptions) -> None:
     """Run it in this process, which holds the job. Its output is not kept, so a retry cannot get it."""
     try:
         main(interrupted, None)

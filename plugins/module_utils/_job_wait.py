@@ -98,13 +98,13 @@ def main(arguments: list[str]) -> int:
     try:
         news, live = wait(job, offset, float(arguments[2]), float(arguments[3]))
         lines = news.decode("utf-8", "replace").splitlines()
-        told = {
+        answer = {
             "fleet_lines": lines,
             "fleet_offset": offset + len(news),
             "fleet_live": live,
             "fleet_result": None if live else job.result(),
         }
-        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         # Ctrl-C or a closed connection: polling has ended.

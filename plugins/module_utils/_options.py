@@ -113,11 +113,11 @@ def _look(module: PowerModule) -> None:
         module.exit_json(changed=False, complete=True, servers=[], supervisor=None, events=None)
     with contextlib.closing(open_call(options, read_only=True)) as call:
         wanted = FactOptions(options["tail"], options["operations"], options["crashes"], ask_players)
-        told = call.describe(options["server"] or (), wanted, check=module.check_mode)
-    warn_each(module, call.warnings(), told.warnings)
-    why = {} if told.complete else {"msg": "; ".join(told.unlisted)}
-    node = {"supervisor": told.supervisor, "events": told.events}
-    module.exit_json(changed=False, complete=told.complete, servers=told.entries, **node, **why)
+        facts = call.describe(options["server"] or (), wanted, check=module.check_mode)
+    warn_each(module, call.warnings(), facts.warnings)
+    why = {} if facts.complete else {"msg": "; ".join(facts.unlisted)}
+    node = {"supervisor": facts.supervisor, "events": facts.events}
+    module.exit_json(changed=False, complete=facts.complete, servers=facts.entries, **node, **why)
 
 
 def _run(module: PowerModule, interrupted: Interruptions, job: Job | None) -> None:
@@ -130,7 +130,7 @@ def _run(module: PowerModule, interrupted: Interruptions, job: Job | None) -> No
     with contextlib.closing(open_call(options, caller=caller, read_only=module.check_mode)) as call:
         asked = _asked(module, options)
         if options["if_meant_up"]:
-            asked = replace(asked, meant_up=_meant_up(call, asked.action))
+            asked = replace(asked, meant_up=_should_be_up(call, asked.action))
         targets = call.targets(options["server"], asked)
         limiter = Limiter(options["max_parallel"], options["max_failures"], options["stagger"])
         priorities = call.priorities(targets, options["priorities"]) if options["in_order"] else None
@@ -147,16 +147,16 @@ def _run(module: PowerModule, interrupted: Interruptions, job: Job | None) -> No
     _leave(module, options, results, call.unlisted())
 
 
-def _meant_up(call: Call, action: PowerAction) -> frozenset[str]:
+def _should_be_up(call: Call, action: PowerAction) -> frozenset[str]:
     """Return the servers that should be up, by UUID. Raises `IntentUnknown` instead of a guess."""
-    meant = call.meant_up()
-    if meant is None:
+    servers = call.should_be_up()
+    if servers is None:
         why = "; ".join(call.warnings()) or "the journal does not tell"
         raise IntentUnknown(
             f"Cannot {action.value} the servers that should be up: their intents are unknown ({why}); look at the servers, and name "
             "them without if_meant_up"
         )
-    return frozenset(server.uuid for server in meant)
+    return frozenset(server.uuid for server in servers)
 
 
 def _fail_cleanly(module: PowerModule, body: Callable[[], None]) -> None:

@@ -54,9 +54,9 @@ def _restore(given: argparse.Namespace, interrupted: Callable[[], bool]) -> bool
     options = {"config": given.config, "api_url": ""}
     with contextlib.closing(open_call(options, caller=Caller(interrupted))) as call:
         before = _journal_file(directory)
-        meant = call.meant_up()
-        results = [] if meant is None else _start_each([server.uuid for server in meant], call, given)
-        certain = _is_certain(meant, call, before == _journal_file(directory)) and not _is_unmounted(settings, results)
+        servers = call.should_be_up()
+        results = [] if servers is None else _start_each([server.uuid for server in servers], call, given)
+        certain = _is_certain(servers, call, before == _journal_file(directory)) and not _is_unmounted(settings, results)
         warnings = (*call.warnings(), *(warning for result in results for warning in result.warnings))
     for warning in dict.fromkeys(warnings):
         print_line(warning, sys.stderr)
@@ -92,13 +92,13 @@ def _journal_file(directory: str) -> tuple[int, int] | None:
         return None
 
 
-def _is_certain(meant: Sequence[Server] | None, call: Call, is_same_file: bool) -> bool:
+def _is_certain(servers: Sequence[Server] | None, call: Call, is_same_file: bool) -> bool:
     """Tell if the journal was and is readable, and is the same file: a new journal has forgotten stops."""
-    if not meant:
-        return meant is not None
+    if not servers:
+        return servers is not None
     if not is_same_file:
         print_line("Cannot tell whether all servers are as intended: the journal was replaced meanwhile; look at the servers", sys.stderr)
-    return is_same_file and call.meant_up() is not None
+    return is_same_file and call.should_be_up() is not None
 
 
 def _is_unmounted(settings: Settings, results: Sequence[Result]) -> bool:

@@ -118,9 +118,9 @@ class Nodes:
             return {}
         sources = [*self._inventory.processed_sources, self._inventory.current_source]
         groups = sort_groups({self._inventory.groups["all"], *host.get_groups()})
-        told = combine_vars(get_group_vars(groups), get_vars_from_inventory_sources(self._loader, sources, groups, "all"))
-        told = combine_vars(told, combine_vars(host.vars, get_vars_from_inventory_sources(self._loader, sources, [host], "all")))
-        reached = {name: value for name, value in told.items() if name.startswith("ansible_") and name not in _NOT_A_CONNECTION}
+        variables = combine_vars(get_group_vars(groups), get_vars_from_inventory_sources(self._loader, sources, groups, "all"))
+        variables = combine_vars(variables, combine_vars(host.vars, get_vars_from_inventory_sources(self._loader, sources, [host], "all")))
+        reached = {name: value for name, value in variables.items() if name.startswith("ansible_") and name not in _NOT_A_CONNECTION}
         lazily = {
             name: trust_as_template(f"{{{{ hostvars[{str(node)!r}][{str(name)!r}] }}}}")
             for name, value in reached.items()

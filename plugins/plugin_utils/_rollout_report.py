@@ -86,7 +86,7 @@ class RunReport:
             if not state or state["run"] != record.run:
                 return
             path = str(state["path"])
-            with self._told():
+            with self._warning_of_faults():
                 run_files.write_whole(
                     path, page(record, Shown(local_now(), going_on=going_on, result=result)), "it is as it was before the end"
                 )
@@ -96,7 +96,7 @@ class RunReport:
     def _write(self, state: dict[str, Any]) -> None:
         """Write the report; the time that this takes sets the earliest next time."""
         began = time.monotonic()
-        with self._told():
+        with self._warning_of_faults():
             record = run_files.load(str(state["file"]))
             if record.run == state["run"]:
                 going_on = report.parts_of_going_on(record, str(state["file"])) if record.unfinished or record.failed else ()
@@ -111,7 +111,7 @@ class RunReport:
         return []
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _warning_of_faults(self) -> Iterator[None]:
         try:
             yield
         except RolloutError as error:

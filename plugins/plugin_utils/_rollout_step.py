@@ -114,13 +114,13 @@ def wait_for(seconds: float, meanwhile: Callable[[], None]) -> None:
 
 def await_window(not_before: float, *, check: bool) -> None:
     """Wait for a moment, in seconds since 1970, and report it; check mode only reports. Raises `AnsibleError` if Ansible ends."""
-    run, told = os.getppid(), None
+    run, reminded_at = os.getppid(), None
     while (left := not_before - time.time()) > 0:
         if check:
             speak(times.no_window_line(not_before, time.time()))
             return
-        if told is None or time.monotonic() - told >= _REMIND_SECONDS:
-            told = time.monotonic()
+        if reminded_at is None or time.monotonic() - reminded_at >= _REMIND_SECONDS:
+            reminded_at = time.monotonic()
             speak(times.window_line(not_before, time.time()))
         _look_after(left, run)
 
@@ -258,8 +258,8 @@ class RolloutSteps:
         self.files.end(record, resume_file)
         self.files.write_result(result)
         self.notifications.end(record, self.files.own)
-        left, told = self.play.left(), report.blamed(record)
-        return report.verdict(result, [node for node in left if node in told] or left[:1], left_ok=record.left_ok)
+        left, blamed = self.play.left(), report.blamed(record)
+        return report.verdict(result, [node for node in left if node in blamed] or left[:1], left_ok=record.left_ok)
 
 
 def now() -> str:

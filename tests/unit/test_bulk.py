@@ -199,11 +199,11 @@ def test_a_signal_ends_the_search_for_priorities(fake: FakeNode) -> None:
 
 
 def test_the_journal_lists_the_servers_that_should_be_up(fake: FakeNode) -> None:
-    assert _OnNode(fake.node).meant_up() == []
+    assert _OnNode(fake.node).should_be_up() == []
     fake.up()
-    assert _OnNode(fake.node).meant_up() == [COBALT]
+    assert _OnNode(fake.node).should_be_up() == [COBALT]
     fake.perform("stop")
-    assert _OnNode(fake.node).meant_up() == []
+    assert _OnNode(fake.node).should_be_up() == []
 
 
 def test_a_directory_of_the_task_replaces_the_directory_of_the_settings(tmp_path: Path) -> None:

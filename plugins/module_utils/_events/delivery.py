@@ -148,7 +148,7 @@ class DeliveryPlan:
             lanes = {**found.lanes, DROPPED: found.lanes.get(DROPPED) or DeliveryLane(0, 0)}
             self.delivery = replace(found, dropped=found.dropped + count, untold=found.untold + count, lanes=lanes)
 
-    def told_of_dropped(self, count: int) -> None:
+    def reported_dropped(self, count: int) -> None:
         """Record that the receiver got the report on so many dropped events. Newer ones may follow."""
         left = self.delivery.untold - count
         lanes = {**self.delivery.lanes, DROPPED: DeliveryLane(0, 0)} if left else self.delivery.lanes

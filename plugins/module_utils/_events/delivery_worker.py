@@ -81,7 +81,7 @@ _PAGE = 500
 _LONGEST_SLEEP = 5.0
 _DISCORD_SECONDS = 2.0
 #: After so many failures in a row, a line goes to the system log.
-_TOLD_TRIES = 3
+_TRIES_BEFORE_WARNING = 3
 _TROUBLE_SECONDS = 1.0
 #: Seconds between two looks for old events in all lanes, at another time for each receiver: a look reads all waiting events.
 _TIDY_SECONDS = 10.0
@@ -117,11 +117,11 @@ class DeliveryWorker:
         self._tidy_at = Deadline(surroundings.clock, 0.0)
         self._save_at = Deadline(surroundings.clock, 0.0)
         self._clock_behind = self._clock_behind_now()
-        self._told_failing = False
+        self._has_warned = False
 
     def run(self) -> None:
         """Send until the process ends. A failure of one receiver does not affect the others."""
-        outbox_watch, told = self._around.outbox_watch, ""
+        outbox_watch, last_fault = self._around.outbox_watch, ""
         while not outbox_watch.ends:
             sight = outbox_watch.sight
             try:
@@ -132,8 +132,8 @@ class DeliveryWorker:
                 seconds = _TROUBLE_SECONDS
             except Exception as error:
                 fault, seconds = internal_error(error), _LONGEST_SLEEP
-                if fault != told:
-                    told = fault
+                if fault != last_fault:
+                    last_fault = fault
                     announce_line(f"events: receiver {self._receiver.name}: {fault}", warn=True)
             if seconds > 0:
                 outbox_watch.wait(sight, seconds)
@@ -253,9 +253,9 @@ class DeliveryWorker:
             for name, numbers in sent.items():
                 plan.taken(name, numbers[-1], len(numbers), timestamp(now))
             if DROPPED in sent:
-                plan.told_of_dropped(untold)
-            if self._told_failing:
-                self._told_failing = False
+                plan.reported_dropped(untold)
+            if self._has_warned:
+                self._has_warned = False
                 self._tell("takes events again", warn=False)
         elif posted.taking is Taking.GONE:
             plan.gone(posted.reason, timestamp(now))
@@ -275,8 +275,8 @@ class DeliveryWorker:
             retry_after=posted.retry_after,
             jitter=random.random(),
         )
-        if plan.delivery.tries >= _TOLD_TRIES and not self._told_failing:
-            self._told_failing = True
+        if plan.delivery.tries >= _TRIES_BEFORE_WARNING and not self._has_warned:
+            self._has_warned = True
             self._tell(f"does not take events, which are kept for a day: {posted.reason}")
 
     def _save(self, plan: DeliveryPlan, *, ends: bool = False) -> float:

@@ -34,9 +34,9 @@ def code_of(entry: Mapping[str, Any]) -> str:
     return str(entry.get("code") or NOT_SEEN)
 
 
-def reason_of(told: Mapping[str, Any]) -> str:
+def reason_of(result: Mapping[str, Any]) -> str:
     """Return the reason of an unseen entry or of a result, in one line."""
-    return " ".join(reason_in(told, "it gave no reason").split())
+    return " ".join(reason_in(result, "it gave no reason").split())
 
 
 def called(entry: Mapping[str, Any]) -> str:
@@ -60,5 +60,5 @@ def unseen_in(result: Mapping[str, Any], among: Collection[str] | None = None) -
     unseen = [each for each in servers if is_unseen(each) and (among is None or each.get("server") in among)]
     fault = list_fault(result)
     lacking = among is None or bool(set(among) - {each.get("server") for each in servers})
-    told = [f"Cannot see server {called(each)}: {reason_of(each)} ({code_of(each)})" for each in unseen]
-    return told if fault is None or not lacking else [*told, f"Cannot list all servers: {fault}"]
+    sentences = [f"Cannot see server {called(each)}: {reason_of(each)} ({code_of(each)})" for each in unseen]
+    return sentences if fault is None or not lacking else [*sentences, f"Cannot list all servers: {fault}"]

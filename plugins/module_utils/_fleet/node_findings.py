@@ -28,7 +28,7 @@ listed_uuid = uuid_in
 EXTENSIONS = DefinitionDirectory.extensions
 #: The most bytes of a definition.
 LARGEST = DefinitionDirectory.largest
-_TOLD = 5
+_SHOWN = 5
 #: The most repeated keys of one definition: a hostile one has a hundred thousand.
 _MOST_REPEATED = 100
 
@@ -208,5 +208,5 @@ def _note_repeated(value: Any, location: KeyLocation) -> None:
 
 
 def in_one(findings: list[Finding]) -> str:
-    more = f"; and {len(findings) - _TOLD} more" if len(findings) > _TOLD else ""
-    return "; ".join(finding.sentence for finding in findings[:_TOLD]) + more
+    more = f"; and {len(findings) - _SHOWN} more" if len(findings) > _SHOWN else ""
+    return "; ".join(finding.sentence for finding in findings[:_SHOWN]) + more

@@ -64,13 +64,13 @@ class Board:
 
     def __init__(self, state: Mapping[str, Any]) -> None:
         self._hosts: dict[str, dict[str, Any]] = dict(state.get("hosts", {}))
-        self._told: list[float] = list(state.get("told", ()))
+        self._shown_at: list[float] = list(state.get("shown_at", ()))
         #: News not yet shown: the host, and the news of one of its servers.
         self._held: list[tuple[str, dict[str, Any]]] = list(state.get("held", ()))
 
     def state(self) -> dict[str, Any]:
         """Return the board for JSON."""
-        return {"hosts": self._hosts, "told": self._told, "held": self._held}
+        return {"hosts": self._hosts, "shown_at": self._shown_at, "held": self._held}
 
     def begin(self, host: str) -> None:
         """Begin a task on a host. The first task drops the counts of earlier ones."""
@@ -101,11 +101,11 @@ class Board:
         free = self.free(now)
         if self._held and free:
             lines = [*self._composed(free)]
-        elif not self._held and free and self._told and now - self._told[-1] >= self._remind_seconds:
+        elif not self._held and free and self._shown_at and now - self._shown_at[-1] >= self._remind_seconds:
             lines = [*self._reminder(now)]
         else:
             lines = []
-        self._told = [*self._told, *[now] * len(lines)][-MOST_A_SECOND:]
+        self._shown_at = [*self._shown_at, *[now] * len(lines)][-MOST_A_SECOND:]
         # Names of hosts and servers may have any content.
         return [f"{datetime.fromtimestamp(now).strftime('%H:%M:%S')} {blanked(line, '?')}{self._counts()}" for line in lines]
 
@@ -115,7 +115,7 @@ class Board:
 
     def free(self, now: float) -> int:
         """Return how many more lines this second allows."""
-        return MOST_A_SECOND - sum(0 <= now - moment < _SECOND for moment in self._told)
+        return MOST_A_SECOND - sum(0 <= now - moment < _SECOND for moment in self._shown_at)
 
     @property
     def holds(self) -> bool:
@@ -195,9 +195,9 @@ def _summed_up(held: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     kinds: dict[str, list[str]] = {}
     for host, news in held:
         kinds.setdefault(_kind(news), []).append(host if "said" in news else _name(news))
-    told = (f"{len(names)} {kind}" + (f" ({', '.join(names)})" if len(names) <= _NAMED else "") for kind, names in kinds.items())
+    parts = (f"{len(names)} {kind}" + (f" ({', '.join(names)})" if len(names) <= _NAMED else "") for kind, names in kinds.items())
     where = ", ".join(hosts) if len(hosts) <= _NAMED else f"{len(hosts)} nodes"
-    return f"{where}: {', '.join(told)}"
+    return f"{where}: {', '.join(parts)}"
 
 
 def _kind(news: Mapping[str, Any]) -> str:

@@ -132,9 +132,9 @@ def failure(nodes: Sequence[NodeSeen]) -> str | None:
     """Return one sentence if a node or one of its servers could not be read."""
     unread = [each.node for each in nodes if each.error is not None]
     partial = [each.node for each in nodes if each.error is None and not _is_whole(each)]
-    told = [f"look at {_some(unread, nodes)}"] if unread else []
-    told += [f"see all servers of {_some(partial, nodes)}"] if partial else []
-    return f"Cannot {', or '.join(told)}; the reasons are below the table, the other nodes are complete" if told else None
+    parts = [f"look at {_some(unread, nodes)}"] if unread else []
+    parts += [f"see all servers of {_some(partial, nodes)}"] if partial else []
+    return f"Cannot {', or '.join(parts)}; the reasons are below the table, the other nodes are complete" if parts else None
 
 
 def faults(nodes: Sequence[NodeSeen]) -> dict[str, str]:
@@ -153,12 +153,12 @@ def _some(named: Sequence[str], nodes: Sequence[NodeSeen]) -> str:
 def _fault(seen: NodeSeen) -> str:
     if seen.error is not None:
         return f"Cannot look at {seen.node}: {seen.error}"
-    told = []
+    parts = []
     if seen.unseen:
-        told.append(f"Cannot see {plural(len(seen.unseen), 'server')} of {seen.node}: {few([called(entry) for entry in seen.unseen])}")
+        parts.append(f"Cannot see {plural(len(seen.unseen), 'server')} of {seen.node}: {few([called(entry) for entry in seen.unseen])}")
     if seen.lacking is not None:
-        told.append(f"Cannot list all servers of {seen.node}: {seen.lacking}")
-    return "; ".join(told)
+        parts.append(f"Cannot list all servers of {seen.node}: {seen.lacking}")
+    return "; ".join(parts)
 
 
 def snapshot(nodes: Sequence[NodeSeen], now: datetime) -> dict[str, Any]:
@@ -169,8 +169,8 @@ def snapshot(nodes: Sequence[NodeSeen], now: datetime) -> dict[str, Any]:
 def _kept(seen: NodeSeen) -> dict[str, Any]:
     servers = [{name: value for name, value in entry.items() if name not in _OF_THE_MOMENT} for entry in seen.servers]
     whole = {"complete": seen.error is None and seen.lacking is None, "msg": seen.lacking}
-    told = {"error": seen.error, **whole, "supervisor": seen.supervisor, "events": seen.events}
-    return {"node": seen.node, "connection": dict(seen.connection), **told, "servers": servers}
+    facts = {"error": seen.error, **whole, "supervisor": seen.supervisor, "events": seen.events}
+    return {"node": seen.node, "connection": dict(seen.connection), **facts, "servers": servers}
 
 
 def _row(node: str, entry: Mapping[str, Any], now: datetime) -> Sequence[object]:
@@ -317,32 +317,32 @@ _PAUSES = {
 
 def _supervision_words(entry: Mapping[str, Any]) -> Iterator[str]:
     """Yield the words about a server's supervision. ``should be up``: no supervisor is known to start it."""
-    told: Mapping[str, Any] = entry.get("supervision") or {}
+    supervision: Mapping[str, Any] = entry.get("supervision") or {}
     is_down = entry.get("state") == PowerState.OFFLINE.value and not entry.get("lock")
-    down = list(_down_words(told)) if is_down else []
-    explained = bool(told.get("next_at")) or (bool(down) and told.get("state") == SupervisionState.STAYS_DOWN.value)
+    down = list(_down_words(supervision)) if is_down else []
+    explained = bool(supervision.get("next_at")) or (bool(down) and supervision.get("state") == SupervisionState.STAYS_DOWN.value)
     if is_down and (entry.get("intent") or {}).get("up") and not explained:
         yield "should be up"
     yield from down
-    if told.get("state") == SupervisionState.FLAPPING.value:
-        yield f"flapping ({plural(told.get('crashes_today') or 0, 'crash', 'crashes')} in 24 h)"
+    if supervision.get("state") == SupervisionState.FLAPPING.value:
+        yield f"flapping ({plural(supervision.get('crashes_today') or 0, 'crash', 'crashes')} in 24 h)"
 
 
-def _down_words(told: Mapping[str, Any]) -> Iterator[str]:
+def _down_words(seen: Mapping[str, Any]) -> Iterator[str]:
     """Yield how a server that is down ended, the attempts since, and the next one."""
-    state, verdict, count = told.get("state"), told.get("verdict"), told.get("consecutive_crashes") or 0
+    state, verdict, count = seen.get("state"), seen.get("verdict"), seen.get("consecutive_crashes") or 0
     if state == SupervisionState.CRASH_LOOP.value:
         yield f"crash loop ({plural(count, 'crash', 'crashes')})"
     elif state == SupervisionState.STAYS_DOWN.value and verdict in _STAYS_DOWN:
         # For the other verdicts the exit code only says how it was stopped.
-        code = f" (exit code {told['exit_code']})" if verdict == Verdict.ENDED.value and told.get("exit_code") is not None else ""
+        code = f" (exit code {seen['exit_code']})" if verdict == Verdict.ENDED.value and seen.get("exit_code") is not None else ""
         yield f"{_STAYS_DOWN[verdict]}{code}"
     elif verdict == Verdict.CRASHED.value and state != SupervisionState.OK.value:
         yield f"crashed {plural(count, 'time')}" if count > 1 else "crashed"
-    if told.get("code"):
-        yield f"last try {told['code']}"
-    if told.get("next_at"):
-        yield f"next try {str(told['next_at'])[11:19]}"
+    if seen.get("code"):
+        yield f"last try {seen['code']}"
+    if seen.get("next_at"):
+        yield f"next try {str(seen['next_at'])[11:19]}"
 
 
 def _supervisor_lines(nodes: Sequence[NodeSeen]) -> list[str]:
@@ -361,25 +361,25 @@ _LONGEST_ERROR = 200
 
 def event_lines(nodes: Sequence[NodeSeen]) -> list[str]:
     """Return a line for all receivers together, and one for nodes without events. None if no node has events."""
-    told = [(each.node, each.events) for each in nodes if each.events is not None]
-    receivers = [receiver for _node, each in told for receiver in each.get("receivers") or ()]
-    still = [node for node, each in told if each.get("enabled") and each.get("running") is False]
-    without = [node for node, each in told if each.get("enabled") is False]
+    sending = [(each.node, each.events) for each in nodes if each.events is not None]
+    receivers = [receiver for _node, each in sending for receiver in each.get("receivers") or ()]
+    still = [node for node, each in sending if each.get("enabled") and each.get("running") is False]
+    without = [node for node, each in sending if each.get("enabled") is False]
     lines = [_event_counts(receivers)] if receivers else []
     if still:
         lines.append(f"fleet-power-events does not run: {', '.join(still)}")
     # If no node has events, the operator does not expect any.
-    if without and len(without) < len(told):
+    if without and len(without) < len(sending):
         lines.append(f"No events: {', '.join(without)}")
     return lines
 
 
 def receiver_rows(nodes: Sequence[NodeSeen], now: datetime) -> list[tuple[str, str]]:
     """Return the name and the problem of each receiver that has not taken all its events."""
-    told = [(each.node, each.events) for each in nodes if each.events is not None]
+    sending = [(each.node, each.events) for each in nodes if each.events is not None]
     return [
         (f"{node}, {receiver['receiver']}", ", ".join(words))
-        for node, events in told
+        for node, events in sending
         for receiver in events.get("receivers") or ()
         if (words := list(_receiver_words(receiver, now, is_sending=events.get("running") is not False)))
     ]

@@ -37,7 +37,7 @@ class Call(Protocol):
     def act(self, target: Target, slot: Slot) -> Result:
         """Run the action on one server. Raises nothing."""
 
-    def meant_up(self) -> list[Server] | None:
+    def should_be_up(self) -> list[Server] | None:
         """Return the servers that should be up; None if unknown, and ``warnings`` says why."""
 
     def unlisted(self) -> list[str]:
@@ -122,7 +122,7 @@ class _OnNode:
 
         return perform(target.request, self._node, target.server, slot)
 
-    def meant_up(self) -> list[Server] | None:
+    def should_be_up(self) -> list[Server] | None:
         return self._node.journal.intents.meant_up()
 
     def unlisted(self) -> list[str]:

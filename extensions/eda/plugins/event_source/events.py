@@ -116,7 +116,7 @@ class Refused(Exception):
     """The node refuses the token."""
 
 
-class NotTold(Exception):
+class EventsUnavailable(Exception):
     """The node could not be reached, or its answer is unusable."""
 
 
@@ -225,24 +225,24 @@ class EventPage:
 
     @classmethod
     def read(cls, body: bytes) -> EventPage:
-        """Read a body. Raises NotTold for an invalid one."""
+        """Read a body. Raises EventsUnavailable for an invalid one."""
         try:
-            told = json.loads(body)
-            page = cls(str(told["cursor"]), int(told["dropped"]), told["reset"] is True, list(told["events"]))
+            fields = json.loads(body)
+            page = cls(str(fields["cursor"]), int(fields["dropped"]), fields["reset"] is True, list(fields["events"]))
             whole = all(0 < int(event["sequence"]) < _NUMBERS and event["id"] and event["type"] for event in page.events)
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
-            raise NotTold("its answer is not one of GET /api/events") from error
+            raise EventsUnavailable("its answer is not one of GET /api/events") from error
         if not whole or not _CURSOR.fullmatch(page.cursor):
-            raise NotTold("its answer is not one of GET /api/events")
+            raise EventsUnavailable("its answer is not one of GET /api/events")
         return page
 
-    def told(self, url: str, before: str) -> list[tuple[str, dict[str, Any]]]:
+    def entries(self, url: str, before: str) -> list[tuple[str, dict[str, Any]]]:
         """Return the entries for a rulebook, each with the cursor after it; ``before`` is the cursor of the request."""
         outbox = self.cursor.partition(":")[0]
-        told = [(f"{outbox}:{int(event['sequence'])}", event) for event in self.events]
+        found = [(f"{outbox}:{int(event['sequence'])}", event) for event in self.events]
         if self.dropped or self.reset:
-            told.insert(0, (before, _dropped(self, url, before)))
-        return [(cursor, _entry(event, url, cursor)) for cursor, event in told]
+            found.insert(0, (before, _dropped(self, url, before)))
+        return [(cursor, _entry(event, url, cursor)) for cursor, event in found]
 
 
 class Follower:
@@ -280,7 +280,7 @@ class Follower:
             if not self._was_let_in:
                 raise
             self._note(str(error))
-        except (NotTold, aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+        except (EventsUnavailable, aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             self._note(_reason(error))
         else:
             self._note("")
@@ -297,7 +297,7 @@ class Follower:
         try:
             token = self._options.token_now()
         except ValueError as error:
-            raise NotTold(str(error)) from error
+            raise EventsUnavailable(str(error)) from error
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", "Accept-Encoding": "identity"}
         # A redirect would carry the token elsewhere.
         async with session.get(f"{self._options.url}{_PATH}?{query}", headers=headers, allow_redirects=False) as response:
@@ -305,13 +305,13 @@ class Follower:
                 raise Refused(f"Cannot follow events of {self._options.url}: the node does not know this token")
             body = await _body(response)
             if response.status != 200:
-                raise NotTold(_refusal(response.status, body))
+                raise EventsUnavailable(_refusal(response.status, body))
         self._was_let_in = True
         return EventPage.read(body)
 
     async def _hand_over(self, page: EventPage) -> None:
         """Put each event of a page into the queue, and advance the cursor once it is taken."""
-        for cursor, entry in page.told(self._options.url, self._cursor):
+        for cursor, entry in page.entries(self._options.url, self._cursor):
             await self._queue.put(entry)
             try:
                 await self._taken()
@@ -377,14 +377,14 @@ def _connector(options: Options) -> aiohttp.TCPConnector:
 async def _body(response: aiohttp.ClientResponse) -> bytes:
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
-        raise NotTold(f"its answer is compressed ({_printable(encoding[:60])}), and only plain answers are read")
+        raise EventsUnavailable(f"its answer is compressed ({_printable(encoding[:60])}), and only plain answers are read")
     parts, size = [], 0
     async for part in response.content.iter_chunked(65536):
         parts.append(part)
         size += len(part)
         if size > _MOST_BYTES:
             response.close()
-            raise NotTold(f"its answer has more than {_MOST_BYTES} bytes")
+            raise EventsUnavailable(f"its answer has more than {_MOST_BYTES} bytes")
     return b"".join(parts)
 
 

@@ -226,7 +226,7 @@ def _doubtful(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(uuid for uuid in claimed if uuid is not None))
 
 
-def _state(told: object) -> str | None:
-    if told in _LIVE:
+def _state(state: object) -> str | None:
+    if state in _LIVE:
         return PowerState.RUNNING.value
-    return PowerState.OFFLINE.value if told in _DOWN else None
+    return PowerState.OFFLINE.value if state in _DOWN else None

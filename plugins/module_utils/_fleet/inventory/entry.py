@@ -146,8 +146,8 @@ def _entry(plain: Mapping[str, Any]) -> ServerEntry:
 
 def variables_of(entry: ServerEntry) -> dict[str, Any]:
     """Return the host variables of a server. All exist, and each has one type or is null."""
-    told = {variable: getattr(entry, name) for name, variable in _VARIABLES}
-    return {**told, "server_short_id": entry.short_id, "server_labels": dict(entry.labels or {})}
+    variables = {variable: getattr(entry, name) for name, variable in _VARIABLES}
+    return {**variables, "server_short_id": entry.short_id, "server_labels": dict(entry.labels or {})}
 
 
 #: Safe in a host pattern, in a file name below host_vars, and in a shell.
@@ -169,9 +169,9 @@ def host_names(entries: Sequence[ServerEntry], ways: Sequence[str], taken: Colle
     used = {*taken, *_RESERVED}
     for way in (*ways, "uuid"):
         named = _way(way)
-        told = {entry.uuid: named(entry) for entry in entries}
-        count = Counter(name for name in told.values() if name is not None)
-        for uuid, name in told.items():
+        proposed = {entry.uuid: named(entry) for entry in entries}
+        count = Counter(name for name in proposed.values() if name is not None)
+        for uuid, name in proposed.items():
             if uuid not in names and name is not None and count[name] == 1 and name not in used:
                 names[uuid] = name
         used.update(names.values())
@@ -246,8 +246,8 @@ def picture_of(readings: Sequence[SourceReading], host_of: Callable[[SourceKind,
     homes = _homes(ordered, host_of)
     warnings: list[str] = []
     for reading in ordered:
-        for told in reading.entries:
-            entry = replace(told, node=None if told.node is None else host_of(reading.kind, told.node))
+        for read in reading.entries:
+            entry = replace(read, node=None if read.node is None else host_of(reading.kind, read.node))
             warning = _stray(entry, reading, homes)
             if warning is not None:
                 warnings.append(warning)
@@ -296,8 +296,8 @@ def _stray(entry: ServerEntry, reading: SourceReading, homes: Mapping[str, str])
 def _over(older: ServerEntry | None, newer: ServerEntry) -> ServerEntry:
     if older is None:
         return newer
-    told: dict[str, Any] = {each.name: getattr(newer, each.name) for each in fields(newer) if getattr(newer, each.name) is not None}
-    return replace(older, **told)
+    newer_fields: dict[str, Any] = {each.name: getattr(newer, each.name) for each in fields(newer) if getattr(newer, each.name) is not None}
+    return replace(older, **newer_fields)
 
 
 def _as_looked_at(entry: ServerEntry, looked: Mapping[str, SourceKind], seen: Mapping[tuple[str, str | None], str | None]) -> ServerEntry:

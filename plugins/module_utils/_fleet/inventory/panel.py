@@ -77,13 +77,13 @@ class _Api:
         answer = self._asked(path, {"page": number, "per_page": _PER_PAGE, **params})
         if answer.status in (401, 403):
             raise SourceDenied(
-                f"Cannot ask the Panel at {self.address} for {path}: it refuses panel_api_key ({_told(answer)}); "
+                f"Cannot ask the Panel at {self.address} for {path}: it refuses panel_api_key ({_error_text(answer)}); "
                 "it must be a key for the Application API that may read servers, nodes, nests and eggs"
             )
         if answer.status == 404:
             raise self.fault(path, "this path does not exist there; check panel_url", status=404)
         if not 200 <= answer.status < 300:
-            raise self.fault(path, f"it answers {_told(answer)}")
+            raise self.fault(path, f"it answers {_error_text(answer)}")
         if not isinstance(answer.value, Mapping) or not isinstance(answer.value.get("data"), list):
             raise self.fault(path, "its answer is not a list in JSON; check panel_url")
         return answer.value
@@ -104,7 +104,7 @@ class _Api:
             else:
                 if answer.status < 500 and answer.status != _WAIT:
                     return answer
-                reason, wait = f"it answers {_told(answer)}", _asked_pause(answer, pause)
+                reason, wait = f"it answers {_error_text(answer)}", _asked_pause(answer, pause)
             if tries < _TRIES:
                 time.sleep(wait)
                 pause *= _GROWTH
@@ -116,7 +116,7 @@ def _asked_pause(answer: Answer, usual: float) -> float:
     return min(float(asked), _LONGEST_PAUSE) if re.fullmatch(r"[0-9]{1,6}", asked) else usual
 
 
-def _told(answer: Answer) -> str:
+def _error_text(answer: Answer) -> str:
     try:
         first = answer.value["errors"][0]
         words = text_or_none(first.get("detail")) or text_or_none(first.get("code"))
@@ -188,8 +188,8 @@ def _node_name(number: int, node: Mapping[str, Any]) -> str:
 def _entry(
     attributes: Mapping[str, Any], nodes: Mapping[int, Mapping[str, Any]], eggs: Mapping[int, Mapping[str, Any]]
 ) -> ServerEntry | None:
-    told = attributes.get("uuid")
-    uuid = parse_uuid(told) if isinstance(told, str) else None
+    given = attributes.get("uuid")
+    uuid = parse_uuid(given) if isinstance(given, str) else None
     if uuid is None:
         return None
     number, container = read_whole(attributes.get("node")), attributes.get("container")

@@ -158,8 +158,8 @@ class Read:
 
     def _not_looked_at(self, name: str) -> dict[str, str]:
         looked = {reading.node for reading in self.readings}
-        told = ((node, sentence) for reading in self.readings for node, sentence in getattr(reading, name).items())
-        return {node: sentence for node, sentence in told if node not in looked}
+        sentences = ((node, sentence) for reading in self.readings for node, sentence in getattr(reading, name).items())
+        return {node: sentence for node, sentence in sentences if node not in looked}
 
 
 def read_all(wanted: InventoryOptions) -> Read:

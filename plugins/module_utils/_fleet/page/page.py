@@ -121,8 +121,8 @@ def _facts(record: Record, shown: Shown) -> list[tuple[str, str]]:
 
 
 def _window(record: Record) -> str:
-    told = [("from ", record.not_before), ("until ", record.deadline)]
-    return ", ".join(f"{word}{_moment(moment_of(text))}" for word, text in told if text)
+    bounds = [("from ", record.not_before), ("until ", record.deadline)]
+    return ", ".join(f"{word}{_moment(moment_of(text))}" for word, text in bounds if text)
 
 
 def _failures(record: Record) -> dict[str, Any]:
@@ -218,8 +218,8 @@ def _legend(batches: Sequence[Timeline]) -> list[dict[str, str]]:
     lines = [line for batch in batches for line in batch.lines]
     bars = {each.kind for line in lines for each in line.bars}
     down = {each.kind for line in lines for each in line.down}
-    told = [{"kind": kind, "words": words, "thin": ""} for kind, words in WORDS.items() if kind in bars]
-    return [*told, *({"kind": kind, "words": words, "thin": "thin"} for kind, words in DOWN_WORDS.items() if kind in down)]
+    entries = [{"kind": kind, "words": words, "thin": ""} for kind, words in WORDS.items() if kind in bars]
+    return [*entries, *({"kind": kind, "words": words, "thin": "thin"} for kind, words in DOWN_WORDS.items() if kind in down)]
 
 
 def _selection(left_out: int) -> str:

@@ -46,13 +46,13 @@ def read_live(texts: Iterable[str]) -> Live:
     """Return the news of all nodes from lines of `noted`, in their order; invalid lines do not count."""
     found: dict[tuple[str, str], LiveServer] = {}
     for text in texts:
-        told = _parsed(text)
-        if not isinstance(told, dict) or not isinstance(told.get("lines"), list) or not isinstance(told.get("at"), (int, float)):
+        note = _parsed(text)
+        if not isinstance(note, dict) or not isinstance(note.get("lines"), list) or not isinstance(note.get("at"), (int, float)):
             continue
-        for line in told["lines"]:
+        for line in note["lines"]:
             news = _parsed(line)
             if isinstance(news, dict) and isinstance(news.get("server"), str):
-                _note(found, str(told.get("host")), news, float(told["at"]))
+                _note(found, str(note.get("host")), news, float(note["at"]))
     return found
 
 

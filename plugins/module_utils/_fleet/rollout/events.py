@@ -41,18 +41,18 @@ def begun_event(record: Record) -> Event | None:
     return _event(record, BEGUN, EventType.ROLLOUT_BEGUN, record.began_at, _plan(record))
 
 
-def closing_event(record: Record, told: Mapping[str, Any]) -> Event:
-    """Return the event of an end; ``told`` is the result for programs."""
+def closing_event(record: Record, whole: Mapping[str, Any]) -> Event:
+    """Return the event of an end; ``whole`` is the result for programs."""
     kind = EventType.ROLLOUT_STOPPED if record.stopped else EventType.ROLLOUT_ENDED
     names = ("ok", "msg", "stopped", "ended_at", "seconds", "counts", "budget", "resume_file")
     data = {
         **_plan(record),
-        **{name: told[name] for name in names},
+        **{name: whole[name] for name in names},
         "batches": {"planned": record.batches, "begun": record.begun},
-        "go_on": going_on(record, told["resume_file"]) if told["resume_file"] else None,
+        "go_on": going_on(record, whole["resume_file"]) if whole["resume_file"] else None,
         "failed": [_failed(row) for row in record.rows if row.is_failure][:_MOST_NAMED],
     }
-    return _event(record, CLOSED, kind, told["ended_at"], data)
+    return _event(record, CLOSED, kind, whole["ended_at"], data)
 
 
 def missed_events(old: Record, now: str) -> list[Event]:
@@ -61,8 +61,8 @@ def missed_events(old: Record, now: str) -> list[Event]:
         return []
     begun = None if BEGUN in old.told else begun_event(old)
     stopped = replace(old, stopped=old.stopped or _INTERRUPTED)
-    told = {**result(stopped, ended_at=now, seconds=0, resume_file=None), "ok": False, "seconds": None}
-    return [event for event in (begun, closing_event(stopped, told)) if event is not None]
+    whole = {**result(stopped, ended_at=now, seconds=0, resume_file=None), "ok": False, "seconds": None}
+    return [event for event in (begun, closing_event(stopped, whole)) if event is not None]
 
 
 def word_of(event: Event) -> str:
@@ -129,7 +129,7 @@ class WaitingEvents:
     def add(self, run: str, event: Event, receivers: Iterable[Receiver]) -> None:
         """Let an event wait for each receiver that wants it; an event that already waits stays. Raises `RolloutError`."""
         for receiver in receivers:
-            if not is_told(receiver, event):
+            if not wants(receiver, event):
                 continue
             self.require_own()
             path = os.path.join(self._folder, f"{run}-{word_of(event)}-{_digest(receiver)}.json")
@@ -227,7 +227,7 @@ class WaitingEvents:
         )
 
 
-def is_told(receiver: Receiver, event: Event) -> bool:
+def wants(receiver: Receiver, event: Event) -> bool:
     """Tell whether a receiver gets an event of a rolling run. A receiver for certain servers does not."""
     return not receiver.servers and (not receiver.types or event.type in receiver.types)
 

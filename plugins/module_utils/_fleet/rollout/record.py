@@ -183,16 +183,16 @@ class Record:
 
 def some_of(rows: Sequence[Row], node: str = "") -> str:
     """Return some of the failed rows, each with its code. The name of ``node`` is left out."""
-    told = [f"{row.called.removeprefix(f'{node} ')}: {row.code or row.outcome}" for row in rows[:_NAMED]]
-    return "; ".join([*told, "..."] if len(rows) > _NAMED else told)
+    parts = [f"{row.called.removeprefix(f'{node} ')}: {row.code or row.outcome}" for row in rows[:_NAMED]]
+    return "; ".join([*parts, "..."] if len(rows) > _NAMED else parts)
 
 
 def outcome_words(rows: Sequence[Row]) -> str:
     """Return the number of servers for each outcome; those left to players apart."""
     for_players = sum(row.is_for_players for row in rows)
     counts = Counter(row.outcome for row in rows if not row.is_for_players)
-    told = [f"{counts[outcome]} {outcome.replace('_', ' ')}" for outcome in OUTCOMES if counts[outcome]]
-    return ", ".join([*told, f"{for_players} skipped for players"] if for_players else told)
+    parts = [f"{counts[outcome]} {outcome.replace('_', ' ')}" for outcome in OUTCOMES if counts[outcome]]
+    return ", ".join([*parts, f"{for_players} skipped for players"] if for_players else parts)
 
 
 def run_key(run: str) -> str:

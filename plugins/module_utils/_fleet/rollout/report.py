@@ -66,12 +66,12 @@ def _phases(entry: Mapping[str, Any]) -> list[Any]:
 
 def _downtime(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return the downtime with its begin, computed from the run that ended it."""
-    told, run = entry.get("downtime"), entry.get("run")
-    if not isinstance(told, Mapping):
+    downtime, run = entry.get("downtime"), entry.get("run")
+    if not isinstance(downtime, Mapping):
         return {}
-    numbers = {name: _number(told.get(name)) for name in ("seconds", "ready_seconds")}
+    numbers = {name: _number(downtime.get(name)) for name in ("seconds", "ready_seconds")}
     found: dict[str, Any] = {name: value for name, value in numbers.items() if value is not None}
-    since, seconds = moment_of(told.get("since")), numbers["seconds"]
+    since, seconds = moment_of(downtime.get("since")), numbers["seconds"]
     started = moment_of(run.get("started_at")) if isinstance(run, Mapping) else None
     if seconds is not None and started is not None:
         since = started - timedelta(seconds=seconds)
@@ -128,8 +128,8 @@ def blamed(record: Record) -> dict[str, str]:
     for row in record.rows:
         if (row.is_failure or row.is_for_players) and row.node is not None:
             found.setdefault(row.node, []).append(row)
-    told = {node: "failed" if any(row.is_failure for row in rows) else "skipped for players" for node, rows in found.items()}
-    return {node: f"{record.action.capitalize()} {told[node]} on {node}: {some_of(rows, node)}" for node, rows in found.items()}
+    endings = {node: "failed" if any(row.is_failure for row in rows) else "skipped for players" for node, rows in found.items()}
+    return {node: f"{record.action.capitalize()} {endings[node]} on {node}: {some_of(rows, node)}" for node, rows in found.items()}
 
 
 def going_on(record: Record, resume_file: str) -> str:
@@ -172,21 +172,21 @@ def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | 
     }
 
 
-def verdict(told: Mapping[str, Any], blamed_nodes: Sequence[str], *, left_ok: bool = False) -> dict[str, Any]:
+def verdict(whole: Mapping[str, Any], blamed_nodes: Sequence[str], *, left_ok: bool = False) -> dict[str, Any]:
     """Return a short result, since Ansible prints that of a failed task. ``left_ok``: servers left to counted players are well."""
-    fields = {name: told[name] for name in ("run", "resume_file", "counts")}
-    if told["ok"]:
+    fields = {name: whole[name] for name in ("run", "resume_file", "counts")}
+    if whole["ok"]:
         return fields
-    found = {**told["counts"], NOT_DONE: told["counts"][NOT_DONE] - told["counts"]["for_players"]}
+    found = {**whole["counts"], NOT_DONE: whole["counts"][NOT_DONE] - whole["counts"]["for_players"]}
     bad = [f"{found[outcome]} {outcome.replace('_', ' ')}" for outcome in (*FAILURES, NOT_DONE) if found[outcome]]
-    uncounted = sum(row["outcome"] == NOT_DONE and row.get("code") == PlayersUnknown.code for row in told["servers"]) if left_ok else 0
+    uncounted = sum(row["outcome"] == NOT_DONE and row.get("code") == PlayersUnknown.code for row in whole["servers"]) if left_ok else 0
     if found["for_players"] > uncounted:
         bad.append(f"{found['for_players'] - uncounted} skipped for players")
     if uncounted:
         whose = "its" if uncounted == 1 else "their"
         bad.append(f"{uncounted} skipped: {whose} players could not be counted, which rollout_left_ok does not allow")
-    msg = f"Run {told['run']} failed{': ' if bad else ''}{', '.join(bad)}"
-    return {"failed": True, "msg": msg, "run": told["run"], "resume_file": told["resume_file"], "failed_nodes": list(blamed_nodes)}
+    msg = f"Run {whole['run']} failed{': ' if bad else ''}{', '.join(bad)}"
+    return {"failed": True, "msg": msg, "run": whole["run"], "resume_file": whole["resume_file"], "failed_nodes": list(blamed_nodes)}
 
 
 def no_result(msg: str, code: str, *, ended_at: str) -> dict[str, Any]:

@@ -152,8 +152,8 @@ def _is_outdated(entry: Mapping[str, Any]) -> bool | None:
     """Tell whether a container is outdated; a missing one is not. None is unknown."""
     if "outdated" not in entry:
         return None
-    told = (entry["outdated"] or {"is_outdated": False}).get("is_outdated")
-    return told if isinstance(told, bool) else None
+    outdated = (entry["outdated"] or {"is_outdated": False}).get("is_outdated")
+    return outdated if isinstance(outdated, bool) else None
 
 
 def _found(known: list[Candidate], names: tuple[str, ...] | None) -> tuple[list[Candidate], list[str]]:

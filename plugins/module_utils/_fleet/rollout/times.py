@@ -271,11 +271,11 @@ def servers_of_rows(rows: Sequence[Row]) -> str:
 def begin_line(record: Record, number: int, now: datetime, waits: Waits) -> str:
     """Return the line of a begin of a batch: its servers, the time so far, and the estimated rest."""
     text = f"{_clock(now)} {batch_name(record, number)}: {servers_of_rows(record.in_batch(number))}"
-    told = [f"{span(now.timestamp() - moment_in(record.began_at))} so far"] if number > 1 else []
+    parts = [f"{span(now.timestamp() - moment_in(record.began_at))} so far"] if number > 1 else []
     left = remaining(record, number, waits)
     besides = ", besides waits for players" if record.for_players else ""
-    told += [f"about {span(_rounded(left))} left{besides}"] if left is not None else []
-    return f"{text} [{', '.join(told)}]" if told else text
+    parts += [f"about {span(_rounded(left))} left{besides}"] if left is not None else []
+    return f"{text} [{', '.join(parts)}]" if parts else text
 
 
 def end_line(record: Record, number: int, now: datetime) -> str:

@@ -99,14 +99,14 @@ def _supervisor(numbers: NodeNumbers) -> Iterator[Any]:
         yield _by_label(family, {reason: int(reason == paused) for reason in PAUSES})
 
 
-def _events(told: Mapping[str, Any]) -> Iterator[Any]:
+def _events(facts: Mapping[str, Any]) -> Iterator[Any]:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    if not told.get("enabled"):
+    if not facts.get("enabled"):
         return
-    if told["running"] is not None:
-        yield GaugeMetricFamily("fleet_power_event_sender_up", "Whether the sender of events runs", int(told["running"]))
-    receivers = told["receivers"] or ()
+    if facts["running"] is not None:
+        yield GaugeMetricFamily("fleet_power_event_sender_up", "Whether the sender of events runs", int(facts["running"]))
+    receivers = facts["receivers"] or ()
     for name, text, kind, value in (
         ("events_waiting", "Events that wait for a receiver", GaugeMetricFamily, "waiting"),
         ("events_sent", "Events that a receiver has taken", CounterMetricFamily, "sent"),

@@ -108,17 +108,17 @@ class ServerRoutes:
         `PowerError`."""
         node = self._node.for_reading()
         wanted = FactOptions(count_players=self._players.of if players else None)
-        told = describe_each(servers, node, wanted, remember=node.journal.runs.record_match)
-        for warning in told.warnings:
+        facts = describe_each(servers, node, wanted, remember=node.journal.runs.record_match)
+        for warning in facts.warnings:
             self._log.warn("server_not_shown", reason=warning)
-        definitions = {entry["server"]: node.sources.definition_for_stop(entry["server"]) for entry in told.entries}
+        definitions = {entry["server"]: node.sources.definition_for_stop(entry["server"]) for entry in facts.entries}
         up = {
             entry["server"]: (entry["container"]["id"], entry["container"]["started_at"])
-            for entry in told.entries
+            for entry in facts.entries
             if entry["state"] != PowerState.OFFLINE.value and entry["container"] is not None
         }
-        uses = self._uses.of_each(up, [(entry["server"], entry["state"], definitions[entry["server"]]) for entry in told.entries], node)
-        return [_shown(entry, definitions[entry["server"]], uses[entry["server"]], node.settings) for entry in told.entries]
+        uses = self._uses.of_each(up, [(entry["server"], entry["state"], definitions[entry["server"]]) for entry in facts.entries], node)
+        return [_shown(entry, definitions[entry["server"]], uses[entry["server"]], node.settings) for entry in facts.entries]
 
     @handles(
         Route(

@@ -56,14 +56,14 @@ def of_ending(found: Mapping[str, Any], *, whole: bool) -> list[str]:
     if outcome not in (Outcome.DONE.value, Outcome.UNCHANGED.value):
         general = f"Cannot {found['action']} the server: {REASONS.get(found.get('code') or '', UNEXPECTED)}"
         return [frame(ERROR, error_text(number, str(found.get("msg") or outcome) if whole else general))]
-    told, warnings = [f"{found['action']}: {outcome}"], list(found.get("warnings") or ())
+    parts, warnings = [f"{found['action']}: {outcome}"], list(found.get("warnings") or ())
     if whole and found.get("msg"):
-        told.append(str(found["msg"]))
+        parts.append(str(found["msg"]))
     if (found.get("stop") or {}).get("forced"):
-        told.append("it did not end by itself and was ended by SIGKILL")
+        parts.append("it did not end by itself and was ended by SIGKILL")
     if warnings and not whole:
-        told.append(f"with warnings for the operators [{number}]")
-    return [frame(MESSAGE, "; ".join(told)), *(frame(MESSAGE, f"warning: {each}") for each in warnings if whole)]
+        parts.append(f"with warnings for the operators [{number}]")
+    return [frame(MESSAGE, "; ".join(parts)), *(frame(MESSAGE, f"warning: {each}") for each in warnings if whole)]
 
 
 _LOG_LINES = 150

@@ -49,7 +49,7 @@ class Follower:
         self._deframer = None if snapshot.tty else Deframer()
         now = time.monotonic()
         self._line_room, self._byte_room = Bucket(*_LINES, now), Bucket(*_BYTES, now)
-        self._lost, self._told_at = 0, now
+        self._lost, self._loss_shown_at = 0, now
 
     def start(self) -> None:
         threading.Thread(target=self._follow, name="follower", daemon=True).start()
@@ -106,12 +106,13 @@ class Follower:
             self._console.node.journal.runs.record_match(self._console.uuid, self.run)
             soon(self._console.loop, self._console.ready)
         shown = self._within_bounds(lines)
-        told = [frames.frame(frames.OUTPUT, frames.line_text(line)) for line in shown]
-        if self._lost and time.monotonic() - self._told_at >= _TELL_SECONDS:
-            told.append(frames.frame(frames.MESSAGE, f"{self._lost} lines are not shown: the server writes faster than a console can show"))
-            self._lost, self._told_at = 0, time.monotonic()
-        if told and not self._stopped.is_set():
-            soon(self._console.loop, self._console.tell, told)
+        texts = [frames.frame(frames.OUTPUT, frames.line_text(line)) for line in shown]
+        if self._lost and time.monotonic() - self._loss_shown_at >= _TELL_SECONDS:
+            lost = f"{self._lost} lines are not shown: the server writes faster than a console can show"
+            texts.append(frames.frame(frames.MESSAGE, lost))
+            self._lost, self._loss_shown_at = 0, time.monotonic()
+        if texts and not self._stopped.is_set():
+            soon(self._console.loop, self._console.tell, texts)
 
     def _within_bounds(self, lines: Sequence[bytes]) -> Sequence[bytes]:
         now = time.monotonic()

@@ -62,15 +62,15 @@ def line_text(line: bytes) -> str:
 def last_lines(log: bytes, count: int, limit: int) -> list[str]:
     """Return the last lines of a log as events: at most ``count``, and at most ``limit`` characters."""
     lines = log.split(b"\n")
-    told: list[str] = []
+    texts: list[str] = []
     for line in reversed((lines[:-1] if lines[-1] == b"" else lines)[-count:]):
         # Measure the JSON, since one byte may take six characters there.
-        told.append(frame(OUTPUT, line_text(line)))
-        limit -= len(told[-1])
+        texts.append(frame(OUTPUT, line_text(line)))
+        limit -= len(texts[-1])
         if limit < 0:
-            told.pop()
+            texts.pop()
             break
-    return told[::-1]
+    return texts[::-1]
 
 
 def joined(log: Sequence[bytes], live: Sequence[bytes]) -> list[bytes]:

@@ -163,15 +163,15 @@ def _profile(value: object, place: KeyLocation, base: GameProfile) -> GameProfil
         found = replace(found, protocol="", count=given["query"])
     if given["port"] is not None:
         found = replace(found, port=given["port"])
-    told = _told(reading.values, given, place)
-    if told:
-        found = replace(found, **{"stdin": "", "rcon": None, "command": (), **told})
+    announcement = _announcement(reading.values, given, place)
+    if announcement:
+        found = replace(found, **{"stdin": "", "rcon": None, "command": (), **announcement})
     if not (found.can_count or found.can_tell):
         raise Mismatch(place.key, "has neither query nor announce, expected query, announce or both")
     return found
 
 
-def _told(said: Mapping[str, Any], given: Mapping[str, Any], place: KeyLocation) -> dict[str, Any]:
+def _announcement(said: Mapping[str, Any], given: Mapping[str, Any], place: KeyLocation) -> dict[str, Any]:
     announce = place.entry("announce")
     of_rcon = any(name.startswith("announce.rcon.") for name in said)
     ways = [

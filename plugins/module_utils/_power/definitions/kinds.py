@@ -213,11 +213,11 @@ def _published_on(name: str, place: KeyLocation) -> str:
 
 def _egg(value: object, place: KeyLocation) -> str | None:
     """No action needs the egg, so no form of it makes a definition invalid."""
-    told = value.get("id") if isinstance(value, Mapping) else value
-    if isinstance(told, bool) or not isinstance(told, (str, int)):
+    egg = value.get("id") if isinstance(value, Mapping) else value
+    if isinstance(egg, bool) or not isinstance(egg, (str, int)):
         return None
     try:
-        return as_scalar_text(told, place) or None
+        return as_scalar_text(egg, place) or None
     except Mismatch:
         return None
 

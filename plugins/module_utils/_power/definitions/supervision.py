@@ -67,12 +67,12 @@ def definition_fingerprint(definition: Definition) -> str:
 
 def _exemption(settings: Settings, rules: Mapping[int, SupervisorRule], definition: Definition | None) -> str:
     """Return the setting that exempts the server, empty if it is supervised: the first one that is set counts."""
-    told = [(rule.supervise, f"rule {number} of supervisor.rules") for number, rule in rules.items()]
+    choices = [(rule.supervise, f"rule {number} of supervisor.rules") for number, rule in rules.items()]
     if definition is not None:
-        told.append((definition.crash_detection_enabled, "settings.crash_detection_enabled"))
-    told.append((settings.supervisor_enabled, "supervisor.enabled"))
-    told.append((settings.crash_detection_enabled, "system.crash_detection.enabled"))
-    return next("" if supervises else setting for supervises, setting in told if supervises is not None)
+        choices.append((definition.crash_detection_enabled, "settings.crash_detection_enabled"))
+    choices.append((settings.supervisor_enabled, "supervisor.enabled"))
+    choices.append((settings.crash_detection_enabled, "system.crash_detection.enabled"))
+    return next("" if supervises else setting for supervises, setting in choices if supervises is not None)
 
 
 def _first(said: Iterable[_Said | None]) -> _Said | None:

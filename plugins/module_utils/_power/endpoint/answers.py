@@ -73,8 +73,8 @@ def plain_values(fields: Mapping[str, Any], text: ReadText) -> Iterator[tuple[st
 def read_countdown(value: object, text: ReadText) -> Mapping[str, Any] | None:
     """Read the countdown that the HTTP shim reports, as text; None if there is none."""
     fields = as_map(value)
-    told = {name: text(fields[name]) for name in _COUNTDOWN if isinstance(fields.get(name), str)}
-    return told if told.get("phase") in (WAITING, COUNTING) else None
+    texts = {name: text(fields[name]) for name in _COUNTDOWN if isinstance(fields.get(name), str)}
+    return texts if texts.get("phase") in (WAITING, COUNTING) else None
 
 
 def read_players(value: object, text: ReadText) -> PlayerCount | None:
@@ -121,8 +121,8 @@ def read_server(value: object, uuid: str | None = None, masked: Masked = str) ->
     if state is None:
         raise ValueError("no server with a known state")
     configuration, utilization = as_map(fields.get("configuration")), as_map(fields.get("utilization"))
-    told = configuration.get("uuid")
-    found = parse_uuid(told) if isinstance(told, str) else uuid
+    given = configuration.get("uuid")
+    found = parse_uuid(given) if isinstance(given, str) else uuid
     if found is None or (uuid is not None and found != uuid):
         raise ValueError("another server than the one asked for" if uuid else "a server without its UUID")
     flags, text = (fields.get("is_suspended"), configuration.get("suspended")), partial(plain_text, masked=masked)
@@ -171,8 +171,8 @@ def read_servers(value: object, masked: Masked = str) -> tuple[Seen | Unseen, ..
 def _read_unseen(value: object, masked: Masked) -> Unseen | None:
     fields = as_map(value)
     configuration, text = as_map(fields.get("configuration")), partial(plain_text, masked=masked)
-    told = configuration.get("uuid")
-    uuid = parse_uuid(told) if isinstance(told, str) else None
+    given = configuration.get("uuid")
+    uuid = parse_uuid(given) if isinstance(given, str) else None
     if uuid is None or read_word(PowerState, fields.get("state")) is not None:
         return None
     code, msg = read_code(fields.get("code"), masked), text(fields.get("msg"))
@@ -193,10 +193,10 @@ def read_log(value: object) -> list[str]:
 
 def _labels(configuration: Mapping[str, Any], text: ReadText) -> Mapping[str, str] | None:
     """Read labels. Wings sends null for none."""
-    told = configuration.get("labels", ())
-    if told is not None and not isinstance(told, Mapping):
+    labels = configuration.get("labels", ())
+    if labels is not None and not isinstance(labels, Mapping):
         return None
-    return {text(name): text(value) for name, value in as_map(told).items() if isinstance(value, str)}
+    return {text(name): text(value) for name, value in as_map(labels).items() if isinstance(value, str)}
 
 
 def _supervision(value: object, text: ReadText) -> Mapping[str, Any] | None:

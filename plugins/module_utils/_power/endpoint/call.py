@@ -145,7 +145,7 @@ class AtEndpoint:
             announce(result, target.request)
         return result
 
-    def meant_up(self) -> list[Server] | None:
+    def should_be_up(self) -> list[Server] | None:
         raise UnsupportedByEndpoint("Cannot tell which servers should be up: an endpoint does not report it; act on the node itself")
 
     def unlisted(self) -> list[str]:

@@ -123,7 +123,7 @@ def _player_wait(fields: Mapping[str, Any]) -> PlayerWait | None:
     return PlayerWait(seconds, marks, announced if isinstance(announced, bool) else None)
 
 
-def told_ending(operation: Operation) -> Ending:
+def ending_of(operation: Operation) -> Ending:
     """Return how an operation ended, corrected for an action that the endpoint accepted."""
     outcome, code = operation.outcome or Outcome.FAILED, operation.code
     if outcome in (Outcome.SKIPPED, Outcome.REFUSED):

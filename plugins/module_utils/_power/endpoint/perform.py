@@ -35,7 +35,7 @@ from ..sources.sources import ambiguous
 from .answers import Seen
 from .client import Accepted, Endpoint
 from .follow import FOLLOWING_BY_END, Following, FollowingUp, lost, seconds_until_begun
-from .operation import Operation, take_over, told_ending
+from .operation import Operation, ending_of, take_over
 from .watch import POLL_SECONDS, WaitInterrupted, Watch
 
 #: The longest wait of a kill for the state before it.
@@ -301,7 +301,7 @@ class EndpointTurn:
         request, progress = self._request, self._progress
         take_over(operation, progress)
         self._slot.end_boot()
-        outcome, code, msg = told_ending(operation)
+        outcome, code, msg = ending_of(operation)
         if outcome not in (Outcome.DONE, Outcome.UNCHANGED):
             return outcome, code or EndpointError.code, msg or "Cannot tell why: the endpoint gives no reason"
         self._refuse_contradiction(operation.state)

@@ -54,7 +54,7 @@ class LiveByLabel:
             while self._ended < wanted and self._begun > self._ended:
                 self._changed.wait()
             if self._ended >= wanted:
-                return _told(self._answer, uuid)
+                return _containers_of(self._answer, uuid)
             self._begun += 1
         answer: Mapping[str, Sequence[str]] | PowerError = EngineError("Cannot list the containers: another question for them failed")
         try:
@@ -66,10 +66,10 @@ class LiveByLabel:
                 self._ended = self._begun
                 self._answer = answer
                 self._changed.notify_all()
-        return _told(answer, uuid)
+        return _containers_of(answer, uuid)
 
 
-def _told(answer: Mapping[str, Sequence[str]] | PowerError, uuid: str) -> Sequence[str]:
+def _containers_of(answer: Mapping[str, Sequence[str]] | PowerError, uuid: str) -> Sequence[str]:
     if isinstance(answer, PowerError):
         # Each caller raises its own exception.
         raise type(answer)(str(answer), **answer.facts) from answer

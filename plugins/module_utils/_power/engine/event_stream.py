@@ -45,14 +45,14 @@ class ContainerEvent:
     exit_code: int | None = None
 
 
-def container_event(told: object) -> ContainerEvent | None:
+def container_event(fields: object) -> ContainerEvent | None:
     """Read an event of the engine; None if it is not of a container, or unreadable."""
-    if not isinstance(told, Mapping) or told.get("Type", "container") != "container":
+    if not isinstance(fields, Mapping) or fields.get("Type", "container") != "container":
         return None
-    actor = as_map(told.get("Actor"))
-    action, container = told.get("Action"), actor.get("ID") or told.get("id")
-    at = _number(told.get("timeNano"))
-    if at is None and (seconds := _number(told.get("time"))) is not None:
+    actor = as_map(fields.get("Actor"))
+    action, container = fields.get("Action"), actor.get("ID") or fields.get("id")
+    at = _number(fields.get("timeNano"))
+    if at is None and (seconds := _number(fields.get("time"))) is not None:
         at = _number(seconds * _NANOSECONDS)
     if at is None or not (isinstance(action, str) and action and isinstance(container, str) and container):
         return None
@@ -129,8 +129,8 @@ class DockerEventStream:
                 _wait_for_ever(self._socket)
                 yield None
                 try:
-                    for told in client._stream_helper(response, decode=True):
-                        event = container_event(told)
+                    for fields in client._stream_helper(response, decode=True):
+                        event = container_event(fields)
                         if event is not None:
                             yield event
                 except _UNREADABLE as fault:

@@ -25,13 +25,13 @@ class Unanswered(Exception):
     """A game without a valid answer; the text is the reason, as the end of a sentence."""
 
 
-def number_of(told: object) -> int | None:
+def number_of(value: object) -> int | None:
     """Return a player count from a number or plain digits; None for anything else, and for an implausible number."""
-    if isinstance(told, (str, bytes)) and len(told) <= _MOST_DIGITS and told.isdigit() and told.isascii():
-        told = int(told)
-    if isinstance(told, bool) or not isinstance(told, int) or not 0 <= told <= MOST_PLAYERS:
+    if isinstance(value, (str, bytes)) and len(value) <= _MOST_DIGITS and value.isdigit() and value.isascii():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_PLAYERS:
         return None
-    return told
+    return value
 
 
 def counted(online: int | None, most: object) -> PlayerCount:
@@ -43,8 +43,8 @@ def counted(online: int | None, most: object) -> PlayerCount:
 
 def default_port(snapshot: Snapshot, definition: Definition | None) -> int:
     """Return the port of the default allocation. Raises `Unanswered` if there is none."""
-    told = variable(snapshot, "SERVER_PORT") or ""
-    port = int(told) if told.isascii() and told.isdigit() and len(told) <= 5 and int(told) <= _LAST_PORT else 0
+    text = variable(snapshot, "SERVER_PORT") or ""
+    port = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= _LAST_PORT else 0
     if port == 0 and definition is not None:
         port = definition.allocations.default_port
     if port == 0:

@@ -60,8 +60,8 @@ def count_in(document: bytes) -> PlayerCount:
     if status is None:
         raise Unanswered(_NO_ANSWER)
     players = status.get("players") if isinstance(status, dict) else None
-    told: dict[str, Any] = players if isinstance(players, dict) else {}
-    return counted(number_of(_a_number(told.get("online"))), _a_number(told.get("max")))
+    counts: dict[str, Any] = players if isinstance(players, dict) else {}
+    return counted(number_of(_a_number(counts.get("online"))), _a_number(counts.get("max")))
 
 
 def _a_number(value: object) -> object:

@@ -39,12 +39,12 @@ def _body(packet: bytes, kind: bytes) -> bytes:
 
 def count_in_info(body: bytes) -> tuple[int | None, bytes | None]:
     """Return the number of human players, None if unknown, and the maximum. ``clients`` without ``bots`` counts only if 0."""
-    told = _info(body.partition(b"\n")[0])
-    online = number_of(told.get(b"g_humanplayers"))
-    clients, bots = number_of(told.get(b"clients")), number_of(told.get(b"bots"))
+    info = _info(body.partition(b"\n")[0])
+    online = number_of(info.get(b"g_humanplayers"))
+    clients, bots = number_of(info.get(b"clients")), number_of(info.get(b"bots"))
     if online is None and clients is not None and bots is not None and bots <= clients:
         online = clients - bots
-    return 0 if online is None and clients == 0 else online, told.get(b"sv_maxclients")
+    return 0 if online is None and clients == 0 else online, info.get(b"sv_maxclients")
 
 
 def count_in_status(body: bytes) -> int | None:

@@ -39,10 +39,10 @@ def login_of(rcon: Rcon, snapshot: Snapshot) -> RconLogin:
         raise Unanswered(f"its environment has no RCON password: variable {rcon.password_variable} is empty or not there")
     if rcon.port_variable is None:
         return RconLogin(password, rcon.port)
-    told = variable(snapshot, rcon.port_variable) or ""
-    if not (told.isascii() and told.isdigit() and len(told) <= 5 and 1 <= int(told) <= 65535):
+    port = variable(snapshot, rcon.port_variable) or ""
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
         raise Unanswered(f"its environment has no RCON port: variable {rcon.port_variable} is not a port")
-    return RconLogin(password, int(told))
+    return RconLogin(password, int(port))
 
 
 def send(address: tuple[str, int], password: str, command: str, deadline: Deadline) -> None:
@@ -66,12 +66,12 @@ def _await(exchange: GameExchange, kind: int, identity: int) -> None:
         if not _LEAST_SIZE <= size <= _MOST_SIZE:
             raise Unanswered(_NO_ANSWER)
         body = exchange.read(size)
-        told, found = int.from_bytes(body[:4], "little", signed=True), int.from_bytes(body[4:8], "little", signed=True)
+        answered, found = int.from_bytes(body[:4], "little", signed=True), int.from_bytes(body[4:8], "little", signed=True)
         if found != kind:
             continue
-        if told == identity:
+        if answered == identity:
             return
-        if told == _REFUSED_ID:
+        if answered == _REFUSED_ID:
             raise Unanswered("refuses the RCON password")
         raise Unanswered(f"{_NO_ANSWER}: its answer fits no request")
     raise Unanswered("answers in more packets than any RCON server does")

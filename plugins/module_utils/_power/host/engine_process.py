@@ -74,10 +74,10 @@ def _listener_at(path: str) -> int:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(_CONNECT_SECONDS)
             client.connect(path)
-            told = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     except (OSError, ValueError):
         return 0
-    return max(0, int(_CREDENTIALS.unpack(told)[0]))
+    return max(0, int(_CREDENTIALS.unpack(credentials)[0]))
 
 
 def _command_of(pid: int) -> str:

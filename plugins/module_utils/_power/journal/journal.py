@@ -32,7 +32,7 @@ _SET = f"""{insertion("intents", ("uuid", "name", "up", "operation", "origin", "
     at = excluded.at WHERE (:only_if_newer IS NULL OR intents.at < excluded.at OR intents.at > :only_if_newer)
     AND (:keep_since IS NULL OR intents.up <> excluded.up OR intents.at < :keep_since)"""
 _OF_EACH = "SELECT uuid, up, operation, origin, at FROM intents WHERE uuid IN ({holes})"
-_MEANT_UP = "SELECT uuid, name FROM intents WHERE up ORDER BY uuid"
+_SHOULD_BE_UP = "SELECT uuid, name FROM intents WHERE up ORDER BY uuid"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Intents:
 
     def meant_up(self) -> list[Server] | None:
         """Return the servers that should be up, by UUID. None, with a warning, if the journal is unreadable or was just replaced."""
-        found = self._store.rows_if_known(_MEANT_UP)
+        found = self._store.rows_if_known(_SHOULD_BE_UP)
         return None if found is None else [Server(str(row["uuid"]), str(row["name"])) for row in found]
 
 

@@ -120,12 +120,12 @@ class OperationRow:
         return replace(self, outcome=Outcome.FAILED.value, code=INTERRUPTED, msg=INTERRUPTED_MSG)
 
 
-_Told = TypeVar("_Told", Result, OperationRow)
+_Ended = TypeVar("_Ended", Result, OperationRow)
 
 
-def not_durable(told: _Told) -> _Told:
+def not_durable(ended: _Ended) -> _Ended:
     """Return it with code ``not_durable``, unless it has a code: a power cut may remove it from the journal."""
-    return told if told.code else replace(told, code=NOT_DURABLE, msg="; ".join(filter(None, (told.msg, NOT_DURABLE_MSG))))
+    return ended if ended.code else replace(ended, code=NOT_DURABLE, msg="; ".join(filter(None, (ended.msg, NOT_DURABLE_MSG))))
 
 
 def request_columns(operation: str, server: Server, action: PowerAction, origin: str, requested_at: datetime) -> dict[str, Any]:

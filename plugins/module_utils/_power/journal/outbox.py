@@ -219,7 +219,7 @@ class RecordedDeliveries:
             if not _is_open(connection):
                 return None
             rows = connection.execute(_RECEIVERS).fetchall()
-            return [_told(connection, str(row["name"]), _delivery(row)) for row in rows]
+            return [_receiver_facts(connection, str(row["name"]), _delivery(row)) for row in rows]
 
         return self._store.read(work, None)
 
@@ -231,10 +231,10 @@ def _if_open(connection: sqlite3.Connection, statement: str, value: object) -> N
 
 def tell(connection: sqlite3.Connection, events: Callable[[], Iterable[Event]]) -> None:
     """Write events within a transaction. Calls ``events`` only if the outbox is open. Keeps at most `KEPT_EVENTS`."""
-    told = [_parameters(event) for event in events()] if _is_open(connection) else []
-    if not told:
+    rows = [_parameters(event) for event in events()] if _is_open(connection) else []
+    if not rows:
         return
-    connection.executemany(_PUT, told)
+    connection.executemany(_PUT, rows)
     for _each in range(connection.execute(_COUNT).fetchone()["events"] - KEPT_EVENTS):
         connection.execute(_TRIM)
 
@@ -284,7 +284,7 @@ def _delivery(row: Mapping[str, Any]) -> Delivery:
     return value_of(Delivery, row, lanes=lanes)
 
 
-def _told(connection: sqlite3.Connection, name: str, delivery: Delivery) -> dict[str, Any]:
+def _receiver_facts(connection: sqlite3.Connection, name: str, delivery: Delivery) -> dict[str, Any]:
     beyond = int(connection.execute(_BEYOND, (delivery.cursor,)).fetchone()["events"])
     # The lane of `events.dropped` has no number: it is not in the outbox.
     lanes = [lane for lane in delivery.lanes.values() if lane.number]

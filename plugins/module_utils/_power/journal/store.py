@@ -44,7 +44,7 @@ class JournalStore:
         self._group = group
         self._opened: JournalFile | None = None
         self._in_trouble = False
-        self._told = 0
+        self._reported = 0
         #: Writes, and reads that may have found news: in total, and at the last sync.
         self._uses = 0
         self._synced_uses = 0
@@ -112,9 +112,9 @@ class JournalStore:
         None, with a warning, if the journal cannot be read, or was damaged and has just been replaced.
         """
         with self.mutex:
-            told = len(self.warnings)
+            known = len(self.warnings)
             found = self.read(work, otherwise)
-            return None if self._in_trouble or len(self.warnings) > told else found
+            return None if self._in_trouble or len(self.warnings) > known else found
 
     def warn(self, sentence: str) -> None:
         if sentence not in self.warnings:
@@ -123,8 +123,8 @@ class JournalStore:
     def new_warnings(self) -> list[str]:
         """Return the warnings since the last call. Only for the one thread that logs them."""
         # Without the mutex: an event loop calls this, and a write may hold the mutex for long.
-        new = self.warnings[self._told :]
-        self._told += len(new)
+        new = self.warnings[self._reported :]
+        self._reported += len(new)
         return new
 
     def close(self) -> None:

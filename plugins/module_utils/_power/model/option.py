@@ -36,7 +36,7 @@ class Option:
         return f"of at least {self.least}" if self.most is None else f"from {self.least} to {self.most}"
 
     def argument(self) -> dict[str, Any]:
-        told = {
+        properties = {
             "default": self.default,
             "choices": list(self.choices) or None,
             "elements": self.elements or None,
@@ -44,7 +44,7 @@ class Option:
             "required": self.required or None,
             "no_log": self.no_log,
         }
-        return {"type": self.type, **{key: value for key, value in told.items() if value is not None}}
+        return {"type": self.type, **{key: value for key, value in properties.items() if value is not None}}
 
 
 def argument_spec(options: Mapping[str, Option]) -> dict[str, dict[str, Any]]:

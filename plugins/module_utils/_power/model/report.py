@@ -124,10 +124,10 @@ def entry(result: Result, *, check: bool, all_steps: bool, detail: Detail = Deta
 
 def entries(results: Sequence[Result], *, check: bool, all_steps: bool, detail: Detail, timed: bool = False) -> list[dict[str, Any]]:
     """Return the entry of each server. The task's message has that of a single failed server, so its entry omits it for people."""
-    told = [entry(result, check=check, all_steps=all_steps, detail=detail, timed=timed) for result in results]
+    entries = [entry(result, check=check, all_steps=all_steps, detail=detail, timed=timed) for result in results]
     if detail is Detail.SPOKEN and len(results) == 1 and is_failure(results[0]):
-        told[0].pop("msg", None)
-    return told
+        entries[0].pop("msg", None)
+    return entries
 
 
 def _needless(result: Result, detail: Detail) -> set[str]:

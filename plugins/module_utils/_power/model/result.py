@@ -64,8 +64,8 @@ class Downtime:
 
     def facts(self) -> dict[str, Any]:
         """Return the facts for users; ``since`` only while the server is still down."""
-        told = {"since": self.since if self.up_at is None else None, "seconds": self.seconds, "ready_seconds": self.ready_seconds}
-        return {name: value for name, value in told.items() if value is not None}
+        times = {"since": self.since if self.up_at is None else None, "seconds": self.seconds, "ready_seconds": self.ready_seconds}
+        return {name: value for name, value in times.items() if value is not None}
 
 
 class Outcome(str, Enum):

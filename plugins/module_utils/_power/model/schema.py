@@ -325,8 +325,8 @@ def as_map(value: object, place: KeyLocation) -> Mapping[str, Any]:
     gathered = Gathered()
     for name in value:
         if not isinstance(name, str):
-            told = describe(name, secret=place.secret)
-            gathered.note(Mismatch(place.key, f"has a key that is {told}, expected text (put it in quotes)"))
+            kind = describe(name, secret=place.secret)
+            gathered.note(Mismatch(place.key, f"has a key that is {kind}, expected text (put it in quotes)"))
     gathered.end()
     return value
 

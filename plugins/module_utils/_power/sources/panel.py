@@ -109,11 +109,11 @@ class PanelApi:
         answer = self._web.ask("GET", f"{_BASE}{path}", params=params, seconds=seconds, check_cancelled=check_cancelled)
         if answer.status in _DENIED:
             raise SourceDenied(
-                f"Cannot use the Panel at {self.address}: it refuses this node's token ({_told(answer)}); "
+                f"Cannot use the Panel at {self.address}: it refuses this node's token ({_error_text(answer)}); "
                 "check the settings token_id and token, and that this node exists there"
             )
         if answer.status >= 500 or 300 <= answer.status < 400:
-            raise PanelUnavailable(f"it answers {_told(answer)}")
+            raise PanelUnavailable(f"it answers {_error_text(answer)}")
         return answer
 
     @functools.cached_property
@@ -137,13 +137,13 @@ class PanelApi:
 def _good(answer: Answer) -> Answer:
     """Return a successful answer in JSON. Raises `PanelUnavailable` for any other."""
     if not 200 <= answer.status < 300:
-        raise PanelUnavailable(f"it answers {_told(answer)}")
+        raise PanelUnavailable(f"it answers {_error_text(answer)}")
     if answer.value is None:
         raise PanelUnavailable("its answer is not JSON")
     return answer
 
 
-def _told(answer: Answer) -> str:
+def _error_text(answer: Answer) -> str:
     """Return the Panel's error text: only the first of several, as Wings does."""
     try:
         first = answer.value["errors"][0]
