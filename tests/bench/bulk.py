@@ -1,11 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One task restarts forty servers of one node: beside the peer's loop, and beside the engine's own restart.
-
-The loop is compared with whole commands, because a user waits for those. The floor uses no Ansible. It is compared with the module's
-process on the node, from its start to its end. The floor is the engine's own restart at its best width, over open connections.
-"""
+"""One task restarts forty servers of one node, beside whole commands of the peer's loop, and beside the engine alone without Ansible."""
 
 from __future__ import annotations
 
@@ -85,7 +81,6 @@ class _Field:
 
 
 def quick(lab: Lab, collections: Path) -> list[Row]:
-    """The rows for servers that stop at once."""
     # As for real servers: the network is a large part of a start.
     lab.write_settings(docker={"network": {"network_mode": "bridge"}})
     with servers(lab, _COUNT) as uuids, equals(lab, uuids, StopTimeout=_PATIENCE_SECONDS) as names:

@@ -67,7 +67,7 @@ class Commands:
         return self._run([_tool("ansible"), "localhost", "-m", module, "-a", json.dumps(options)], environment or {})
 
     def ad_hoc_watched(self, module: str, options: Mapping[str, object]) -> tuple[Done, list[float]]:
-        """Do the same, and return the peak memory in MB of each process of the module on the node: the first, then its children."""
+        """As `ad_hoc`; return the peak memory in MB of each process of the module on the node: the first, then its children."""
         peaks: dict[int, float] = {}
         command = [_tool("ansible"), "localhost", "-m", module, "-a", json.dumps(options)]
         done = _run(command, self._environment, lambda child: _watch(child.pid, peaks, lambda: child.returncode is not None))

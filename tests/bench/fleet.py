@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure many real nodes over SSH: `make bench-fleet`, or one row: `make bench-fleet ARGS=status`.
-
-All nodes share this machine's processors. So the floor of a rolling restart also runs all engines at once. The slowest engine counts.
-"""
+"""Measure many nodes on this machine over SSH: `make bench-fleet`, or one row: `make bench-fleet ARGS=status`."""
 
 from __future__ import annotations
 

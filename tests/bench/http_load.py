@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Cheap HTTP clients in another process, and the HTTP library with an empty handler for comparison.
-
-A client parses only the end of an answer. So it leaves most of the shared processor to the server.
-"""
+"""HTTP clients in another process, which leave the shared processor to the server, and the library with an empty handler."""
 
 from __future__ import annotations
 

@@ -1,11 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An inventory of 2,000 servers: from a paginating Panel on this machine, and from the cache.
-
-A whole command is measured, which lists one host and ends. The same command over an inventory of one line is the comparison for the cache.
-The difference is the cost of servers as hosts for each command.
-"""
+"""A command that lists one of 2,000 servers, from a Panel and from the cache, beside an inventory of one line."""
 
 from __future__ import annotations
 

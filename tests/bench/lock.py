@@ -29,7 +29,7 @@ Hold = Callable[[], AbstractContextManager[Any]]
 
 
 def measure(root: Path) -> Row:
-    """Measure from right before the release until the waiting process has the lock. The target is for the total, not for the difference."""
+    """Measure from right before the release until the waiting process has the lock. The target is for this time."""
     locks = Locks(str(root / "locks"), "no-such-group")
     file = root / "plain.lock"
 

@@ -52,7 +52,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. The row is met if ``value``, in ``unit``, is at most ``target``. ``other`` is None without a comparison."""
+    """One line of the table. It is met if ``value``, in ``unit``, is at most ``target``. ``other`` is None without a comparison."""
 
     what: str
     ours: Spread

@@ -50,7 +50,7 @@ def _compare(lab: Lab, collections: Path, uuid: str, peer: str, rounds: int, *, 
 
 
 def start(lab: Lab) -> Row:
-    """Measure our start from connection to end, with lock, journal and pre-boot; only reading the options is left out."""
+    """Measure our start from connection to end, with lock, journal and pre-boot, without reading the options."""
     uuid = lab.server(done=(), build={"disk_space": 1024})
     assert lab.power("start", uuid).outcome.value == "done"
     for number in range(_FILES):

@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP shim: rate and latency beside the library's empty handler, memory, and the time to a stop signal.
-
-Load and server share the processors of this machine, so both lower the rate. Each way of a row gets the same load.
-"""
+"""The HTTP shim beside the library's empty handler, on the same processors: rate, latency, memory, and the time to a stop signal."""
 
 from __future__ import annotations
 

@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The cost of results that survive a power cut: restarts with and without the journal's syncs, of at least 5 ms each.
-
-The journal stays open a second time, as by another process. Otherwise SQLite syncs everything at the last close.
-"""
+"""The cost of results that survive a power cut: restarts with and without the journal's syncs, of at least 5 ms each."""
 
 from __future__ import annotations
 

@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The demo: ansible-playbook acts on servers in real containers.
-
-It writes only below .build/demo. ``make demo-down`` removes that and the demo's containers, network and images.
-"""
+"""The demo: ansible-playbook acts on servers in real containers. It writes only below .build/demo; ``make demo-down`` removes all."""
 
 from __future__ import annotations
 
@@ -53,7 +50,6 @@ def definition(index: int, name: str, **environment: object) -> dict[str, Any]:
 
 
 def write(each: dict[str, Any]) -> None:
-    """Write a definition into the node's directory."""
     (HOME / "servers" / f"{each['settings']['uuid']}.json").write_text(json.dumps(each, indent=2))
 
 
@@ -146,7 +142,6 @@ def show(entries: list[dict[str, Any]]) -> None:
 
 
 def info(name: str) -> dict[str, Any]:
-    """Return a server's entry of server_power_info."""
     command = ["ansible", "localhost", "-m", "fleet.power.server_power_info", "-a", json.dumps({"server": [name], "config": str(CONFIG)})]
     output = subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True, text=True).stdout
     entry: dict[str, Any] = json.loads(output[output.index("{") :])["servers"][0]

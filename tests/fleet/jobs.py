@@ -61,7 +61,6 @@ class Watch:
         self._thread.start()
 
     def now(self) -> float:
-        """Return the seconds since the run's start."""
         return time.monotonic() - self._began
 
     @property
@@ -194,7 +193,7 @@ def name_of(definition: Definition) -> str:
 
 
 def pythons(node: Node) -> dict[int, bool]:
-    """Return the Python processes of a node by their id there, and whether each leads a session. The node is not asked."""
+    """Return the Python processes of a node by their id there, and whether each leads a session. Works without a connection."""
     found = {}
     for entry in (node.root / "proc").iterdir():
         with contextlib.suppress(OSError, ValueError, IndexError):

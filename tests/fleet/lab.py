@@ -104,7 +104,6 @@ class Going:
         return self._stderr.read_text()
 
     def results(self) -> tuple[dict[str, Any], ...]:
-        """Return the results so far, as in `Ran`."""
         written = self._results.read_text() if self._results.exists() else ""
         # The last line may be incomplete.
         return tuple(json.loads(line) for line in written.splitlines(keepends=True) if line.endswith("\n"))

@@ -35,7 +35,6 @@ def starts(node: Node, *definitions: dict[str, Any]) -> list[int]:
 
 
 def times(node: Node, definition: dict[str, Any]) -> tuple[str, str]:
-    """Return the times of a server's last end and last start."""
     found = node.container(uuid_of(definition))
     assert found is not None
     return found["State"]["FinishedAt"], found["State"]["StartedAt"]

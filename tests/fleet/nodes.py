@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real nodes for tests: leases on the lab of ``make fleet`` or ``make lab``, faults of a node, and the state of its servers.
-
-Parallel tests share the lab. Each uses only the nodes that it has leased. A lease resets the node.
-"""
+"""Real nodes for tests: leases on the lab of ``make fleet`` or ``make lab``, faults of a node, and the state of its servers."""
 
 from __future__ import annotations
 

@@ -33,7 +33,6 @@ def break_start(node: Node, *definitions: Definition) -> None:
 
 
 def runs_of(node: Node, definitions: Sequence[Definition]) -> dict[str, str]:
-    """Return the last start of each server, by name."""
     return {each["settings"]["meta"]["name"]: node.started_at(uuid_of(each)) for each in definitions}
 
 

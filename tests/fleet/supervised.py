@@ -30,7 +30,6 @@ def supervised(node: Node, *servers: Mapping[str, Any], **variables: object) -> 
 
 
 def act(node: Node, action: str, *servers: Mapping[str, Any], **options: object) -> dict[str, Any]:
-    """Act on servers, or on all; return the result."""
     asked = {"server": [uuid_of(each) for each in servers] or ["all"], "action": action, **options}
     return dict(adhoc([node], "server_power", asked)[node.name])
 

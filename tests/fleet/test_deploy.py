@@ -88,7 +88,6 @@ class Team:
             self.repository.commit(self.node, changed)
 
     def began(self) -> list[str]:
-        """Return the last start of each server."""
         return [self.node.started_at(uuid_of(definition)) for definition in (self.first, self.second)]
 
     def up(self) -> list[bool]:

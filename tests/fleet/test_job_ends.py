@@ -60,7 +60,7 @@ def stop_begun(node: Node, servers: list[Definition]) -> Watch:
 
 
 def finished(node: Node, servers: list[Definition], ended_at: float, within: float) -> None:
-    """Fail unless all begun stops are finished, and none began later than ``within`` seconds after ``ended_at``."""
+    """Fail unless all begun stops have ended, and none began later than ``within`` seconds after ``ended_at``."""
     acted = settled(node, servers)
     late = {name: round(at - ended_at, 1) for name, at in acted.items() if at > ended_at + within}
     assert late == {}, f"begun after {within} s: {late}"

@@ -192,12 +192,10 @@ def make(node: Node, *servers: dict[str, Any]) -> None:
 
 
 def act(node: Node, action: str, *servers: dict[str, Any], **options: object) -> dict[str, Any]:
-    """Act on servers, or on all; return the result."""
     return adhoc([node], "server_power", {"server": [uuid_of(each) for each in servers] or ["all"], "action": action, **options})[node.name]
 
 
 def began(node: Node, each: dict[str, Any]) -> datetime:
-    """Return a server's last start, in whole microseconds."""
     return datetime.fromisoformat(node.started_at(uuid_of(each))[:26].rstrip("Z"))
 
 

@@ -179,7 +179,6 @@ def test_after_ctrl_c_a_resume_waits_for_actions_in_flight_and_repeats_no_action
 
 
 def moment(seconds: float) -> str:
-    """Return the time in ``seconds`` from now."""
     return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A controller for one test: ``ansible`` and ``ansible-playbook`` with the test's own configuration, inventory and temporary files.
-
-It uses the Ansible of the interpreter that runs the tests, and the collection that the tests import.
-"""
+"""A controller for one test: the Ansible of this interpreter and the test's collection, with its own configuration and inventory."""
 
 from __future__ import annotations
 
@@ -130,7 +127,6 @@ class Controller:
         self.config: dict[str, dict[str, object]] = {"defaults": {}}
 
     def options(self, **more: object) -> dict[str, object]:
-        """The options that lead to this node, and ``more``."""
         return {"config": str(self.lab.config), "docker_host": self.lab.docker_host, **more}
 
     def task(self, action: str, server: object, **more: object) -> dict[str, object]:
@@ -219,12 +215,11 @@ class Controller:
 
 
 def _tool(name: str) -> str:
-    """The path of an Ansible tool, beside the interpreter that runs the tests."""
     return str(Path(sys.executable).with_name(name))
 
 
 def warnings_of(result: Mapping[str, Any]) -> list[str]:
-    """The texts of a result's warnings. Versions of Ansible differ in the form of a warning."""
+    """The texts of a result's warnings, whose form differs between versions of Ansible."""
     return [warning if isinstance(warning, str) else warning["event"]["msg"] for warning in result.get("warnings", ())]
 
 

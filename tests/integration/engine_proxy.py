@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A proxy of one test in front of the shared engine: it can be slow, frozen or gone, and other tests see no fault.
-
-It delivers a held request after its release, even if the sender is dead: a start request can outlive its caller.
-"""
+"""A proxy of one test before the shared engine: slow, frozen or gone. A held request arrives even if its sender has died."""
 
 from __future__ import annotations
 

@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rounds of crashes, actions and stops at the engine. In each round the engine ends at a random moment and a new one begins.
-
-The acts of a round decide the expected state of each server. An act that was cut off leaves the state open.
-"""
+"""Rounds of crashes, actions and stops at an engine that ends at a random moment of each round. A cut-off act leaves the state open."""
 
 from __future__ import annotations
 
@@ -55,7 +52,7 @@ class EngineRounds:
         self._events: list[str] = []
 
     def play(self) -> None:
-        """Play a round; the supervisor may be dead when the engine ends."""
+        """Play a round. The supervisor may be dead when the engine ends."""
         for server in self._servers:
             server.acts.clear()
         self._events.clear()
@@ -143,7 +140,7 @@ class EngineRounds:
         return not server.wish and (found["Id"], found["State"]["StartedAt"]) in ((row.run.container, row.run.started_at) for row in rows)
 
     def violations(self) -> Iterator[str]:
-        """Differences from the expected state. A server with an open state keeps its present one."""
+        """Differences from the expected states. A server with an open state keeps its present one."""
         for server in self._servers:
             rows, up = rows_of(self._lab, server.uuid), self._lab.is_up(server.uuid)
             wrong = [f"it is {'up' if up else 'down'}"] if server.wish is not None and up is not server.wish else []

@@ -53,7 +53,6 @@ class SendingNode:
 
     @classmethod
     def beside(cls, root: Path, config: Path) -> SendingNode:
-        """The program on a node that already has its settings."""
         node = cls.__new__(cls)
         node.root, node.config, node.errors, node.child = root, config, root / "events.err", None
         return node

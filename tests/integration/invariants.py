@@ -73,7 +73,7 @@ class Act:
 
 
 class Lives:
-    """The starts and ends of one server's containers, by the engine's events."""
+    """The starts and ends of one server's containers, from the engine's events."""
 
     def __init__(self, uuid: str) -> None:
         self._uuid = uuid
@@ -140,7 +140,7 @@ def violations(acts: Sequence[Act], runs: Sequence[Run]) -> list[str]:
 
 
 def _kills_won(acts: Sequence[Act], runs: Sequence[Run]) -> Iterator[str]:
-    """After a successful kill no run exists that an earlier request began."""
+    """After a successful kill, no run exists that an earlier request began."""
     asked = {act.pid: act.asked_at for act in acts}
     for kill in acts:
         if kill.action != "kill" or not kill.succeeded:
@@ -153,7 +153,7 @@ def _kills_won(acts: Sequence[Act], runs: Sequence[Run]) -> Iterator[str]:
 
 
 def _one_at_a_time(acts: Sequence[Act], _runs: Sequence[Run]) -> Iterator[str]:
-    """The changes of two acts do not mix. Only the first signal of a kill does not wait for the lock."""
+    """The changes of two acts do not mix. Only a kill's first signal comes without the lock."""
     kills = {act.pid for act in acts if act.action == "kill"}
     changes = sorted((change for act in acts for change in act.changes), key=lambda change: change.at)
     order: list[int] = []
@@ -167,7 +167,7 @@ def _one_at_a_time(acts: Sequence[Act], _runs: Sequence[Run]) -> Iterator[str]:
 
 
 def _staged(change: Seen, act: Act) -> bool:
-    """Whether a change is to a new container under a temporary name, which the act removed if it did not take its place."""
+    """Whether a change is to a new container under a temporary name, including its removal if the act gave it up."""
     given_up = change.method == "DELETE" and not any("/rename" in other.path for other in act.changes)
     return "/containers/create" in change.path or (given_up and any("/containers/create" in other.path for other in act.changes))
 

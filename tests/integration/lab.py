@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A separate node for each test: directories, settings, servers on the real engine, and actions on them.
-
-Tests share only the engine, so they run in parallel. After a test the lab removes its containers by name.
-"""
+"""A separate node for each test: directories, settings, servers on the shared engine, and actions. The lab removes its containers."""
 
 from __future__ import annotations
 
@@ -47,7 +44,6 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = SOON_SE
 
 
 def ended(result: Result) -> tuple[str, str]:
-    """Outcome and code of an action."""
     return result.outcome.value, result.code
 
 
@@ -156,7 +152,6 @@ class Lab:
         return build_node({"config": str(self.config), "docker_host": self.docker_host, **options})
 
     def request(self, action: str, server: str, node: Node | None = None, **fields: Any) -> Request:
-        """A request made now, with the kill generations of this moment."""
         return request_on(node or self.node(), action, server, **fields)
 
     def power(self, action: str, server: str, *, options: Mapping[str, Any] | None = None, **fields: Any) -> Result:
@@ -187,7 +182,6 @@ class Lab:
         return self.node().generations.read(uuid)
 
     def container(self, uuid: str) -> dict[str, Any] | None:
-        """The server's container as the engine shows it, or None."""
         import docker.errors
 
         try:
@@ -208,13 +202,14 @@ class Lab:
         wait_until(lambda: line in self.log(uuid), f"{uuid} says {line!r}")
 
     def await_phase(self, uuid: str, phase: str) -> None:
-        """Wait until the holder of the server's lock is in a phase. Several playbooks begin slowly on a busy machine."""
+        """Wait until the holder of the server's lock is in a phase."""
         locks = self.node().locks
 
         def reached() -> bool:
             holder = locks.holder(uuid)
             return holder is not None and holder.phase == phase
 
+        # Several playbooks begin slowly on a busy machine.
         wait_until(reached, f"phase {phase} of {uuid}", 3 * SOON_SECONDS)
 
     def clean(self) -> None:
@@ -261,7 +256,6 @@ class Actor:
         assert self._child.stdout.readline() == "ready\n"
 
     def go(self) -> None:
-        """Let it make its request now."""
         assert self._child.stdin is not None
         self._child.stdin.write("go\n")
         self._child.stdin.close()

@@ -40,10 +40,7 @@ def power_each(
     options: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> list[Result]:
-    """One call in this process, as the module makes it, with ``fields`` of the request and ``options`` of the module.
-
-    With ``priorities``, even empty ones, the call is in order.
-    """
+    """One call as the module makes it. ``fields`` are of the request, ``options`` of the module. With ``priorities`` it is in order."""
     given = {"config": str(lab.config), "docker_host": lab.docker_host, **(options or {})}
     call = open_call(given, caller=Caller(interrupted), read_only=bool(fields.get("check")))
     try:
@@ -77,7 +74,7 @@ def end(lab: Lab, *uuids: str) -> None:
 
 @contextmanager
 def beside(action: Callable[[], T], *let_go: Callable[[], object]) -> Iterator[Future[T]]:
-    """Run ``action`` in a thread; at the end ``let_go`` unblocks it, even if the test fails."""
+    """Run ``action`` in a thread. The end of the block calls ``let_go``, even if the test fails."""
     with ThreadPoolExecutor(1) as pool:
         try:
             yield pool.submit(action)
@@ -87,7 +84,6 @@ def beside(action: Callable[[], T], *let_go: Callable[[], object]) -> Iterator[F
 
 
 def endings(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """Outcome and code of each server."""
     return [(result.outcome.value, result.code) for result in results]
 
 
@@ -113,7 +109,6 @@ def starts(lab: Lab, uuids: Sequence[str]) -> dict[str, str]:
 
 
 def last_operations(lab: Lab, uuids: Sequence[str]) -> dict[str, OperationRow]:
-    """The last operation of each server that the journal knows."""
     journal = lab.node().journal
     try:
         return {uuid: found[0] for uuid, found in journal.operations.latest_of_each(uuids, 1).items()}

@@ -51,10 +51,7 @@ def definition(uuid: str, port: int, *, name: str = "", game: str = "minecraft",
 
 
 def minecraft_up(lab: Lab, *, name: str = "", games: Mapping[str, Any] | None = None, **own: Any) -> tuple[str, int]:
-    """Start a server on the lab's node; when it is ready, return its uuid and the port for players.
-
-    ``games`` are settings of that name. From now on the lab's servers have a network.
-    """
+    """Start a server on the lab's node; return its uuid and the port for players when it is ready. ``games``: settings of that name."""
     lab.write_settings(docker={"network": {"network_mode": "bridge"}}, games=games or {})
     uuid, port = str(uuid_module.uuid4()), free_port()
     lab.uuids.append(uuid)
@@ -65,7 +62,7 @@ def minecraft_up(lab: Lab, *, name: str = "", games: Mapping[str, Any] | None = 
 
 
 class Player:
-    """A player who joins; a thread reads what he sees."""
+    """A player who joins. A thread reads what the player sees."""
 
     def __init__(self, port: int, name: str = "alice") -> None:
         environment = {**os.environ, "NODE_PATH": str(_HOME / "node_modules")}

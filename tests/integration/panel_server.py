@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Panel on the loopback interface: it serves the API for nodes, records requests, and plays the faults of a test.
-
-The recorder also plays a forbidden host: a test can show that no token arrived there.
-"""
+"""A Panel on the loopback interface: it serves the API for nodes, records requests, and plays the faults of a test."""
 
 from __future__ import annotations
 
@@ -108,7 +105,6 @@ def dripping_headers(answer: Answering) -> None:
 
 
 def endless(answer: Answering) -> None:
-    """As many bytes as the client reads."""
     answer.raw(200, b"[", promised=10**12)
     while not answer.closing.is_set():
         answer.write(b"[" * 65536)

@@ -47,7 +47,7 @@ def kill_of(uuid: str) -> str:
 
 @dataclass
 class Kept:
-    """An action kept in a phase; ``hold`` is the request that it waits for, None where it waits for the server."""
+    """An action kept in a phase. ``hold`` is the request that it waits for; None: it waits for the server."""
 
     uuid: str
     actor: Actor
@@ -82,7 +82,6 @@ def server_for(lab: Lab, action: str, phase: str) -> str:
 
 
 def _change_definition(lab: Lab, uuid: str, action: str, phase: str) -> None:
-    """Change the definition so that the action has this phase."""
     environment = {**lab.definition(uuid)["settings"]["environment"], "CHANGED": 1}
     if phase == "pull":
         lab.edit(uuid, container={"image": f"fleet-power/absent:{uuid}"})
@@ -140,7 +139,7 @@ def meanwhile(action: Callable[[], Result]) -> Iterator[Future[Result]]:
 
 
 def by_nobody(lab: Lab, action: str, uuid: str) -> dict[str, Any]:
-    """The result of an action by an unprivileged user, in a separate process: all threads of a process have one user."""
+    """The result of an action by an unprivileged user, in a separate process."""
     # Does the late imports now: the other user may have no right to read the files.
     warm = build_node({"config": str(lab.config), "docker_host": lab.docker_host}, read_only=True)
     with suppress(EngineUnreachable):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A registry on the loopback interface for the real engine: it asks for a password, and refuses each image with a message."""
+"""A registry on the loopback interface. It asks for a password, and refuses each image with a message."""
 
 from __future__ import annotations
 

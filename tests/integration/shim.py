@@ -162,7 +162,6 @@ def configure(lab: Lab, **sections: Any) -> None:
 
 
 def shim_on(lab: Lab, **sections: Any) -> Shim:
-    """Start the HTTP shim on a node and its engine."""
     configure(lab, **sections)
     return again(lab)
 

@@ -64,7 +64,7 @@ class Sshd:
         _kill(pid for pid, arguments in _processes() if arguments[0].endswith("ssh") and f"Port={self._port}" in arguments)
 
     def kill_sessions(self) -> None:
-        """SIGKILL the processes that serve connections: both sides lose the connection."""
+        """SIGKILL the processes that serve connections."""
         _kill(pid for pid in _descendants(self._process.pid) if _name(pid).startswith("sshd"))
 
     def close(self) -> None:

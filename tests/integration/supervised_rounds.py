@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rounds of crashes, actions and Docker commands on several servers at once, while their supervisor sometimes dies.
-
-The acts on a server decide its expected state (up, down or either) and the rows of its ended runs.
-"""
+"""Rounds of crashes, actions and Docker commands on several servers, while the supervisor sometimes dies. The acts decide the result."""
 
 from __future__ import annotations
 
@@ -57,7 +54,7 @@ class Life:
 
 @dataclass
 class Story:
-    """One server: its acts and runs. ``should_be_up``: True up, False down, None either. ``intent``: the intent of our last action."""
+    """One server: its acts and runs. ``should_be_up``: None is open. ``intent``: the intent of our last action."""
 
     uuid: str
     dice: random.Random
@@ -86,7 +83,7 @@ class Rounds:
         self._events.close()
 
     def play(self) -> None:
-        """Play a round on all servers; the supervisor may die during it."""
+        """Play a round on all servers. The supervisor may die during it."""
         threads = [threading.Thread(target=self._play, args=(story,)) for story in self.stories.values()]
         for thread in threads:
             thread.start()
@@ -182,7 +179,7 @@ class Rounds:
 
 
 def _life_of(row: EndedRun, lives: list[Life]) -> Life | None:
-    """Return the run of a row. The engine sends the event of a start some moments after its own StartedAt."""
+    """Return the run of a row. The engine's event of a start comes after its StartedAt."""
     began = _moment(row.run.started_at)
     mine = [life for life in lives if life.container == row.run.container and abs(life.began - began) < _LATE_SECONDS]
     return min(mine, key=lambda life: abs(life.began - began), default=None)

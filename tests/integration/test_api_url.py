@@ -27,7 +27,6 @@ def wings_server() -> Iterator[WingsServer]:
 
 
 def run(controller: Controller, wings: WingsServer, name: str = "server_power", /, **options: object) -> dict[str, Any]:
-    """A module's result on a node without an engine."""
     given: dict[str, Any] = {"docker_host": NO_ENGINE, "api_url": wings.url, "api_token": TOKEN, **options}
     present: dict[str, Any] = controller.options(**{key: value for key, value in given.items() if value is not None})
     return controller.run_module(name, **present)

@@ -37,7 +37,7 @@ WRONG_OPTIONS: list[tuple[dict[str, object], str]] = [
 
 
 def refusal(result: dict[str, Any]) -> tuple[str, str]:
-    """Outcome and code of the only server, after a check that it is unchanged."""
+    """Outcome and code of the only server, which must be unchanged."""
     assert result["failed"] is True
     assert result["changed"] is False
     (entry,) = result["servers"]
@@ -154,7 +154,7 @@ def arguments_of_all_processes() -> Iterator[str]:
 
 
 def run_watched(controller: Controller, tasks: list[Mapping[str, object]], *arguments: str) -> tuple[Run, set[str]]:
-    """Run a playbook; also return all command lines with the secret that a process had during the run."""
+    """Run a playbook. Also return all command lines of processes with the secret."""
     betrayed: set[str] = set()
     ended = threading.Event()
 

@@ -216,7 +216,7 @@ def test_a_locked_server_lets_others_pass_and_its_definition_is_read_again(
 def test_an_interrupted_call_finishes_its_running_actions_and_begins_no_other(
     lab: Lab, proxy: EngineProxy, boot_slots: Callable[[int], None]
 ) -> None:
-    """Restarts that wait for a boot slot are under way and finish; starts that wait for a slot do not begin."""
+    """Restarts that wait for a slot to boot finish. Starts that wait for one do not begin."""
     boot_slots(1)
     up, down, gone = started(lab, 2), servers(lab, 2), threading.Event()
     for action, uuids in (("restart", up), ("start", down)):

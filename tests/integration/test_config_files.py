@@ -26,7 +26,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture(autouse=True)
 def owner(lab: Lab) -> None:
-    """The owner of data is a user that this machine does not know; each test makes its data directory."""
+    """The owner of data, unknown to this machine."""
     lab.write_settings(system={"user": {"uid": OWNER[0], "gid": OWNER[1]}})
 
 
@@ -86,7 +86,7 @@ def start(lab: Lab, uuid: str) -> None:
 
 
 def refused_restart(lab: Lab, uuid: str) -> str:
-    """The message of a refused restart: it came soon, left the running server alone and has no secret."""
+    """The message of a refused restart: it came soon, the server still runs, and the message has no secret."""
     before = lab.container(uuid)
     result: Any = lab.power("restart", uuid)
     assert (*ended(result), result.changed, result.state.value) == ("refused", "preboot_failed", False, "running"), result.msg
@@ -97,7 +97,7 @@ def refused_restart(lab: Lab, uuid: str) -> str:
 
 
 def trace(file: Path) -> tuple[int, ...]:
-    """A value that differs after a file was written, replaced or given another owner."""
+    """A value that changes if a file is written, replaced or given to another owner."""
     status = file.lstat()
     return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_mode, status.st_uid, status.st_gid, status.st_size
 

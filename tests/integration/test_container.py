@@ -249,7 +249,7 @@ def test_a_memory_limit_below_the_use_is_refused_and_kills_no_process(lab: Lab, 
 @pytest.mark.skipif(UNIFIED, reason="with control groups of version 2 the kernel ends processes instead of refusing")
 @pytest.mark.parametrize("new_swap", [400, -1])
 def test_a_change_that_the_kernel_refuses_halfway_keeps_the_old_limits(lab: Lab, monkeypatch: pytest.MonkeyPatch, new_swap: int) -> None:
-    """The kernel has set the sum of memory and swap by then, and the engine still reports the old one. A restart sets unlimited swap."""
+    """The kernel has then set the sum of memory and swap, and the engine reports the old one."""
     uuid = lab.up(build={"memory_limit": 200, "swap": 0})
     inside(lab, uuid, "dd if=/dev/zero of=/tmp/use bs=1M count=60")
     lab.edit(uuid, build={"memory_limit": 40, "swap": new_swap, "cpu_limit": 50})

@@ -39,7 +39,7 @@ def wings_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WingsServer]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client gives up each wait within a second."""
+    """The client ends each wait after a second."""
     monkeypatch.setattr(follow, "GRACE_SECONDS", 0.8)
     monkeypatch.setattr(follow, "SETTLE_SECONDS", 0.5)
     monkeypatch.setattr(watch, "_SILENT_SECONDS", 0.8)

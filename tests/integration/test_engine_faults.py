@@ -54,7 +54,7 @@ def test_an_action_without_an_engine_changes_nothing_and_names_the_reason(lab: L
 
 
 def assert_reported_and_recorded(lab: Lab, kept: Kept, phase: str) -> None:
-    """The action reports an unreachable engine, has released the lock, and has recorded an unfinished request. A kill is unsettled then."""
+    """The action reports an unreachable engine, releases the lock, and records its unfinished request. A kill is unsettled then."""
     result = kept.actor.result()
     assert ending(result) == ("failed", "kill_unsettled" if phase == "kill" else "engine_unreachable")
     assert "state" not in result
@@ -63,7 +63,7 @@ def assert_reported_and_recorded(lab: Lab, kept: Kept, phase: str) -> None:
 
 
 def assert_next_works_and_settles(lab: Lab, kept: Kept) -> None:
-    """With the engine back a restart works at once and removes the record."""
+    """When the engine is back, a restart works at once and removes the record."""
     lab.edit(kept.uuid, container={"image": IMAGE}, environment={})
     result = lab.power("restart", kept.uuid, wait_seconds=0, stop_timeout=0)
     assert (result.outcome.value, result.changed) == ("done", True)

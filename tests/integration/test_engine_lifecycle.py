@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The facts about an engine that the supervisor relies on: events of ends, marks of manual stops, and the engine's own life."""
+"""The supervisor relies on these facts about an engine: events of ends, marks of manual stops, and its shutdown."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_life_names_the_engines_process_and_its_beginning(own: OwnEngine) -> N
 
 @pytest.mark.long
 def test_a_socket_activated_engine_serves_no_client_during_its_shutdown(docker_host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """systemd keeps new connections for the next engine: a client gets no refusal and no answer."""
+    """systemd keeps new connections for the next engine."""
     for mortal in own_engine(docker_host, activated=True):
         monkeypatch.setattr(engine_process, "_PID_FILES", (mortal.pid_file,))
         container, life = mortal.up(), engine_life(mortal.host)

@@ -49,7 +49,7 @@ def receiver(receivers: ExitStack, **options: Any) -> EventReceiver:
 
 
 def assert_in_order(received: EventReceiver, servers: list[Server], first: int = 1) -> None:
-    """Assert that all events came, each server's in order, without the repeated ones."""
+    """Assert that all events came, each server's in order. Repeated events do not count."""
     once = list(dict.fromkeys(received.numbers))
     assert sorted(once) == list(range(first, first + len(servers)))
     for server in SERVERS:

@@ -1,11 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The example's execution environment, built by ansible-builder, and a play in it by ansible-runner, as AWX does.
-
-The base image is Debian from the lab, not the example's image from a registry. So apt-get replaces dnf, and the packages of Python have
-other names. Everything else is as in the example.
-"""
+"""The example's execution environment, built from Debian by ansible-builder, and a play in it by ansible-runner, as AWX does."""
 
 from __future__ import annotations
 

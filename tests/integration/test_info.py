@@ -159,7 +159,6 @@ def outdated(controller: Controller, uuid: str) -> dict[str, Any]:
 
 
 def test_values_that_the_engine_fills_in_do_not_make_a_container_outdated(lab: Lab, controller: Controller) -> None:
-    """Values that the engine omits or does not support do not count either."""
     everything = {"memory_limit": 512, "swap": 256, "cpu_limit": 150, "threads": "0", "io_weight": 300, "oom_disabled": True}
     servers = [lab.up(build=build) for build in ({}, everything, {"swap": -1}, {"memory_limit": 64, "swap": -1, "io_weight": 500})]
     lab.write_settings(docker={"container_pid_limit": -1})

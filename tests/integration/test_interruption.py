@@ -60,8 +60,6 @@ def await_stop(lab: Lab, uuid: str) -> None:
 
 
 def ending(lab: Lab, uuid: str, action: str) -> tuple[str, str]:
-    """Outcome and code of the server's last operation, after its end is in the journal."""
-
     def ended() -> tuple[str, str] | None:
         row = lab.node().journal.operations.last(uuid)
         return (row.outcome, row.code) if row is not None and row.action == action and row.outcome else None
@@ -71,7 +69,6 @@ def ending(lab: Lab, uuid: str, action: str) -> tuple[str, str]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return False
@@ -88,10 +85,7 @@ class Way:
 
 
 def interrupt(lab: Lab, root: Path, way: Way, end: Callable[[Running, Sshd], None]) -> tuple[bool, list[str], list[bool]]:
-    """Stop two servers, one after the other, and call ``end`` while the first stops.
-
-    Return whether the play succeeded, the last operation of each server in the journal, and whether the servers are up.
-    """
+    """Stop two servers in turn, and call ``end`` during the first stop. Return success, last operations, and whether each server is up."""
     # Longer than the two seconds of sudo between SIGTERM and SIGKILL.
     servers = [lab.up(MARK=1, STOP_SECONDS=5), lab.up(MARK=1)]
     (root / "sshd").mkdir(parents=True)
@@ -111,7 +105,6 @@ def interrupt(lab: Lab, root: Path, way: Way, end: Callable[[Running, Sshd], Non
 
 
 def every_way(lab: Lab, root: Path, may_become: bool, end: Callable[[Running, Sshd], None]) -> dict[Way, object]:
-    """The result of `interrupt` for each way to the node."""
     ways = [Way(pipelining, become) for pipelining in (True, False) for become in (True, False) if may_become or not become]
     with ThreadPoolExecutor(len(ways)) as pool:
         runs = {way: pool.submit(interrupt, lab, root / f"way-{number}", way, end) for number, way in enumerate(ways)}
@@ -202,7 +195,6 @@ def child_of(module: Running) -> int:
 
 
 def changes_to(lab: Lab, uuid: str, proxy: EngineProxy) -> list[Seen]:
-    """The requests that change a server's container, in order."""
     container = lab.container(uuid)
     assert container is not None
     names = (f"/containers/{container['Id']}", f"/containers/{uuid}")

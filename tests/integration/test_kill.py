@@ -196,7 +196,6 @@ WINGS = {"Service": "Pterodactyl", "ContainerType": "server_process"}
 
 
 def outsider(lab: Lab, uuid: str, *, environment: tuple[str, ...] = (), **config: Any) -> str:
-    """Start a foreign container for the server; return the uuid when it is ready."""
     lab.outsider(uuid, Env=["MARK=1", *environment], **config)
     lab.await_ready(uuid)
     return uuid

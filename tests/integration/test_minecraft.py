@@ -68,7 +68,6 @@ def test_the_player_count_of_a_hanging_server_is_unknown_in_time(lab: Lab) -> No
 
 
 def announced_to(player: Player) -> list[str]:
-    """The announcements that a player received, without other chat."""
     return [line for line in player.chat() if line.startswith("[Server] ")]
 
 

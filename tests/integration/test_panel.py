@@ -23,7 +23,6 @@ _PATIENCE_SECONDS = 1.0
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set a short timeout for the Panel; unit tests cover the real one."""
     from ansible_collections.fleet.power.plugins.module_utils._power.sources import panel
     from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Patience
 

@@ -26,7 +26,7 @@ def owner(lab: Lab) -> None:
 
 
 def refused_restart(lab: Lab, uuid: str) -> Any:
-    """The result of a refused restart, after a check that the server still runs."""
+    """The result of a refused restart. The server must still run."""
     before = lab.container(uuid)
     result = lab.power("restart", uuid)
     assert (result.outcome.value, result.changed, result.state.value) == ("refused", False, "running"), result.msg

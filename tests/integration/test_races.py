@@ -205,10 +205,7 @@ _LATE = 2.5
 
 
 class Round:
-    """One round of actions on one server, each in a separate process, at moments that only ``seed`` decides.
-
-    ``late``: some starts arrive after the engine timeout.
-    """
+    """Actions on one server, each in a process, at moments that ``seed`` decides. ``late``: some starts come after the timeout."""
 
     def __init__(self, lab: Lab, proxy: EngineProxy, uuid: str, seed: int, late: bool) -> None:
         self._lab, self._proxy, self._uuid, self._late = lab, proxy, uuid, late
@@ -216,7 +213,7 @@ class Round:
         self.acts: list[Act] = []
 
     def play(self) -> None:
-        """Prepare the server, act, and wait for the end of all actions and of all requests that dead actors sent."""
+        """Prepare the server, act, and wait for all actions and for all requests of dead actors."""
         dice = self._random
         self._lab.edit(self._uuid, environment={"STOP_SECONDS": dice.choice((0, 0, 0.3)), "SEED": dice.choice((1, 2))})
         self._lab.power(dice.choice(("start", "kill")), self._uuid)
@@ -236,7 +233,7 @@ class Round:
             act.requests = [seen for seen in self._proxy.seen[before:] if seen.pid == act.pid]
 
     def _latency(self, request: Seen) -> float:
-        """Most requests arrive at once, some a little later. Many starts arrive much later, and must then have no effect."""
+        """Return the seconds until a request arrives. A start that arrives after the timeout must have no effect."""
         if request.path.endswith("/start") and self._random.random() < 0.4:
             return self._random.uniform(0, _LATE if self._late else 0.8)
         return self._random.uniform(0, 0.2) if self._random.random() < 0.1 else 0.0
@@ -257,7 +254,6 @@ class Round:
 
 
 def race(lab: Lab, proxy: EngineProxy, seeds: range, *, late: bool = False) -> None:
-    """Play a round for each seed; a failure names its seed."""
     uuid = lab.server()
     # A first boot also changes the disk, and no request to the engine shows that.
     for action in ("start", "kill"):
@@ -274,7 +270,6 @@ def race(lab: Lab, proxy: EngineProxy, seeds: range, *, late: bool = False) -> N
 
 
 def _await_events(lab: Lab, lives: Lives, uuid: str) -> None:
-    """Wait for the engine's events, which come a moment after the fact."""
     wait_until(lambda: lab.is_up(uuid) == bool(lives.runs and lives.runs[-1].ended == float("inf")), "the events are here")
 
 

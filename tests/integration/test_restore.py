@@ -33,7 +33,6 @@ def leftover(lab: Lab, uuid: str) -> Leftover | None:
 
 
 def codes(lab: Lab, uuid: str) -> list[tuple[str, str, str]]:
-    """Action, outcome and code of all operations of a server, the latest first."""
     journal = lab.node().journal
     try:
         return [(row.action, row.outcome, row.code) for row in journal.operations.of(uuid)]
@@ -262,7 +261,7 @@ def begin(lab: Lab, archive: Path) -> Iterator[Begin]:
 
 
 def halted(lab: Lab, *uuids: str) -> None:
-    """End servers as a halt of the node does: they still should be up."""
+    """End servers as a halt of the node does: they should still be up."""
     end(lab, *uuids)
     for uuid in uuids:
         wait_until(lambda uuid=uuid: not lab.is_up(uuid), f"{uuid} is down")

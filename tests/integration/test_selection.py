@@ -37,7 +37,7 @@ from .many import (
 
 @pytest.fixture
 def own(lab: Lab, proxy: EngineProxy) -> Lab:
-    """The node without other tests' containers in the engine's lists: "all" would include them."""
+    """A node that does not see other tests' containers: "all" would include them."""
 
     def narrow(head: bytes) -> bytes:
         line, end_of_line, rest = head.partition(b"\r\n")
@@ -52,25 +52,22 @@ def own(lab: Lab, proxy: EngineProxy) -> Lab:
 
 @pytest.fixture
 def act(own: Lab, tmp_path: Path) -> Any:
-    """Runs the module as on a node, and returns its result."""
     controller = Controller(own, tmp_path / "controller")
     return lambda action, server="all", **options: controller.run_module(**controller.options(action=action, server=server, **options))
 
 
 def endings_by_server(result: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """Outcome and code of each server."""
     return dict(zip([entry["server"] for entry in result["servers"]], shown_endings(result)))
 
 
 def undefine(lab: Lab, uuid: str) -> dict[str, Any]:
-    """Remove a server's definition from the directory, and return it."""
     definition = lab.definition(uuid)
     (lab.root / "servers" / f"{uuid}.json").unlink()
     return definition
 
 
 def is_a_file_now(lab: Lab) -> None:
-    """Replace the directory of definitions by a file, so that even root cannot read it."""
+    """Replace the directory of definitions by a file, which even root cannot list."""
     (lab.root / "servers").rename(lab.root / "servers-before")
     (lab.root / "servers").write_text("")
 
@@ -143,7 +140,6 @@ def test_a_start_by_intent_fails_if_the_journal_cannot_be_read(lab: Lab, act: An
 
 
 def test_the_only_option_is_checked_again_under_the_lock(lab: Lab, own: Lab) -> None:
-    """The server runs at the selection, and another action stops it before the lock is free."""
     (uuid,) = started(lab, 1, STOP_SECONDS=FOR_EVER)
     (other,) = started(lab, 1)
     only = frozenset({PowerState.RUNNING, PowerState.STARTING, PowerState.STOPPING})
@@ -191,13 +187,12 @@ def prioritised(lab: Lab, priorities: Sequence[int], **environment: object) -> l
 
 
 def spans(lab: Lab, uuids: Sequence[str]) -> list[tuple[float, float]]:
-    """The begin and the end of the last operation of each server."""
     found = last_operations(lab, uuids)
     return [(seconds(found[uuid].begun_at), seconds(found[uuid].ended_at)) for uuid in uuids]
 
 
 def assert_one_tier_after_the_other(lab: Lab, tiers: Sequence[Sequence[str]]) -> None:
-    """Assert that each tier began after all servers of the tier before had ended."""
+    """Assert that each tier began after the end of the tier before."""
     for before, after in zip(tiers, tiers[1:]):
         assert min(begun for begun, _end in spans(lab, after)) >= max(ended for _begun, ended in spans(lab, before)) - EXACT
 

@@ -40,7 +40,6 @@ def connect(shim: Shim, sent: bytes = b"") -> socket.socket:
 
 
 def is_hung_up(connection: socket.socket, seconds: float) -> bool:
-    """Return whether the shim hangs up within ``seconds``."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         readable, _writable, _broken = select.select([connection], [], [], left)

@@ -86,7 +86,7 @@ def passable(*paths: Path) -> Iterator[None]:
 
 @pytest.fixture(name="lab")
 def node_below_open_directories(docker_host: str) -> Iterator[Lab]:
-    """A node that other users can reach; only root can reach the directories of pytest."""
+    """A node that other users can reach, unlike the directories of pytest."""
     with tempfile.TemporaryDirectory(prefix="fleet-power-") as directory:
         os.chmod(directory, 0o755)
         yield from lab_on(Path(directory) / "node", docker_host)
@@ -94,7 +94,7 @@ def node_below_open_directories(docker_host: str) -> Iterator[Lab]:
 
 @pytest.fixture(name="beside")
 def shim_of_another_user(lab: Lab) -> Iterator[Shim]:
-    """The HTTP shim as another user, in the groups of the node and of the engine, on a node that root made."""
+    """The HTTP shim as a user in the groups of the node and of the engine."""
     if os.geteuid() != 0:
         pytest.skip("only root can run a process as another user")
     # That user also owns the servers' data: it lacks the capabilities to work in the data of other users.

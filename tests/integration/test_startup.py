@@ -141,7 +141,6 @@ def edit(**settings: Any) -> Change:
 
 
 def network(**fields: Any) -> Change:
-    """Configure a network that the engine cannot make."""
     name = f"fleet-power-test-{uuid_module.uuid4().hex[:12]}"
     return docker(network={"name": name, "network_mode": name, **fields})
 

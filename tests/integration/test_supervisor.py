@@ -114,7 +114,6 @@ def test_the_next_supervisor_finds_a_crash_from_before_its_start(lab: Lab) -> No
 
 
 def test_the_next_supervisor_finds_a_crash_of_the_first_server_of_a_node(lab: Lab) -> None:
-    """The supervisor records that it has looked, even at an empty node."""
     with Supervising(lab) as supervising:
         uuid = lab.up()
         supervising.kill()
@@ -239,7 +238,7 @@ def test_due_starts_wait_until_the_maintenance_ends(lab: Lab, record: str) -> No
 
 @pytest.fixture(name="wings")
 def wings_at_will(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Supervisors of this process find Wings if its pid is in this list; they look more often."""
+    """Supervisors of this process find Wings if its pid is in this list, and look for it more often."""
     found: list[int] = []
     build = service.build_node
     monkeypatch.setattr(
@@ -286,7 +285,6 @@ def test_a_start_or_a_changed_definition_ends_the_crash_loop_of_a_server(lab: La
 
 
 def race(lab: Lab, seed: int, *, servers: int, rounds: int) -> None:
-    """Play rounds; a failure names the seed."""
     # Rounds crash a server more often than the default of max_restarts allows.
     lab.write_settings(supervisor={"max_restarts": 1000, "reset_after": 1})
     uuids = [lab.up(STOP_SECONDS=number % 3 / 4, EXIT_CODE=number % 2) for number in range(servers)]

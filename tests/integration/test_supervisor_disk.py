@@ -81,7 +81,6 @@ def paused(lab: Lab) -> str:
 @pytest.mark.parametrize("disk_is", ["full, supervisor alive", "full, supervisor dead", "read-only, supervisor dead"])
 @pytest.mark.parametrize("action", ["stop", "kill", "restart"])
 def test_a_server_stopped_on_an_unwritable_disk_stays_down(lab: Lab, action: str, disk_is: str) -> None:
-    """The supervisor finishes a dead restart as soon as the disk takes writes."""
     kind, _comma, supervisor = disk_is.partition(", supervisor ")
     with on_small_disk(lab) as disk:
         uuid = lab.up(STOP_SECONDS=4, MARK=1)
@@ -125,7 +124,7 @@ def test_a_server_stopped_on_an_unwritable_disk_stays_down(lab: Lab, action: str
 @pytest.mark.parametrize("seconds", [12, pytest.param(600, marks=pytest.mark.long)])
 @pytest.mark.parametrize("free", [0, 4, 20])
 def test_a_stop_on_a_full_disk_stays_down_beside_the_supervisor(lab: Lab, free: int, seconds: int) -> None:
-    """One server is in a back-off of ten seconds; the other is up again after its first crash."""
+    """One server waits in a back-off. The other is up again after its first crash."""
     with on_small_disk(lab) as disk:
         down, up = lab.up(), lab.up()
         with Supervising(lab):
@@ -161,7 +160,6 @@ DAMAGES = {
 @pytest.mark.parametrize("when", ["before the crash", "in its back-off"])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_server_without_a_recorded_intent_is_not_started(lab: Lab, damage: str, when: str) -> None:
-    """A later start records the intent again."""
     uuid = lab.up()
     with Supervising(lab):
         if when == "in its back-off":

@@ -60,7 +60,7 @@ def prioritised(lab: Lab, priority: int) -> str:
 
 
 def mixed(lab: Lab, own: OwnEngine) -> Fleet:
-    """Make servers whose ends the running supervisor must tell apart; the looping server is in its back-off."""
+    """Make servers with different kinds of ends. The looping server is in its back-off."""
     with ThreadPoolExecutor(3) as pool:
         by_priority = pool.map(lambda priority: prioritised(lab, priority), (30, 20, 10))
         up, (stopped, at_engine, looping) = list(by_priority), list(pool.map(lambda _number: lab.up(), range(3)))
@@ -82,7 +82,7 @@ def began(lab: Lab, uuid: str) -> float:
 
 
 def assert_all_is_back(found: Fleet) -> None:
-    """Assert that only the servers that were up are up, and started in order, about a second apart."""
+    """Assert that only the servers that were up are up, and started in order, a second apart."""
     lab = found.lab
     wait_until(lambda: all(lab.is_up(uuid) for uuid in (*found.up, found.looping)), "all servers are up again", BACK_SECONDS)
     for uuid in found.up:
@@ -112,7 +112,6 @@ def test_only_servers_that_stop_with_the_engine_start_again_in_order(node: Lab, 
 @pytest.mark.long
 @pytest.mark.parametrize("ends", ["SIGKILL of the engine", "shutdown, supervisor dead", "SIGKILL of the engine, supervisor dead"])
 def test_servers_come_back_after_each_end_of_the_engine_and_supervisor(node: Lab, own: OwnEngine, ends: str) -> None:
-    """After a kill of the engine, the next engine stops the servers that still run, and marks them as stopped by hand."""
     with Supervising(node, "--stagger", str(STAGGER_SECONDS)) as supervising:
         found = mixed(node, own)
         if "dead" in ends:

@@ -47,7 +47,7 @@ def is_http(_descriptor: int, open_on: str, call: str) -> bool:
 
 @pytest.fixture(params=["beside another process", pytest.param("alone", marks=pytest.mark.long)])
 def neighbour(request: pytest.FixtureRequest, lab: Lab) -> Iterator[None]:
-    """Another process, like the supervisor, keeps the journal open: then SQLite does not sync when a module ends."""
+    """Another process keeps the journal open, so SQLite does not sync when a module ends."""
     node = lab.node()
     if request.param != "alone":
         node.journal.operations.last("0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001")

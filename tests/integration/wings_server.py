@@ -24,10 +24,8 @@ _PREBOOT_SECONDS, _READY_SECONDS, _FIGURES_SECONDS = 0.05, 0.1, 0.1
 
 
 class WingsMachine:
-    """One server. ``log`` is Wings' own log of it, ``taken`` the actions that Wings began, ``output`` the lines of the server.
-
-    Wings accepts each action and drops it if the lock is held. It shows ``offline`` at once for a kill. Its figures are a moment old.
-    """
+    """One server. ``log`` is Wings' own log, ``taken`` the begun actions, ``output`` the server's lines. Like Wings, it drops an action
+    while the lock is held, and shows ``offline`` at once for a kill. Its figures are a moment old."""
 
     def __init__(self, uuid: str, name: str, up_for: float | None) -> None:
         self.uuid, self.name = uuid, name
@@ -136,8 +134,6 @@ class WingsMachine:
 
 @dataclass
 class Fault:
-    """A broken answer to the next requests: ``error``, ``hang``, ``cut``, ``truncated``, ``redirect``, ``html`` or ``empty``."""
-
     kind: str
     method: str = "GET"
     times: int = 1
@@ -146,10 +142,7 @@ class Fault:
 
 
 class WingsServer:
-    """Wings on a port of its own. ``asked`` has the method and the body of each request.
-
-    With ``operations`` it answers as the HTTP shim does: a client can follow an accepted action.
-    """
+    """Wings on its own port. ``asked`` has method and body of each request. With ``operations`` it answers as the HTTP shim does."""
 
     def __init__(self, *, operations: bool = False, certificate: Path | None = None) -> None:
         self.machines: dict[str, WingsMachine] = {}

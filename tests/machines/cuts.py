@@ -70,8 +70,6 @@ CONTROLLER = "/usr/local/lib/controller"
 
 @dataclass(eq=False)
 class Story:
-    """One cut: the action, the report before the cut, and the faults after the boot."""
-
     kind: str
     definition: dict[str, Any]
     #: The intent after a good end of the action; None without an intent to check.

@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tables, examples and links of the documentation, read from its text.
-
-Some tables are made from the code. Run this as a module to rewrite them after a change of the code.
-"""
+"""Tables, examples and links of the documentation. Run it as a module to write the tables that come from the code."""
 
 from __future__ import annotations
 
@@ -58,7 +55,6 @@ def csv_tables(page: Path) -> dict[str, Rows]:
 
 
 def markdown_tables(page: Path) -> list[Rows]:
-    """The tables of a Markdown page, heading rows left out."""
     tables: list[Rows] = []
     before = ""
     for line in page.read_text().splitlines():
@@ -140,7 +136,7 @@ def _rst(text: str) -> str:
 
 
 def plan_rows() -> Rows:
-    """One row for each action: its steps in each state, or the reason for no steps."""
+    """One row for each action: its steps in each state, or why it has none."""
     return [[f"``{action.value}``", *(_plan_cell(action, state) for state in PowerState)] for action in PowerAction]
 
 

@@ -1,11 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A fake engine and a fake clock, for faults and moments that a test cannot get from a real engine.
-
-Time passes only in ``sleep``, which calls due functions in order. A call of the engine can fail before its execution, or after it.
-A failure after the execution loses only the answer.
-"""
+"""A fake engine and clock. Time passes only in ``sleep``. A call can fail before it runs, or after it, which loses only the answer."""
 
 from __future__ import annotations
 
@@ -87,7 +83,6 @@ class FakeOutput(Output):
         self.closed = False
 
     def read(self, seconds: float) -> bytes | None:
-        """The next chunk, or None if no chunk is left. A read after the end is an error."""
         chunk = self._chunks.pop(0) if self._chunks else None
         assert not self._ended
         self._ended = chunk == b""
@@ -269,11 +264,8 @@ class FakeCommands:
 
 
 class FakeEngine:
-    """An engine in memory. ``before`` and ``after`` hold functions by the name of a call. Each is used for one call.
-
-    A process ends ``stop_seconds`` after a signal of ``heeds`` or the command ``stop``, and at once after SIGKILL, unless it is
-    ``immortal``. With ``crash``, each start ends at once with this code. ``calls`` lists the changes. ``witness`` gets each call first.
-    """
+    """An engine in memory. A process ends ``stop_seconds`` after a signal of ``heeds`` or the command ``stop``, unless it is ``immortal``.
+    With ``crash``, each start ends at once with this code. ``before`` and ``after`` have functions for the next call of a name."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.timeout = 60.0
@@ -316,7 +308,6 @@ class FakeEngine:
         return [call[0] for call in self.calls]
 
     def inspect(self, name: str) -> Snapshot | None:
-        """The container as it is now, or None."""
         self.happen(self.before["inspect"])
         found = self.find(name)
         self.happen(self.after["inspect"])
@@ -381,7 +372,6 @@ class FakeEngine:
         return self.put(replace(found, **fields))
 
     def begin(self, call: str) -> None:
-        """Report a call to ``witness`` and call its next function of ``before``."""
         self.witness(call)
         self.happen(self.before[call])
 

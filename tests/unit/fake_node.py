@@ -38,7 +38,7 @@ OTHER = "another-operation"
 
 
 class FakeGame:
-    """A game whose players a test sets: ``online`` None is unknown. Announcements go to ``heard``, unless the game is ``deaf``."""
+    """A game with the players that a test sets: ``online`` None is unknown. ``heard`` has the announcements, unless it is ``deaf``."""
 
     def __init__(self) -> None:
         self.online: int | None = 0
@@ -195,7 +195,6 @@ class FakeNode:
             lock.keep()
 
     def progress(self, action: str = "start", **fields: Any) -> Progress:
-        """The progress of an action, for tests of single steps."""
         progress = Progress(self.request(action, **fields), self.clock)
         progress.server = Server(UUID, "Cobalt")
         return progress

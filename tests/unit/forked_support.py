@@ -41,7 +41,6 @@ class ForkedModule:
         return int(self.await_note("begun").split()[1])
 
     def end(self) -> tuple[int, str, str]:
-        """Wait for the end; return exit code, output and errors."""
         output, errors = self.parent.communicate(timeout=30)
         return self.parent.returncode, output, errors
 

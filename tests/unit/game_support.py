@@ -1,12 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fake games on the loopback. They answer each connection or datagram as a test says.
-
-A comparison by hand with other programs: mcstatus 14.2.0 and flying-squid 1.12.0 (3 of 20, and 0, 1, 2 of 10). python-a2s 1.4.2 (12 of 32
-with 5 bots, also in parts; for compressed parts it reads another bit than their description names). quakestat 2.17 and OpenArena 0.8.8 on
-ioquake3 1.36 (two bots, ``g_humanplayers`` 0; quakestat counts two players). The server of rconx 0.3.0 understood our RCON.
-"""
+"""Fake games on the loopback interface. They answer each connection or datagram as a test says."""
+# Compared by hand with mcstatus 14.2.0, flying-squid 1.12.0, quakestat 2.17, OpenArena 0.8.8 on ioquake3 1.36, rconx 0.3.0 and python-a2s
+# 1.4.2, which reads another bit of compressed parts than their description names.
 
 from __future__ import annotations
 

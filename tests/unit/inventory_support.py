@@ -68,10 +68,7 @@ class Inventory:
         self.path.write_text(json.dumps({"plugin": NAME, **options}) if text is None else text)
 
     def read(self, earlier: Mapping[str, Any] | None = None, *, fresh: bool = False, **options: Any) -> Parsed:
-        """Read the file, with ``options`` in it if given; ``fresh`` ignores its cache.
-
-        ``earlier`` has the variables and ``groups`` of hosts of an inventory before it.
-        """
+        """Read the file. ``fresh`` ignores the cache. ``earlier`` has variables and ``groups`` of hosts of an earlier inventory."""
         if options or not self.path.exists():
             self.write(**options)
         data = InventoryData()

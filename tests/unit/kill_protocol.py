@@ -1,15 +1,15 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kill protocol as a model. It is small enough to walk every interleaving.
+"""The kill protocol as a model. It is small enough to walk every order of events.
 
 Two starts (or the second halves of two restarts) and two kills act on one server. Each of them may die between any two steps. A start
-request may still be on its way to the engine when its sender is gone. The engine may be slow, may drop the request of a caller that is
-gone, and may stop answering. The model assumes: calls that start and remove one container do not overlap, the engine removes a running
-container only with force, and it never starts a removed container.
+request may reach the engine after the death of its sender. The engine may be slow, may drop the request of a dead caller, and may stop
+answering. The model assumes: calls that start and remove one container do not overlap, the engine removes a running container only with
+force, and it never starts a removed container.
 
-A state is bad in two ways. *Revived*: a kill has reported that the server stays down, yet the server runs because of an earlier start
-request. *Unheard*: a kill gave up although the lock holder had not seen its generation.
+*Revived* is a bad state: a kill has reported success, and the server runs because of an earlier start request. *Unheard* is another: a
+kill gave up, and the lock holder has not seen its generation.
 """
 
 from __future__ import annotations

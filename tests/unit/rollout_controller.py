@@ -99,7 +99,7 @@ class Controller:
         return self.step("plan", given=asked, **files, result_file=str(self.result_file))
 
     def begin(self, file: str, number: int, **more: Any) -> dict[str, Any]:
-        """Count the previous batch and begin a batch. The answer is registered for all nodes, until a node gives its own."""
+        """Count the previous batch and begin one. Its answer is for all nodes, until a node gives its own."""
         begun = self.step("next", file=file, batch=number, result_file=str(self.result_file), **more)
         self.answers(dict.fromkeys(self.hostvars, begun))
         return begun

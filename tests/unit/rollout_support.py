@@ -65,7 +65,6 @@ def servers_of(work: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def all_done(record: Record, number: int) -> dict[str, list[str]]:
-    """Do a batch without failures; return the requested servers by node."""
     asked = servers_of(begin(record, number))
     count(record, number, {node: ended(servers) for node, servers in asked.items()})
     return asked

@@ -1,11 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The walk of the supervisor's protocol: runs, persons, supervisor, engine, journal and deaths, in every order.
-
-supervisor_protocol_states.py has the model and the bad states. A walk with all events would not end, so each cast limits the events.
-Run this file as a module: for each rule, it prints the shortest way to a bad state without that rule.
-"""
+"""The walk of the supervisor's protocol. As a module, it prints for each rule the shortest way to a bad state without that rule."""
 
 from __future__ import annotations
 
@@ -35,7 +31,7 @@ _PAST = Run(Cause.CRASH, row=Row(Verdict.CRASH))
 _UP = State((Run(kept=True),), Left())
 _BLIND = _UP._replace(readable=False)
 
-#: The events of each walk, and how often they happen.
+#: The events of each walk, and how often they happen. A walk with all events would not end.
 CASTS = {
     "two crashes": (_UP._replace(left=Left(crashes=2, deaths=2, losses=1, faults=1, starts=1)),),
     "a person at the engine": tuple(

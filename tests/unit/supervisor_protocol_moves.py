@@ -78,7 +78,7 @@ def recorded(state: State, record: Record) -> State:
 
 
 def forgotten(state: State, *, history_too: bool = True, for_nothing: bool = False) -> State:
-    """The state without the ends that were heard; ``history_too``: also those that this engine could repeat; ``for_nothing``: it can."""
+    """The state without the heard ends. ``history_too``: also without the ends that this engine could repeat."""
     for number, run in enumerate(state.runs):
         if run.heard and (history_too or run.engine != state.engine or state.away):
             state = state.run(number, heard=False, dulled=run.dulled or for_nothing)
@@ -184,7 +184,7 @@ def back(state: State) -> State:
 
 
 def cut(state: State) -> State:
-    """The state in which the action here is dead. A kill without a hit leaves the wish open."""
+    """The state in which the action here is dead. After a kill without a hit, the wish is open."""
     task = state.task
     assert task is not None
     open_kill = task.action is Action.KILL and task.at is not At.RAISE and state.wish is Wish.UP
@@ -414,7 +414,7 @@ def judge_moves(state: State, number: int, newest: bool, rules: Rules) -> Iterat
 
 
 def seen_wrong(state: State, run: Run) -> State:
-    """The state in which a wrong verdict is no fault: the evidence of a person's stop fits another end."""
+    """The state in which a wrong verdict is no fault: a person's stop leaves the evidence of another end."""
     looks_otherwise = state.mark_of(run, run.spoilt) is None and (run.engine != state.engine or (run.telling and not run.heard))
     if run.cause is Cause.PERSON and run is state.runs[-1] and state.wish is Wish.DOWN and looks_otherwise:
         return state._replace(wish=Wish.EITHER)

@@ -13,10 +13,8 @@ The model assumes of the engine:
 - In a shutdown it refuses requests before the first stop, and breaks the stream after the last stop.
 - After its kill, the next engine stops running containers before it accepts requests, and marks them as stopped manually.
 - Its mark of a manual stop (`HasBeenManuallyStopped`) is set when the run has ended. A look right before a request sees its state.
-A run that is asked to end ends. A living supervisor sees each new run at once. Not in the model: late start requests, two persons
-here at a time (see the kill protocol), waits, back-off and counts.
-
-This file holds the state, the rules and the bad states, supervisor_protocol_moves.py the moves, and supervisor_protocol.py the walk.
+A requested end always comes. A living supervisor sees each new run at once. Not in the model: late start requests, two persons here
+at a time (see the kill protocol), waits, back-off and counts.
 """
 
 from __future__ import annotations
@@ -248,7 +246,6 @@ class State(NamedTuple):
         return self.tells_of(number) or recorded or (run.kept and self.keeps)
 
     def tells_of(self, number: int) -> bool:
-        """Whether the supervisor can know how that run ended."""
         run = self.runs[number]
         inspected = number == self.newest and not self.fresh
         return inspected or run.heard or run.row is not None

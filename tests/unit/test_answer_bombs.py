@@ -98,7 +98,7 @@ def server() -> Iterator[Recorder]:
 
 
 def said_in_a_process(*asked: tuple[str, str]) -> tuple[list[str], int]:
-    """The results of a separate process for these addresses, and its most memory in MiB."""
+    """The results of a process for these addresses, and its peak memory in MiB."""
     done = subprocess.run([sys.executable, "-c", CHILD], check=False, input=json.dumps(asked), capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     said, mebibytes = json.loads(done.stdout)

@@ -39,7 +39,6 @@ class Waiting:
         self.progress: Progress = fake.progress()
 
     def wait(self, wait_for: str = "running", done: tuple[str, ...] = READY, output: Output | None = None, **fields: Any) -> float:
-        """Wait. Returns the duration in seconds."""
         self.progress = self.fake.progress("start", wait_for=wait_for, **fields)
         began = self.fake.clock.monotonic()
         matchers = Matchers(done, strip=False)
@@ -115,7 +114,6 @@ def test_a_signal_ends_only_the_wait(fake: FakeNode, waiting: Waiting) -> None:
 
 
 def test_the_end_of_a_service_does_not_end_the_wait(fake: FakeNode, waiting: Waiting) -> None:
-    """Otherwise the next process would report a server as done that is not ready."""
     fake.node = replace(fake.node, caller=replace(fake.node.caller, handed_on=lambda: fake.interrupted))
     fake.interrupted = True
     waiting.later(2, lambda: waiting.log(b"ready\r\n"))

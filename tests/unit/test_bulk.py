@@ -284,7 +284,6 @@ def test_a_slot_goes_to_the_lowest_ticket() -> None:
 
 
 def test_the_slots_limit_the_concurrent_users_and_are_never_lost() -> None:
-    """Forty threads wait, give up and return many times."""
     slots, busy, most, mutex = Slots(3), 0, 0, threading.Lock()
 
     def give_up() -> None:

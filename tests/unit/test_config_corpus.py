@@ -130,7 +130,6 @@ def test_a_damaged_file_is_edited_or_a_fault(case: Case, cut: int, piece: str, r
 @PATIENT
 @given(case=st.sampled_from(CASES), choice=st.data())
 def test_a_second_edit_changes_nothing(case: Case, choice: st.DataObject) -> None:
-    """Takes matches of the corpus and random ones, all with random values."""
     # Rules that disagree undo each other. So each match has one rule, and no match leads through the place of another.
     # A wildcard and the beginning of a line can match the place of another rule. Each of them is used alone.
     matches = sorted({rule.match for rule in [*case.rules, *choice.draw(RULES)]})

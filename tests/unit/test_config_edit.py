@@ -99,7 +99,6 @@ class TestLimits:
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
 def test_a_file_keeps_its_unicode_encoding(down: FakeNode, encoding: str) -> None:
-    """Unreal writes UTF-16 when a name is not plain ASCII."""
     path = has(down, "\ufeff[S]\r\nName=\u00e4\r\n".encode(encoding), "Game.ini")
     define(down, config(rule("S.Name", "\u00f6"), rule("S.New", 1), file="Game.ini", parser="ini"))
     assert down.perform("start").outcome.value == "done"
@@ -133,8 +132,6 @@ class TestDiff:
 
 
 class TestEntriesOfOneDefinition:
-    """Entries are tried in order. Each sees the changes of the entries before it."""
-
     @pytest.mark.parametrize(
         ("entries", "reason"),
         [

@@ -414,8 +414,6 @@ def test_a_variable_cannot_turn_a_text_into_a_pattern() -> None:
 
 
 class TestXml:
-    """The rule alone decides where a variable's value goes."""
-
     BEFORE = "<a><m name='kept'>old</m></a>"
 
     def written(self, rule: ConfigRule, **environment: str) -> str:

@@ -155,10 +155,7 @@ BROUGHT_BY = {"docker": "docker", "requests": "requests", "urllib3": "requests",
 
 
 def imported() -> set[str]:
-    """The third-party packages that the collection imports outside the HTTP shim, which is a service of a node.
-
-    ansible-core requires the excluded ones.
-    """
+    """The third-party packages that the collection imports outside the HTTP shim, without those that ansible-core requires."""
     found: set[str] = set()
     for path in (CHECKOUT / "plugins").rglob("*.py"):
         if "_http_shim" in path.parts:

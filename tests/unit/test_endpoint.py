@@ -264,7 +264,6 @@ OURS, WINGS = "endpoint-token-of-the-settings", "token-of-wings"
 
 
 def token(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, Any], **options: str) -> str:
-    """The token that the client sends for these settings and options."""
     taken: list[str] = []
     monkeypatch.setattr(call_module, "Endpoint", lambda _url, token, **_unused: taken.append(token))
     parsed = parse_settings(settings, where="the settings")

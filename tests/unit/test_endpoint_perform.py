@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Actions through an endpoint that reports only states: an action counts as done only with proof, and every wait ends."""
+"""Actions through an endpoint that reports only states: an action is done only with proof, and every wait ends."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_younger_run_proves_a_restart() -> None:
 
 
 def dropped(before: Seen, *after: tuple[float, Seen], late: float = 0.0) -> tuple[str, str, bool]:
-    """The outcome of a restart that the endpoint dropped. The old run continues."""
+    """The outcome of a restart that the endpoint dropped, so that the old run continues."""
     endpoint = FakeEndpoint(before, *after)
     endpoint.late = lambda: endpoint.clock.sleep(late)
     return ended(perform(endpoint, "restart", wait_seconds=5))

@@ -492,7 +492,6 @@ def sender_of_a_node(tmp_path: Path, clock: ShiftedClock) -> Iterator[Sender]:
 
 
 def looked(sender: Sender) -> int:
-    """Let the sender look and tidy up; return the number of events."""
     sender._tidy_at = service.Deadline(service.SYSTEM_CLOCK, 0.0)
     sender._look()
     assert not sender._in_trouble

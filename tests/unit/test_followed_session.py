@@ -310,7 +310,6 @@ def test_a_job_pauses_without_polls_and_continues_with_polls(run: Start) -> None
 
 
 def _stable_note_count(module: FollowedModule) -> int:
-    """Wait until no new notes come; return the number of notes."""
     count, since = -1, time.monotonic()
     while time.monotonic() - since < 0.3:
         now = len(module.noted())

@@ -361,7 +361,6 @@ class Commands:
         return subprocess.run(command, env=environment, cwd=self.root, capture_output=True, text=True, timeout=_SECONDS, check=False)
 
     def hosts(self, pattern: str) -> list[str]:
-        """The hosts that match a pattern. Fail on any warning."""
         ran = self.run("ansible", pattern, "--list-hosts")
         assert ran.returncode == 0 and ran.stderr == "", ran.stderr
         return [line.strip() for line in ran.stdout.splitlines()[1:]]

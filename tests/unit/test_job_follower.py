@@ -48,10 +48,7 @@ class Lines:
 
 
 class ScriptedNode:
-    """A node with a job that has ``lines`` lines, a poll for each, and a clock that waits advance.
-
-    The node is out of reach during each of ``cuts``, in seconds. ``noise`` adds other output to an answer.
-    """
+    """A node with a job: ``lines`` lines, one for each poll. Waits advance its clock. It is out of reach during ``cuts``, in seconds."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, lines: int = 3, seconds: float = 4.0) -> None:
         self.now = 1000.0
@@ -212,8 +209,6 @@ def test_a_task_stops_its_polls_when_ansible_was_killed(script: Script, monkeypa
 
 
 class TestLostBeforeTheAnswer:
-    """The connection was lost while the module ran, before it handed over to the job."""
-
     error = errors.AnsibleConnectionFailure(LOST)
 
     def rejoined(self, scripted: ScriptedNode, **given: Any) -> Any:

@@ -75,7 +75,6 @@ def _server(number: int, thread: int) -> Server:
 
 
 def _all_rows_are_whole(node: Node, threads: int) -> None:
-    """Each writer's operation, intent and run are complete."""
     journal = node.journal(read_only=True)
     servers = {f"{number}-{thread}": _server(number, thread) for number in range(4) for thread in range(threads)}
     uuids = [server.uuid for server in servers.values()]
@@ -287,7 +286,6 @@ _HOSTILE = (None, "", "x", "9" * 400, b"\xff\x00", 2**62, -1, 1e308, float("inf"
 
 
 def test_a_row_with_any_value_can_be_read(node: Node) -> None:
-    """The group may write the file, and a bad row must not stop the supervisor's work on other servers."""
     journal = node.journal()
     assert journal.ended_runs.write(crashed(1)) and journal.ended_runs.write(crashed(2))
     assert journal.runs.see(ALPHA.uuid, SeenRun(run(99)))

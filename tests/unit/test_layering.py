@@ -152,7 +152,7 @@ def test_every_package_has_a_layer_and_every_layer_is_a_package() -> None:
 
 
 def _offenders(offends: Callable[[Path], Any]) -> dict[str, Any]:
-    """The findings of ``offends`` by the name of the file. Files without findings are left out."""
+    """The findings of ``offends`` by file, without files that have none."""
     return {name_of(path): found for path in files() if (found := offends(path))}
 
 

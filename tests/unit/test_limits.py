@@ -255,8 +255,6 @@ def ended_facts(fake: FakeNode, **fields: Any) -> tuple[str, str]:
 
 
 class TestSelection:
-    """With `outdated`, an action acts only on a server whose container differs from its definition."""
-
     def test_a_server_that_is_not_outdated_is_skipped_without_a_trace(self, fake: FakeNode) -> None:
         snapshot = fake.up()
         result = fake.perform("restart", outdated=True)

@@ -41,7 +41,6 @@ def acquire(locks: Locks, seconds: float = 0, origin: str = "") -> PowerLock:
 
 @contextmanager
 def running(*processes: BaseProcess) -> Iterator[None]:
-    """Run these processes; kill them at the end of the block."""
     for process in processes:
         process.start()
     try:

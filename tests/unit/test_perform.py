@@ -369,8 +369,6 @@ class TestWings:
 
 
 class TestOneOfMany:
-    """A server that the task selected by "all" is skipped. A server that the task named is refused."""
-
     @pytest.mark.parametrize("action", ["start", "restart"])
     @pytest.mark.parametrize("of_all, outcome", [(True, "skipped"), (False, "refused")])
     def test_a_suspended_server_is_skipped_in_all_and_refused_by_name(
@@ -459,8 +457,6 @@ def test_messages_and_logs_mask_secrets_of_the_environment(fake: FakeNode) -> No
 
 
 class TestIfItShouldBeUp:
-    """A start of the servers that should be up checks the intent, under the lock at the latest."""
-
     def record_intent(self, fake: FakeNode, up: bool) -> None:
         fake.node.journal.intents.set(Server(UUID, "Cobalt"), Intent(up, "op", "bob@web2", timestamp(fake.clock.now())))
 
@@ -490,8 +486,6 @@ class TestIfItShouldBeUp:
 
 
 class TestStagger:
-    """A server starts some time after another one. An action that would change nothing does not wait."""
-
     @pytest.fixture
     def slot(self) -> Slot:
         limiter = Limiter(stagger=3600)

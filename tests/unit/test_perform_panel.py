@@ -32,7 +32,7 @@ from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
 class Managed:
-    """The fake node's server on a Panel. The class also acts as the Panel's interface: one page holds all servers."""
+    """A server on a Panel. The class is also the Panel's interface: one page has all servers."""
 
     address = "http://panel.test"
 
@@ -204,7 +204,7 @@ class TestRemembered:
 
 
 def settled(fake: FakeNode) -> tuple[bool, bool]:
-    """Settle as the next holder. Returns whether a start was fenced, and whether a leftover remains."""
+    """Do what the next holder does with unfinished work. Return whether it fenced a start, and whether work remains."""
     with fake.lock() as lock:
         fenced = recover_unfinished(fake.node, Server(UUID), lock)
     return fenced, fake.node.locks.leftover(UUID) is not None

@@ -78,7 +78,6 @@ def asked(reason: str = "") -> dict[str, str]:
 
 
 def begin_elsewhere(fake: FakeNode, operation: str, reason: str = KEY) -> FakeNode:
-    """Another process has begun a restart and released the lock."""
     fake.node.journal.operations.begin(
         operation=operation,
         server=Server(UUID, "Name"),

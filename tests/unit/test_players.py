@@ -33,7 +33,7 @@ WARN = {"warn": [10, 60, 30]}
 
 
 class Played:
-    """A server that is up, with players, and one action asked of it."""
+    """A server that is up, with players, and one requested action."""
 
     def __init__(self, fake: FakeNode) -> None:
         self.fake = fake
@@ -123,8 +123,6 @@ class TestWaiting:
 
 
 class TestEnded:
-    """Events that end a wait or a countdown. Players get a message if they were warned, and no record remains."""
-
     def ended(self, played: Played, outcome: str, code: str, *, called_off: bool = True) -> Result:
         result = played.ask(**WARN)
         assert (result.outcome.value, result.code) == (outcome, code), result.msg
@@ -193,7 +191,7 @@ class TestEnded:
 
 
 class TestSameKey:
-    """The same action with the same key, as from a resumed rolling run: the second request waits for the first."""
+    """Two requests with one key, as from a resumed rolling run."""
 
     def test_the_second_request_waits_for_the_first_and_repeats_no_warning(self, played: Played) -> None:
         first = played.fake.request("restart", players=read_policy("restart", True, WARN), idempotency_key="run-1", reason="run-1: x")
@@ -223,7 +221,7 @@ class TestSameKey:
 
 
 class TestAbandoned:
-    """A process that warned players and was killed: the next process tells them that the action is called off."""
+    """A killed process had warned the players. The next process calls the action off."""
 
     def test_the_call_off_is_sent_once(self, played: Played) -> None:
         _abandon(played, "another", told=30, left=18)
@@ -255,7 +253,7 @@ class TestAbandoned:
 
 
 class TestResumed:
-    """An accepted action whose process died while it waited for players. Another process continues it."""
+    """Another process continues an accepted action whose process died during the wait for players."""
 
     @pytest.mark.parametrize("told", [0, 60])
     def test_another_restart_cancels_the_action(self, played: Played, told: int) -> None:
@@ -278,7 +276,7 @@ class TestResumed:
 
     @pytest.mark.parametrize("action", ["restart", "stop"])
     def test_another_action_cancels_it_also_after_it_was_called_off(self, played: Played, action: str) -> None:
-        """The process of the HTTP shim was down for longer than the countdown, but its acceptance has not expired."""
+        """The shim's process was down for longer than the countdown, and the acceptance has not expired."""
         request, node = played.fake.request("restart", players=read_policy("restart", True, WARN)), played.fake.node
         accepted = Acceptance(request.operation, Server(UUID), PowerAction.RESTART, "", NOON, NOON, 300, NOON)
         accept(node.journal, [accepted])
@@ -296,8 +294,6 @@ class TestResumed:
 
 
 class TestAllAbandoned:
-    """Countdowns of dead processes are called off on all servers, except accepted actions: another process continues those."""
-
     @pytest.mark.parametrize("left, heard", [(18.0, 0), (-20.0, 0), (-40.0, 1)])
     def test_an_accepted_countdown_is_called_off_only_when_its_process_is_overdue(self, played: Played, left: float, heard: int) -> None:
         _abandon(played, "accepted", told=30, left=left)

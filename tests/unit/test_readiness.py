@@ -186,7 +186,6 @@ def child_of(patterns: ReadyPatterns) -> int:
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended and is no zombie."""
     return not Path(f"/proc/{pid}").exists()
 
 

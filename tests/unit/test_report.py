@@ -87,8 +87,6 @@ def test_a_full_result_consists_of_plain_json_values() -> None:
 
 
 class TestBrief:
-    """Brief entries: a successful result shows only its outcome."""
-
     @pytest.mark.parametrize(
         "of",
         [result(changed=True, state_before=PowerState.RUNNING, state=PowerState.STARTING, seconds=12.345), SKIPPED],

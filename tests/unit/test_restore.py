@@ -87,8 +87,6 @@ def test_each_result_gives_a_line_and_only_a_down_server_counts_as_failed(ended:
 
 
 class TestMaintenance:
-    """A maintenance that reboots the node starts its servers again itself."""
-
     @pytest.fixture
     def record(self, tmp_path: Path) -> Path:
         return tmp_path / "maintenance.json"

@@ -158,7 +158,6 @@ def write(question: Mapping[str, object]) -> dict[str, list[str]]:
 
 @pytest.fixture
 def servers(tmp_path: Path) -> Path:
-    """A directory of definitions with one server and another file."""
     directory = tmp_path / "servers"
     directory.mkdir()
     (directory / "README").write_text("not a definition")

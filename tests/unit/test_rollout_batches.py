@@ -196,7 +196,6 @@ def run_of(batches: Sequence[Sequence[str]]) -> Record:
 
 
 def laid_out(lists: Mapping[str, Sequence[int]], nodes: Sequence[str]) -> list[int]:
-    """The order in which Ansible runs the batches: each at its first mention."""
     met: list[int] = []
     for node in nodes:
         met += [number for number in lists[node] if number not in met]

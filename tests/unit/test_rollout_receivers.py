@@ -198,7 +198,6 @@ def test_a_resume_of_a_killed_rolling_run_first_sends_its_stopped_event(
 def test_a_crash_at_any_write_loses_no_event_and_gives_no_event_a_second_id(
     controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A command may die at each write and send. The next command sends the missed events."""
     add_receivers(controller, chat)
 
     class Death(BaseException):

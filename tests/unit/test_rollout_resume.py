@@ -241,12 +241,10 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other_file(tmp_path: Pa
 
 
 def outdated(number: int, is_outdated: bool = True, **more: Any) -> dict[str, Any]:
-    """A server whose container differs from its definition, or does not."""
     return info(number, outdated={"is_outdated": is_outdated}, **more)
 
 
 def test_a_tried_server_is_retried_although_its_new_container_is_not_outdated() -> None:
-    """A restart replaces the container before its start fails."""
     record = opened({"node-1": listing(outdated(1), outdated(2), outdated(3))}, outdated=True, batch_size=1, max_failures=1)
     begin(record, 1)
     count(record, 1, {"node-1": ended([uuid(1)], "failed", code="start_failed")})
@@ -268,7 +266,6 @@ ALLOWED: dict[str, Any] = {"allow_unknown": True, "max_failures": 9}
 
 
 def outcomes(record: Record) -> dict[str, str]:
-    """The outcome and code of each server, by its name or the name of its node."""
     return {row.name or row.server or str(row.node): f"{row.outcome} {row.code}".strip() for row in record.rows}
 
 
@@ -325,7 +322,7 @@ def test_a_name_is_not_reported_missing_while_a_nameless_server_is_unseen() -> N
 
 
 def soaked(before: dict[str, Any] | None, after: dict[str, Any] | None, **fields: Any) -> str:
-    """The outcome of a server for two looks at its node, after the start and after the soak; None: the look failed."""
+    """The outcome of a server for a look after the start and one after the soak. None: the look failed."""
     record = opened({"node-1": listing(info(1))})
     begin(record, 1)
     looks = [{"code": "settings_invalid", "msg": "x"} if look is None else listing(look) for look in (before, after)]

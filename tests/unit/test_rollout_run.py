@@ -143,7 +143,6 @@ NAMED = {"container": "c1", "started_at": "1"}
 
 
 def back(*ends: dict[str, Any], started_at: str = "2", state: str = "running") -> dict[str, Any]:
-    """The last answer of the soak, for a server that was in run 1, with its ended runs."""
     return listing(info(100, state=state, container={"id": "c1", "started_at": started_at}, crashes=list(ends)))
 
 
@@ -281,7 +280,6 @@ SUPERSEDED = {"code": "superseded", "changed": False, "msg": "It was restarted b
 
 
 def skipped(servers: list[str], code: str = "players_online") -> dict[str, Any]:
-    """A node's answer: players are on all of these."""
     return ended(servers, "refused", code=code, changed=False, player_wait={"seconds": 600.0, "marks": [], "announced": None})
 
 

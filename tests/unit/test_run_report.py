@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report file of a rolling run: always complete, private to its owner, rarely rewritten, and no reason to fail."""
+"""The report file of a rolling run: complete, private to its owner, rarely rewritten. A fault of it fails no run."""
 
 from __future__ import annotations
 

@@ -255,7 +255,6 @@ def supervisor(fake: FakeNode, paused: str = "") -> Iterator[None]:
 
 
 def crashed(fake: FakeNode, **fields: Any) -> EndedRun:
-    """The row of the ended run, written by a supervisor."""
     snapshot = fake.engine.find(UUID)
     run = Run("gone", "2026-03-01T10:00:00Z") if snapshot is None else snapshot.run
     row = EndedRun(

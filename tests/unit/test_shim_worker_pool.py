@@ -149,7 +149,7 @@ def of_files(tmp_path: Path) -> Settings:
 
 @contextlib.contextmanager
 def repeatedly(*steps: Callable[[], None]) -> Iterator[None]:
-    """Repeat each step in its own thread until the end. A mismatch of the files is no error here."""
+    """Repeat each step in its own thread until the end. Files that do not match are no error."""
     over = threading.Event()
 
     def repeat(step: Callable[[], None]) -> None:

@@ -42,7 +42,6 @@ def entry(name: str = "Lobby", **fields: Any) -> dict[str, Any]:
 
 
 def unseen(name: str = "Dune", **fields: Any) -> dict[str, Any]:
-    """A known server whose state cannot be read."""
     nothing = dict.fromkeys(("state", "startup", "suspended", "priority", "egg", "labels", "container", "lock", "intent", "last_operation"))
     why = {"code": "engine_error", "msg": "Cannot inspect the container: the engine answers 500"}
     return {"server": UUID, "short_id": UUID[:8], "name": name, **nothing, **why, **fields}

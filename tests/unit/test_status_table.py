@@ -146,7 +146,6 @@ def table_in(output: str) -> list[str]:
 
 @pytest.fixture
 def command(tmp_path: Path) -> list[str]:
-    """A play that shows two servers of a node that does not exist."""
     tasks = [
         {"name": "Keep the answer", "ansible.builtin.set_fact": {"seen": TERMINAL_SEEN}},
         {"name": "Show", "fleet.power.status_table": {"seen": "seen"}, "run_once": True},

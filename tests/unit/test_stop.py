@@ -100,8 +100,6 @@ NATIVE = {"type": "stop"}
 
 
 class TestTimeoutInForce:
-    """A dry run reports the timeout in force, and the real stop uses it."""
-
     @pytest.mark.parametrize(
         "made_with, now, task, given, seconds, source",
         [

@@ -87,7 +87,6 @@ def test_a_server_stopped_during_a_back_off_stays_down(full: FullDisk, free: int
 @pytest.mark.parametrize("check", [False, True])
 @pytest.mark.parametrize("free", [0, 4, 20])
 def test_a_start_of_servers_that_should_be_up_skips_a_stopped_server(full: FullDisk, free: int, check: bool) -> None:
-    """A restore after a boot and a task with if_meant_up request such a start."""
     full.crash_twice()
     full.leave_room(free)
     full.act("stop")
@@ -96,7 +95,6 @@ def test_a_start_of_servers_that_should_be_up_skips_a_stopped_server(full: FullD
 
 
 def test_a_skipped_start_corrects_the_intent_in_the_journal(full: FullDisk) -> None:
-    """Here the supervisor has already written the row of the stop."""
     full.watched.up()
     full.leave_room(0)
     full.act("stop")
@@ -108,7 +106,7 @@ def test_a_skipped_start_corrects_the_intent_in_the_journal(full: FullDisk) -> N
 
 
 def test_a_server_with_only_the_row_of_its_stop_stays_down_after_a_boot(full: FullDisk) -> None:
-    """The supervisor writes the row as soon as there is room; the lock's record does not survive a boot."""
+    """The lock's record does not survive a boot."""
     full.watched.up()
     full.leave_room(0)
     full.act("stop")
@@ -135,7 +133,6 @@ def test_without_room_for_a_lock_file_a_stop_is_refused_and_a_kill_warns(tmp_pat
 
 
 def test_a_due_row_is_closed_if_an_earlier_intent_says_down(full: FullDisk) -> None:
-    """A start at the engine writes no intent."""
     full.watched.up()
     assert full.act("stop").outcome.value == "done"
     full.watched.observer.look(UUID)
@@ -202,7 +199,6 @@ class TestGone:
 
     @pytest.mark.parametrize("where", ["the directory is missing", "the directory is empty", "the directory is a link that leads nowhere"])
     def test_a_missing_definition_directory_causes_tries_until_it_is_back(self, refusing: Watched, where: str) -> None:
-        """For example, the disk is not mounted yet."""
         directory = refusing.fake.file.parent
         aside = directory.with_name("aside")
         refusing.up()

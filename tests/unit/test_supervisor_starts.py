@@ -136,7 +136,6 @@ class TestSurvival:
     def test_a_supervisor_that_dies_in_a_start_keeps_the_count_and_starts_once(
         self, watched: Watched, dies: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The supervisor notes the row before the start. The next process finds the run up, or the row due."""
         watched.up()
         watched.end()
         watched.await_start()
@@ -459,7 +458,7 @@ def test_a_stopped_server_stays_down_after_a_boot(watched: Watched) -> None:
 
 
 def test_a_server_killed_without_an_intent_stays_down_after_a_boot(watched: Watched) -> None:
-    """A power cut during a kill leaves the synced generation, but no intent and no lock record."""
+    """A power cut during a kill leaves only the synced generation."""
     watched.up()
     watched.fake.node.generations.raise_for(UUID)
     watched.fake.engine.end(UUID, 137)

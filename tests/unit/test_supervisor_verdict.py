@@ -456,7 +456,6 @@ def stop_of(seconds: int | None) -> dict[str, object]:
 def test_an_end_within_the_stop_timeout_after_a_stop_command_is_a_stop(
     watched: Watched, own: int | None, of_node: int, after: int, verdict: str
 ) -> None:
-    """The stop timeout of the container counts, not that of the changed definition."""
     watched.fake.configure(system={"stop_timeout": of_node})
     watched.fake.define(**stop_of(own))
     watched.begin_anew()
@@ -470,7 +469,6 @@ def test_an_end_within_the_stop_timeout_after_a_stop_command_is_a_stop(
 def test_a_stop_at_the_engine_counts_within_the_stop_timeout_of_the_server(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, own: int, verdict: str
 ) -> None:
-    """The run obeys a quarter of an hour later. The supervisor looks at all servers in between."""
     watched.fake.define(**stop_of(own))
     watched.up()
     watch = connect(watched)

@@ -43,7 +43,7 @@ def disk(request: pytest.FixtureRequest) -> Iterator[Disk]:
 
 @pytest.fixture(autouse=True)
 def take_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests attack from the walk's checks, so the walk checks at each step."""
+    """The tests attack from the walk's checks, so each step must have one."""
     monkeypatch.setattr(volume_walk, "LOOK_SECONDS", 0.0)
 
 

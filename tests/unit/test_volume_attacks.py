@@ -119,7 +119,6 @@ def test_reads_writes_and_walks_follow_no_link(disk: Disk) -> None:
 
 @BOTH
 def test_an_unreleased_lease_delays_a_read_by_about_a_second(disk: Disk) -> None:
-    """Without a limit, the kernel waits 45 s for the release."""
     path = disk.volume / "a.txt"
 
     def act() -> None:
@@ -203,7 +202,7 @@ def test_a_sparse_file_counts_with_its_apparent_size_and_is_never_read_whole(dis
 
 
 def assert_refused(disk: Disk, reason: str, content: bytes = b"new\n") -> None:
-    """Assert a failed write with this reason, an intact old file, no other file and no open descriptor."""
+    """Assert a failed write with this reason. The old file is intact, and no other file or descriptor remains."""
     before = settled_descriptors()
     with pytest.raises(PrebootFailed, match=f"Cannot write file a.txt .*: {reason}"):
         write(disk, content)
@@ -238,7 +237,7 @@ def test_a_read_only_disk_is_measured_and_a_change_reports_the_reason(disk: Disk
 @AS_ROOT
 @pytest.mark.parametrize("call", ["open", "fsync", "fchown", "rename"])
 def test_an_exceeded_quota_leaves_the_old_file_intact_and_no_other_file(disk: Disk, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test raises the error, because many kernels have no quotas."""
+    """The test raises the error itself: many kernels have no quotas."""
     (disk.volume / "a.txt").write_bytes(b"old\n")
     original = getattr(os, call)
 

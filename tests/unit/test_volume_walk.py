@@ -151,7 +151,6 @@ def walks_fixture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     [(0, False, []), (-1, False, []), (0, True, [USAGE, BOTH]), (100, False, [USAGE, USAGE]), (100, True, [USAGE, BOTH])],
 )
 def test_usage_and_ownership_share_one_walk(fake: FakeNode, walks: list[str], limit: int, ownership: bool, expected: list[str]) -> None:
-    """The walk for usage alone precedes all changes and proves that a walk is possible."""
     fake.down()
     fake.define(build={"disk_space": limit})
     fake.configure(system={"check_permissions_on_boot": ownership})
@@ -239,7 +238,7 @@ class Giving:
 
 
 def run(disk: Disk, access: Callable[[Disk], object], attack: Callable[[], object], rounds: int, expected: set[object]) -> None:
-    """Run access and attack at once, until both had enough rounds and each expected result was seen. Others fail."""
+    """Run access and attack at once until each expected result was seen. Other results fail."""
 
     def act() -> None:
         before, seen, number = open_descriptors(), set[object](), 0
@@ -300,7 +299,6 @@ def test_a_file_that_alternates_with_a_link_never_leads_out(disk: Disk, access: 
 @RACES_AS_ROOT
 @ROUNDS
 def test_a_tree_that_is_moved_out_and_back_never_leads_the_walk_out(disk: Disk, rounds: int) -> None:
-    """The walk of ``x`` enters ``y``. ``y`` then moves to ``beside``, and the walk goes up from there."""
     # Not in memory: a renamed directory is listed last or first there, and the walk would have no directory left.
     tree = disk.outside.parent / "tree"
     beside = tree / "beside"

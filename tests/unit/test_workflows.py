@@ -22,7 +22,6 @@ pytestmark = pytest.mark.skipif(not WORKFLOWS.exists(), reason="the installed co
 
 @pytest.fixture(scope="module")
 def supported() -> dict[str, Any]:
-    """The constants of noxfile.py. Tests cannot import it."""
     found: dict[str, Any] = {}
     for statement in ast.parse((CHECKOUT / "noxfile.py").read_text()).body:
         if (

@@ -113,7 +113,7 @@ class _Disk:
             self.dirty[os.path.dirname(path)] = moment
 
     def _remove(self, path: str) -> int | None:
-        """Forget a file; return the moment of its unsynced write, None if the file was on the disk."""
+        """Forget a file. Return the moment of its unsynced write; None if it was on the disk."""
         self._exist.discard(path)
         return self.dirty.pop(path, None)
 

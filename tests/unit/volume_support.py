@@ -205,12 +205,12 @@ def exchange(one: Path, other: Path) -> Callable[[], None]:
 
 
 def open_descriptors() -> int:
-    """The number of open descriptors. Compare it with ``<=``: a thread of an earlier test may close one of its own."""
+    """The number of open descriptors. Compare with ``<=``: a thread of an earlier test may still close one."""
     return len(os.listdir("/proc/self/fd"))
 
 
 def settled_descriptors() -> int:
-    """The same after a garbage collection, so that no descriptor of an earlier test closes during this test."""
+    """The number after a garbage collection, which closes the descriptors of earlier tests."""
     gc.collect()
     return open_descriptors()
 

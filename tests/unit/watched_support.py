@@ -76,7 +76,7 @@ class Watched:
         return self.fake.live
 
     def await_start(self) -> float:
-        """Let time pass until the next start and do it; return the seconds."""
+        """Let time pass until the next start, and do it; return the seconds."""
         left = self.starter.seconds_left()
         assert left is not None
         self.pass_seconds(left)
