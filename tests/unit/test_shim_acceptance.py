@@ -170,7 +170,7 @@ def ticket(action: str, *, admitted: bool = True, tries_once: bool = False, dead
 def line_of(*tickets: Ticket) -> ActionQueue:
     line = ActionQueue()
     for each in tickets:
-        line.take(each)
+        line.add(each)
     return line
 
 
@@ -186,8 +186,8 @@ def test_a_kill_begins_at_once_cancels_earlier_actions_and_delays_later_actions(
     running, waiting, kill, after = ticket("stop"), ticket("start"), ticket("kill"), ticket("start")
     line = line_of(running, waiting)
     assert line.next() == [running]
-    line.take(kill)
-    line.take(after)
+    line.add(kill)
+    line.add(after)
     assert line.cancelled_by(kill) == [waiting]
     assert line.next() == [kill]
     line.remove(running)
@@ -202,7 +202,7 @@ def test_the_queue_has_room_for_sixteen_waiting_actions(running: int) -> None:
     line.next()
     for _unused in range(MOST_WAITING):
         assert line.has_room(kill=False)
-        line.take(ticket("start", admitted=False))
+        line.add(ticket("start", admitted=False))
     assert not line.has_room(kill=False)
     assert line.has_room(kill=True)
 
@@ -220,7 +220,7 @@ def test_the_queue_begins_actions_singly_and_in_order_and_loses_no_action(events
     for event, number in events:
         if event in ("take", "kill"):
             new = ticket("kill" if event == "kill" else "start", tries_once=number == 0, deadline=now + number)
-            line.take(new)
+            line.add(new)
             taken.append(new)
             over += line.cancelled_by(new) if event == "kill" else []
         elif event == "end" and running:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import acceptor, action_queues
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import actions as actions_module
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, NotKept, Unconfirmed
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, NotRecorded, Unconfirmed
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operations import Operations
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.queue import Ticket
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import BufferedJournal, OwnGenerations
@@ -156,9 +156,9 @@ def test_the_end_of_an_action_that_never_began_is_written_when_the_disk_recovers
     world.acts[STOP] = world.hold
 
     async def story(actions: Actions) -> None:
-        await actions.take(ALPHA, STOP, 30, "")
+        await actions.accept(ALPHA, STOP, 30, "")
         with world.full(_ENDS):
-            refused = await actions.take(ALPHA, START, 0, "")
+            refused = await actions.accept(ALPHA, START, 0, "")
             await until(lambda: world.outcomes() == ["refused"])
             assert world.journal.late_writes and world.row(refused).outcome == ""
         await until(lambda: world.row(refused).outcome == "refused")
@@ -179,8 +179,8 @@ def test_a_bug_during_the_write_of_an_end_does_not_lose_the_end(world: World, mo
     monkeypatch.setattr(acceptor, "accept", accept)
 
     async def story(actions: Actions) -> None:
-        await actions.take(ALPHA, STOP, 30, "")
-        refused = await actions.take(ALPHA, START, 0, "")
+        await actions.accept(ALPHA, STOP, 30, "")
+        refused = await actions.accept(ALPHA, START, 0, "")
         await until(lambda: not faults and world.row(refused).outcome == "refused")
 
     world.run(story)
@@ -198,10 +198,10 @@ def test_the_end_of_an_action_that_never_began_is_written_before_its_report(worl
     world.on_end = check_row
 
     async def story(actions: Actions) -> None:
-        await actions.take(ALPHA, STOP, 30, "")
-        await actions.take(ALPHA, START, 0, "")
-        await actions.take(ALPHA, START, 30, "")
-        await actions.take(ALPHA, KILL, 0, "")
+        await actions.accept(ALPHA, STOP, 30, "")
+        await actions.accept(ALPHA, START, 0, "")
+        await actions.accept(ALPHA, START, 30, "")
+        await actions.accept(ALPHA, KILL, 0, "")
         await until(lambda: len(rows) == 2)
 
     world.run(story)
@@ -214,9 +214,9 @@ def test_owed_writes_are_done_before_the_process_ends(world: World, monkeypatch:
     taken: list[str] = []
 
     async def story(actions: Actions) -> None:
-        await actions.take(ALPHA, STOP, 30, "")
+        await actions.accept(ALPHA, STOP, 30, "")
         with world.full(_ENDS):
-            taken.append(await actions.take(ALPHA, START, 0, ""))
+            taken.append(await actions.accept(ALPHA, START, 0, ""))
             await until(lambda: world.journal.late_writes)
 
     world.run(story)
@@ -228,7 +228,7 @@ def test_an_action_that_failed_by_a_bug_does_not_run_again(world: World) -> None
         raise ZeroDivisionError
 
     world.acts[START] = fault
-    world.run(lambda actions: actions.take(ALPHA, START, 30, ""))  # type: ignore[arg-type, return-value]
+    world.run(lambda actions: actions.accept(ALPHA, START, 30, ""))  # type: ignore[arg-type, return-value]
     assert world.outcomes() == ["failed"]
     assert pending(world.other()) == []
     assert world.row(world.ended[0].operation).outcome == "failed"
@@ -248,25 +248,25 @@ def test_many_kills_of_a_server_do_not_drop_owed_writes_of_another_server(world:
 
     async def story(actions: Actions) -> None:
         with world.full(_BEGINS_AND_ENDS):
-            started = await actions.take(BETA, START, 30, "")
+            started = await actions.accept(BETA, START, 30, "")
             await until(lambda: world.ended)
         # Now the journal accepts no write, and a kill works without it.
         world.sql("PRAGMA user_version = 99")
         world.journal.store.close()
         kills = 0
-        with pytest.raises(NotKept, match="of this server are owed to the journal"):
+        with pytest.raises(NotRecorded, match="of this server are owed to the journal"):
             while kills < 20:
-                await actions.take(ALPHA, KILL, 30, "")
+                await actions.accept(ALPHA, KILL, 30, "")
                 kills += 1
                 await until(lambda: len(world.ended) > kills)  # noqa: B023
         assert 3 <= kills < 20
-        assert await actions.take(BETA, KILL, 30, "") == ""
+        assert await actions.accept(BETA, KILL, 30, "") == ""
         await until(lambda: len(world.ended) == kills + 2)
         world.sql("PRAGMA user_version = 1")
         await until(lambda: not world.journal.late_writes)
         assert world.row(started).begun_at and world.row(started).outcome == "done"
         assert [len(world.other().operations.of(server.uuid)) for server in (ALPHA, BETA)] == [kills, 2]
-        assert await actions.take(ALPHA, KILL, 30, "")
+        assert await actions.accept(ALPHA, KILL, 30, "")
 
     world.run(story)
     assert pending(world.other()) == []
@@ -298,7 +298,7 @@ def test_the_next_process_knows_that_a_start_came_after_a_kill(world: World) -> 
     world.acts.update({KILL: kill, START: put_off})
 
     async def story(actions: Actions) -> None:
-        await asyncio.gather(actions.take(ALPHA, KILL, 30, ""), actions.take(ALPHA, START, 30, ""))
+        await asyncio.gather(actions.accept(ALPHA, KILL, 30, ""), actions.accept(ALPHA, START, 30, ""))
         await until(lambda: START in world.begun)
 
     world.run(story)
@@ -309,10 +309,10 @@ def test_the_next_process_knows_that_a_start_came_after_a_kill(world: World) -> 
 def test_a_kill_does_not_wait_for_a_slow_journal_and_cancels_unwritten_actions(world: World) -> None:
     async def story(actions: Actions) -> None:
         with world.slow():
-            start = asyncio.ensure_future(actions.take(ALPHA, START, 30, ""))
+            start = asyncio.ensure_future(actions.accept(ALPHA, START, 30, ""))
             await asyncio.sleep(0)
             began = time.monotonic()
-            assert await actions.take(ALPHA, KILL, 30, "") == ""
+            assert await actions.accept(ALPHA, KILL, 30, "") == ""
             await until(lambda: world.ended)
             assert time.monotonic() - began < 5.0
         operation = await start
@@ -334,7 +334,7 @@ def test_a_kill_without_a_journal_applies_to_actions_found_later_in_the_journal(
     world.acts[START] = given.append
 
     async def story(actions: Actions) -> None:
-        assert await actions.take(ALPHA, KILL, 30, "") == ""
+        assert await actions.accept(ALPHA, KILL, 30, "") == ""
         await until(lambda: world.ended)
         world.sql("PRAGMA user_version = 1")
         await until(lambda: given)
@@ -396,9 +396,9 @@ def test_the_shutdown_of_the_actions_keeps_its_time_limit(world: World) -> None:
     world.acts[STOP] = world.hold
 
     async def story(actions: Actions) -> None:
-        await actions.take(ALPHA, STOP, 30, "")
+        await actions.accept(ALPHA, STOP, 30, "")
         with world.slow():
-            waits = asyncio.ensure_future(actions.take(BETA, START, 30, ""))
+            waits = asyncio.ensure_future(actions.accept(BETA, START, 30, ""))
             await asyncio.sleep(0.05)
             began = time.monotonic()
             assert await actions.close(1.0) == 1
@@ -451,9 +451,9 @@ def test_later_actions_pass_an_action_that_waits_for_players(world: World) -> No
     world.acts[RESTART] = world.hold
 
     async def story(actions: Actions) -> None:
-        waits = await actions.take(ALPHA, RESTART, 30, "", PATIENT)
+        waits = await actions.accept(ALPHA, RESTART, 30, "", PATIENT)
         await until(lambda: world.begun == [RESTART])
-        start = asyncio.ensure_future(actions.take(ALPHA, START, 30, ""))
+        start = asyncio.ensure_future(actions.accept(ALPHA, START, 30, ""))
         await asyncio.sleep(0.1)
         assert (world.begun, actions.queues.under_way, actions.queues.waiting) == ([RESTART], 1, 1)
         world.report_phase("players", "2026-03-01T13:00:00.000Z")
@@ -462,12 +462,12 @@ def test_later_actions_pass_an_action_that_waits_for_players(world: World) -> No
         await until(lambda: world.ended)
         assert (world.outcomes(), actions.queues.under_way, actions.queues.waiting) == (["done"], 0, 1)
         # An action with a single try finds an empty queue.
-        await actions.take(ALPHA, STOP, 0, "")
+        await actions.accept(ALPHA, STOP, 0, "")
         await until(lambda: len(world.ended) == 2)
         world.report_phase("countdown", "2026-03-01T13:01:00.000Z")
         world.report_phase("stop")
         await until(lambda: actions.queues.under_way == 1)
-        await actions.take(ALPHA, START, 0, "")
+        await actions.accept(ALPHA, START, 0, "")
         await until(lambda: len(world.ended) == 3)
         world.let_go.set()
         await until(lambda: world.ended[-1].operation == waits)
@@ -505,7 +505,7 @@ def test_an_interrupted_wait_for_players_is_left_to_the_next_process(world: Worl
     world.acts[RESTART] = leave
 
     async def story(actions: Actions) -> None:
-        await actions.take(ALPHA, RESTART, 30, "", PATIENT)
+        await actions.accept(ALPHA, RESTART, 30, "", PATIENT)
         await until(lambda: world.listeners)
         world.report_phase("countdown")
 
@@ -518,10 +518,10 @@ def test_later_actions_pass_a_restart_when_its_server_is_ready(world: World) -> 
     world.acts[RESTART] = world.hold
 
     async def story(actions: Actions) -> None:
-        waits = await actions.take(ALPHA, RESTART, 30, "", ready=Readiness(WaitFor.RUNNING, 600))
+        waits = await actions.accept(ALPHA, RESTART, 30, "", ready=Readiness(WaitFor.RUNNING, 600))
         await until(lambda: world.listeners)
         world.report_phase("start")
-        assert await actions.take(ALPHA, STOP, 30, "")
+        assert await actions.accept(ALPHA, STOP, 30, "")
         assert (actions.queues.under_way, actions.queues.waiting) == (1, 1)
         world.report_phase("ready")
         await until(lambda: world.begun == [RESTART, STOP])
@@ -539,12 +539,12 @@ def test_the_acceptor_is_stuck_until_a_write_to_the_journal_succeeds(world: Worl
     monkeypatch.setattr(journal_file, "PATIENCE", 0.1)
 
     async def story(actions: Actions) -> None:
-        await actions.take(ALPHA, STOP, 30, "")
+        await actions.accept(ALPHA, STOP, 30, "")
         await until(lambda: world.ended)
         assert not actions.acceptor.stuck
         with world.slow():
-            with pytest.raises(NotKept):
-                await actions.take(ALPHA, STOP, 30, "")
+            with pytest.raises(NotRecorded):
+                await actions.accept(ALPHA, STOP, 30, "")
             await asyncio.sleep(0.5)
             assert actions.acceptor.stuck
         await until(lambda: not actions.acceptor.stuck)
@@ -569,8 +569,8 @@ def test_an_action_with_a_player_policy_waits_in_the_queue_until_its_turn(world:
     world.acts[STOP] = world.hold
 
     async def story(actions: Actions) -> None:
-        await actions.take(ALPHA, STOP, 30, "")
-        await actions.take(ALPHA, RESTART, 1, "", PATIENT)
+        await actions.accept(ALPHA, STOP, 30, "")
+        await actions.accept(ALPHA, RESTART, 1, "", PATIENT)
         await until(lambda: world.ended)
 
     world.run(story)
@@ -589,7 +589,7 @@ def test_begins_and_ends_that_the_disk_refused_are_written_later(world: World) -
 
     async def story(actions: Actions) -> None:
         with world.full(_BEGINS_AND_ENDS):
-            operation = await actions.take(ALPHA, START, 30, "")
+            operation = await actions.accept(ALPHA, START, 30, "")
             await until(lambda: world.ended)
             assert [each.operation for each in pending(world.other())] == [operation]
         await until(lambda: world.row(operation).outcome == "done")

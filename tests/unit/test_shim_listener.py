@@ -190,7 +190,7 @@ def test_a_token_that_no_request_can_carry_is_refused_and_the_old_token_stays(wo
     assert "\n" not in entry["reason"]
 
 
-@pytest.mark.parametrize("where", ["load", "taken_over"])
+@pytest.mark.parametrize("where", ["load", "applicable"])
 def test_a_bug_during_a_reload_is_logged_and_the_next_reload_works(world: World, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     async def story(service: Service) -> None:
         world.write(NEW)

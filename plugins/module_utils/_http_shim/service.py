@@ -107,9 +107,9 @@ class Service:
         self._rooms.close()
         self._operations.over.set()
         self._followers.close()
-        left = await self._actions.close(float(self._settings.api_shutdown_timeout))
-        if left:
-            self._log.warn("left_behind", actions=left)
+        running = await self._actions.close(float(self._settings.api_shutdown_timeout))
+        if running:
+            self._log.warn("left_behind", actions=running)
         await self._listener.close()
         self._known.close()
         self._node.close()
@@ -159,20 +159,20 @@ class Service:
         async with self._reloading:
             self._service_manager.reloading()
             try:
-                await self._take_over()
+                await self._read_files()
             except Exception as error:
                 self._log.error("fault", reason=internal_error(error))
             self._service_manager.ready()
 
-    async def _take_over(self) -> None:
+    async def _read_files(self) -> None:
         try:
             read = await self._files.ask(lambda: shim_settings.load(self._path))
-            settings, kept = shim_settings.taken_over(self._settings, read)
+            settings, fixed = shim_settings.applicable(self._settings, read)
         except (PowerError, ThreadRefused) as error:
             self._log.error("settings_not_reloaded", reason=str(error))
         else:
             self._use(settings)
-            self._log.note("settings_reloaded", need_a_restart=kept or None)
+            self._log.note("settings_reloaded", need_a_restart=fixed or None)
         tls = self._tls
         if tls is None:
             return

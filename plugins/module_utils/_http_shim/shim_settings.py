@@ -43,10 +43,10 @@ def marks(path: str, settings: Settings) -> tuple[tuple[int, int, int], ...]:
     return tuple(_mark(file) for file in (path, settings.wings_config, *secured) if file)
 
 
-def taken_over(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
+def applicable(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
     """Return the new settings as far as they can apply now, and the names of those that need a new process."""
-    kept = [name for name in FIXED if getattr(old, name) != getattr(new, name)]
-    return replace(new, **{name: getattr(old, name) for name in kept}), kept
+    changed = [name for name in FIXED if getattr(old, name) != getattr(new, name)]
+    return replace(new, **{name: getattr(old, name) for name in changed}), changed
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:

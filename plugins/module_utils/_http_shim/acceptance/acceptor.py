@@ -25,7 +25,7 @@ from .shared_node import SharedNode
 
 
 def set_request_times(tickets: Sequence[Ticket], node: SharedNode) -> dict[Ticket, str]:
-    """Set the request time of each action to now, except for a kill. Return for each why it cannot be taken, empty if it can.
+    """Set the request time of each action to now, except for a kill. Return for each why it cannot be accepted, empty if it can.
 
     The kill generations are read before the time: a kill after that must cancel the action.
     """

@@ -106,7 +106,7 @@ class ActionQueues:
     def admit(self, ticket: Ticket) -> None:
         """Let a ticket take its turn: it is on the disk, or it is a kill."""
         ticket.admitted = True
-        self._operations.took(ticket)
+        self._operations.add(ticket)
         queue = self._queues[ticket.uuid]
         if ticket.is_kill:
             self._cancel_before(queue, ticket)

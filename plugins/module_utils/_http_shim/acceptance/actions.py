@@ -35,28 +35,28 @@ _KILL_SECONDS = 0.25
 _LAST_WRITES_SECONDS = 1.0
 
 
-class NotTaken(Exception):
-    """The action was not taken."""
+class NotAccepted(Exception):
+    """The action was not accepted."""
 
 
-class TooMany(NotTaken):
+class TooMany(NotAccepted):
     """The server's queue is full."""
 
 
-class NotKept(NotTaken):
+class NotRecorded(NotAccepted):
     """The action could not be recorded; the text is the reason."""
 
 
-class ShuttingDown(NotTaken):
-    """This process takes no more actions."""
+class ShuttingDown(NotAccepted):
+    """This process accepts no more actions."""
 
 
-class Unconfirmed(NotTaken):
+class Unconfirmed(NotAccepted):
     """This process ended before the write did. If the action was recorded, the next process performs it."""
 
 
 class Actions:
-    """Takes the actions of one process. Its methods belong to the event loop that made it."""
+    """Accepts the actions of one process. Its methods belong to the event loop that made it."""
 
     def __init__(self, node: SharedNode, operations: Operations, log: Log, ended: Callable[[Ticket, Result], None]) -> None:
         self._node = node
@@ -68,7 +68,7 @@ class Actions:
         )
         self._batch = UnwrittenBatch(self.acceptor.write)
         self.queues = ActionQueues(node, operations, self._batch, ended)
-        #: For each action whose acceptance is not written yet: whether it is on the disk when `take` returns.
+        #: For each action whose acceptance is not written yet: whether it is on the disk when `accept` returns.
         self._futures: dict[Ticket, asyncio.Future[bool]] = {}
         self._looked = asyncio.Event()
         self._fault = ""
@@ -78,7 +78,7 @@ class Actions:
         self.acceptor.start()
         await self._looked.wait()
 
-    async def take(
+    async def accept(
         self,
         server: Server,
         action: PowerAction,
@@ -87,7 +87,7 @@ class Actions:
         players: PlayerPolicy | None = None,
         ready: Readiness = CONTAINER_UP,
     ) -> str:
-        """Queue an action; return its operation's id once its acceptance is on the disk. Raises a class of `NotTaken`.
+        """Queue an action; return its operation's id once its acceptance is on the disk. Raises a class of `NotAccepted`.
 
         A kill does not wait for a slow disk, or one that refuses the entry: it begins, and the id is empty.
         """
@@ -109,7 +109,7 @@ class Actions:
             ready=ready,
         )
         ticket = Ticket(acceptance, self._loop.time() + wait_seconds, tries_once=tries_once)
-        queue.take(ticket)
+        queue.add(ticket)
         future = self._futures[ticket] = self._loop.create_future()
         self._batch.add(ticket)
         if kill:
@@ -121,7 +121,7 @@ class Actions:
             raise ShuttingDown
         late_writes = self._node.journal.late_writes.of(uuid)
         if late_writes >= MOST_LATE_WRITES:
-            raise NotKept(f"{late_writes} writes of this server are owed to the journal")
+            raise NotRecorded(f"{late_writes} writes of this server are owed to the journal")
         queue = self.queues.of(uuid)
         if not (tries_once or queue.has_room(kill=kill)) or (ready.wait_for is not WaitFor.CONTAINER and queue.is_full_of_waits):
             raise TooMany
@@ -156,7 +156,7 @@ class Actions:
             # The wait for players is not part of the wait for its turn.
             turn_seconds = min(seconds, acceptance.wait_seconds + GRACE_SECONDS)
             ticket = Ticket(acceptance, self._loop.time() + turn_seconds, raises, admitted=True)
-            self._operations.took(ticket)
+            self._operations.add(ticket)
             if seconds < 0:
                 self.queues.expire(ticket)
             else:
@@ -188,7 +188,7 @@ class Actions:
         if fault and (ending or not ticket.is_kill):
             self.queues.of(ticket.uuid).remove(ticket)
             if not future.done():
-                future.set_exception(ShuttingDown() if ending else NotKept(fault))
+                future.set_exception(ShuttingDown() if ending else NotRecorded(fault))
             return
         self._admit(ticket, future, is_recorded=not fault)
 

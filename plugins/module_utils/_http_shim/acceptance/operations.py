@@ -101,7 +101,7 @@ class Operations:
         self._waiters: dict[str, asyncio.Event] = {}
         self.over = asyncio.Event()
 
-    def took(self, ticket: Ticket) -> None:
+    def add(self, ticket: Ticket) -> None:
         self._live[ticket.acceptance.operation] = ticket
 
     def put_off(self, ticket: Ticket) -> None:

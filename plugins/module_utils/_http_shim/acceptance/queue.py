@@ -31,7 +31,7 @@ class Ticket:
     acceptance: Acceptance
     deadline: float
     own_raises: int = 0
-    #: Does not wait: the action is refused if it is not the first. `ActionQueue.take` clears this for the first.
+    #: Does not wait: the action is refused if it is not the first. `ActionQueue.add` clears this for the first.
     tries_once: bool = False
     #: Its acceptance is on the disk, or it is a kill, which does not wait for that.
     admitted: bool = False
@@ -103,13 +103,13 @@ class ActionQueue:
         """Tell if the limit of waits for readiness is reached: each of them keeps a thread."""
         return sum(ticket.acceptance.ready.wait_for is not WaitFor.CONTAINER for ticket in self.tickets) >= MOST_WAITING
 
-    def take(self, ticket: Ticket) -> None:
+    def add(self, ticket: Ticket) -> None:
         """Add a ticket; if it tries once, it must be the first."""
         ticket.tries_once = ticket.tries_once and self.first is not None
         self.tickets.append(ticket)
 
     def remove(self, ticket: Ticket) -> None:
-        """Remove a ticket that has ended or was not taken."""
+        """Remove a ticket that has ended or was not accepted."""
         if ticket in self.tickets:
             self.tickets.remove(ticket)
 

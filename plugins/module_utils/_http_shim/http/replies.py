@@ -70,7 +70,7 @@ _ACTIONS = ", ".join(f'"{each.value}"' for each in sorted(POWER_ACTIONS, key=lam
 WRONG_ACTION = error(422, f"The power action provided was not valid, should be one of {_ACTIONS}")
 SUSPENDED = error(400, "Cannot start or restart a server that is suspended.")
 TOO_MANY = error(503, "Cannot accept the action: too many of this server are waiting already; ask again later")
-NOT_KEPT = error(503, "Cannot accept the action: the journal cannot be written, so it might be lost; look at the node's log")
+NOT_RECORDED = error(503, "Cannot accept the action: the journal cannot be written, so it might be lost; look at the node's log")
 ENDING = replace(error(503, "Cannot accept the action: this service is ending; ask again in a moment"), close=True)
 UNCONFIRMED = replace(
     error(500, "Cannot tell whether the action was accepted: this service ended before the disk answered; look at the server's operations"),

@@ -213,7 +213,7 @@ class AboutRoutes:
         )
     )
     async def _health(self, _request: HttpRequest) -> Reply:
-        """Tell if the process takes actions. Anyone may ask, so the answer has nothing else."""
+        """Tell if the process accepts actions. Anyone may ask, so the reply has nothing else."""
         return json_reply({"status": "ok"}) if self._is_well() else json_reply({"status": "unavailable"}, 503)
 
     @handles(Route("metrics", "GET", "/metrics", "Metrics for Prometheus", {200: ReplyDoc("Text"), 501: failure("The library is missing")}))

@@ -16,7 +16,7 @@ from ..._power.events.webhook import cloudevent, node_source
 from ..._power.journal.schema import JournalUnusable
 from ..._power.model.errors import SettingsInvalid
 from ..._power.options import LONGEST_WAIT_SECONDS
-from ..acceptance.actions import NotKept, NotTaken, ShuttingDown, TooMany, Unconfirmed
+from ..acceptance.actions import NotAccepted, NotRecorded, ShuttingDown, TooMany, Unconfirmed
 from ..http import replies
 from ..http.bodies import read_power_body
 from ..http.log import Log
@@ -26,7 +26,7 @@ from . import schemas
 from .event_followers import Cursor, EventFollowers, Place
 from .router import Backend, HttpRequest, ReplyDoc, Route, failure, handles
 
-_NOT_TAKEN = {TooMany: replies.TOO_MANY, NotKept: replies.NOT_KEPT, ShuttingDown: replies.ENDING, Unconfirmed: replies.UNCONFIRMED}
+_REFUSALS = {TooMany: replies.TOO_MANY, NotRecorded: replies.NOT_RECORDED, ShuttingDown: replies.ENDING, Unconfirmed: replies.UNCONFIRMED}
 
 
 @contextlib.contextmanager
@@ -112,9 +112,9 @@ class PowerRoutes:
             return replies.SUSPENDED
         server, origin = known.server, origin_of(request.address, request.settings)
         try:
-            operation = await self._actions.take(server, wanted.action, wanted.wait_seconds, origin, wanted.players, wanted.ready)
-        except NotTaken as error:
-            return replace(_NOT_TAKEN[type(error)], note=str(error))
+            operation = await self._actions.accept(server, wanted.action, wanted.wait_seconds, origin, wanted.players, wanted.ready)
+        except NotAccepted as error:
+            return replace(_REFUSALS[type(error)], note=str(error))
         if not operation:
             return Reply(202)
         location = f"/api/servers/{server.uuid}/operations/{operation}"

@@ -24,7 +24,7 @@ from ..._power.model.players import PlayerCount
 from ..._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState, Server
-from ..acceptance.actions import NotTaken
+from ..acceptance.actions import NotAccepted
 from ..http import replies
 from ..http.bodies import read_texts
 from ..http.replies import Reply, origin_of
@@ -233,8 +233,8 @@ class ServerRoutes:
         self._known.note_suspension(uuid, suspended=suspended)
         if suspended and live:
             try:
-                await self._actions.take(known.server, PowerAction.STOP, _WAIT_SECONDS, origin)
-            except NotTaken as error:
+                await self._actions.accept(known.server, PowerAction.STOP, _WAIT_SECONDS, origin)
+            except NotAccepted as error:
                 return replies.unexpected(request.id, note=f"suspended, and not stopped: {type(error).__name__}")
         return Reply(204)
 

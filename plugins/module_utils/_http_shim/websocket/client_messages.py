@@ -17,7 +17,7 @@ from ..._power.model.request import POWER_ACTIONS, PowerAction
 from ..._power.model.result import Outcome
 from ..._power.model.server import Server
 from ..._power.options import LONGEST_WAIT_SECONDS
-from ..acceptance.actions import NotKept, NotTaken, ShuttingDown, TooMany, Unconfirmed
+from ..acceptance.actions import NotAccepted, NotRecorded, ShuttingDown, TooMany, Unconfirmed
 from ..http.replies import origin_of
 from ..routes.router import Backend
 from . import frames
@@ -73,7 +73,7 @@ _LOG_CHARACTERS = 512 * 1024
 _WHY_NOT = {
     ShuttingDown: "this service is ending; ask again in a moment",
     TooMany: "too many actions of this server are waiting already; ask again later",
-    NotKept: "the journal cannot be written, so it might be lost; look at the node's log",
+    NotRecorded: "the journal cannot be written, so it might be lost; look at the node's log",
     Unconfirmed: "this service ended before the disk answered, so the action may still run; look at the server's state",
 }
 
@@ -158,8 +158,8 @@ class ClientMessages:
             return
         origin = f"{member.address} (user {claims.user})" if claims.user else origin_of(member.address, self._node.settings)
         try:
-            operation = await self._actions.take(server, action, 0, origin)
-        except NotTaken as error:
+            operation = await self._actions.accept(server, action, 0, origin)
+        except NotAccepted as error:
             self._refuse(member, f"Cannot {text} server {server.uuid}: {_WHY_NOT[type(error)]}")
             return
         if operation:
