@@ -27,7 +27,7 @@ _LONGEST_SECONDS = 10.0**8
 
 
 def note_timing(row: Row, entry: Mapping[str, Any]) -> None:
-    """Keep a server's begin, phases and downtime, and the end of its log if it failed."""
+    """Note in a row a server's begin, phases and downtime, and the end of its log if it failed."""
     row.began_at, row.phases, row.downtime = _began_at(entry), _phases(entry), _downtime(entry)
     if row.is_failure and row.state == OFFLINE:
         # A run that came and went since did not end the downtime.
@@ -137,7 +137,7 @@ def going_on(record: Record, resume_file: str) -> str:
 
 
 def parts_of_going_on(record: Record, resume_file: str) -> list[str]:
-    """Return the same in parts; every second part is typed text."""
+    """Return how to continue the run, in parts: words, then options of the command, in turn."""
     text = ["continue with the same command and ", _typed("rollout_resume", resume_file)]
     again = _typed("rollout_resume_failed", "true")
     if record.needs_failed:

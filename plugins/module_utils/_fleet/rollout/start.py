@@ -334,10 +334,8 @@ def _all_of(answers: Mapping[str, Answer | None], asked: Criteria) -> Selected:
 
 
 def _asks_again(given: Mapping[str, Any]) -> Callable[[str], bool]:
-    """Return a test by power state: was a server that is up not yet seen ready or soaked?
-
-    The request has the earlier key, so the node does not act twice. But it awaits the readiness, and the soak follows.
-    """
+    """Return a test by power state: whether a server whose action is done is requested again, for its readiness or the soak. The request
+    has the earlier key, so the node does not act twice."""
     wait = given.get("wait_for", WAITS[0])
     soaks = parse_seconds("soak", given.get("soak", 0)) > 0
     return lambda state: soaks or wait == WaitFor.HEALTHY.value or (wait == WaitFor.RUNNING.value and state == PowerState.STARTING.value)

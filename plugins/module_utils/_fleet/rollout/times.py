@@ -45,7 +45,7 @@ class Window:
     deadline: float | None = None
 
     def facts(self) -> dict[str, str | None]:
-        """Return both as timestamps."""
+        """Return begin and deadline as timestamps."""
         return {"not_before": _timestamp(self.not_before), "deadline": _timestamp(self.deadline)}
 
 

@@ -94,7 +94,7 @@ class ActionQueues:
             await asyncio.wait_for(self._idle.wait(), seconds)
 
     def resume(self, uuid: str, tickets: Sequence[Ticket]) -> None:
-        """Put the actions that an earlier process accepted first, and begin them."""
+        """Put the accepted actions of an earlier process before the others, and begin them."""
         queue = self.of(uuid)
         queue.tickets = [*tickets, *queue.tickets]
         for kill in [each for each in queue.tickets if each.is_kill and each.admitted]:
@@ -134,7 +134,7 @@ class ActionQueues:
         self._loop.call_at(ticket.deadline, self.advance, ticket.uuid)
 
     def expire(self, ticket: Ticket) -> None:
-        """End an action that waited too long for the next process."""
+        """End an accepted action that no process began in time."""
         waited = f"for longer than it was asked to, and {GRACE_SECONDS:.0f} s more"
         self._give_up(ticket, Outcome.FAILED, EXPIRED, f"Cannot {ticket.what}: it waited {waited}; ask again")
 

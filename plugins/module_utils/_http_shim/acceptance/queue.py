@@ -147,7 +147,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Abandoned:
-    """The end of an action that only its acceptor writes: it never began, or had a fault of ours."""
+    """An end that only the acceptor writes: the action never began, or had a fault of ours."""
 
     ticket: Ticket
     result: Result

@@ -111,8 +111,8 @@ _OPERATION_OF = OPERATIONS_NUMBERED.format(holes="SELECT number FROM operations 
 class BufferedJournal(Journal):
     """A journal whose accepted actions stay accepted when this process ends before they begin: the next process runs them.
 
-    A begun or ended action must never read as accepted. A failed write is therefore ``owed``, and a begin is on the disk before the work,
-    in case of a power loss.
+    A begun or ended action must never read as accepted. So ``late_writes`` has the failed writes, and a begin is on the disk before the
+    work, in case of a power loss.
     """
 
     operations: AcceptedOperations

@@ -195,7 +195,7 @@ async def read_body(request: web.BaseRequest, seconds: float) -> bytes:
         return _arrived(request.content)
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # These bytes are not part of the answer.
+        # These bytes are not part of the reply.
         request.writer.output_size = 0
     try:
         return await asyncio.wait_for(_read(request), seconds)

@@ -33,7 +33,7 @@ class BoundedConnection(asyncio.Protocol):
     """One connection. ``make`` makes the protocol that serves it; ``lost`` is called at its end."""
 
     def __init__(self, make: Callable[[], asyncio.Protocol], lost: Callable[[BoundedConnection], None], patience: float) -> None:
-        """``patience``: seconds for the first request to arrive, and for the client to read an answer."""
+        """``patience``: seconds for the first request to arrive, and for the client to read a response."""
         self._make = make
         self._lost = lost
         self._patience = patience
@@ -93,6 +93,7 @@ class BoundedConnection(asyncio.Protocol):
             looks.cancel()
 
     def data_received(self, data: bytes) -> None:
+        """Pass on what a client sends. Hang up on too many unread bytes, requests, or messages of a websocket."""
         protocol, transport = self._protocol, self._transport
         if protocol is None or transport is None:
             return
@@ -226,7 +227,7 @@ class Listener:
             self._sockets.close()
 
     async def close(self) -> None:
-        """Close all connections; unfinished answers get a moment."""
+        """Close all connections; unfinished responses get a moment."""
         self.stop()
         await self._server.shutdown(_ENDING_SECONDS)
         if self._due_timer is not None:

@@ -29,7 +29,7 @@ _UNEXPECTED = "An unexpected error was encountered while processing this request
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. ``close``: close the connection afterwards. ``note`` is only for the log."""
+    """One reply. ``close``: close the connection afterwards. ``note`` is only for the log."""
 
     status: int
     body: bytes = b""
@@ -40,7 +40,7 @@ class Reply:
 
 
 class Refused(Exception):
-    """The request has this answer, and its handler ends."""
+    """The request has this reply, and its handler ends."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ UNCONFIRMED = replace(
     close=True,
 )
 NO_STDIN = error(502, "Cannot send commands to a stopped server instance.")
-#: The code tells this answer from that to an unknown path.
+#: The code tells this reply from that to an unknown path.
 NO_EVENTS = error(
     404,
     "This node records no events; run the role fleet.power.node with node_events: true",
@@ -97,7 +97,7 @@ _SCHEME = "Bearer"
 
 
 def refusal(authorization: str | None, token: str) -> Reply | None:
-    """Return the answer to an invalid Authorization header; None for a valid one. The scheme is case-sensitive; the token is compared in
+    """Return the reply to an invalid Authorization header; None for a valid one. The scheme is case-sensitive; the token is compared in
     constant time."""
     scheme, space, given = (authorization or "").partition(" ")
     if not space or scheme != _SCHEME:
@@ -107,7 +107,7 @@ def refusal(authorization: str | None, token: str) -> Reply | None:
 
 
 def cors_headers(origin: str | None, settings: Settings) -> Headers:
-    """Return the CORS headers of every answer, for the Panel's origin or the client's, if allowed."""
+    """Return the CORS headers of every reply, for the Panel's origin or the client's, if allowed."""
     return _cors_headers(origin, settings.remote, settings.allowed_origins, settings.allow_cors_private_network)
 
 

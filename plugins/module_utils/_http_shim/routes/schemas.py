@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The JSON schemas of requests and answers; pure. Tests compare them with real answers."""
+"""The JSON schemas of requests and replies; pure. Tests compare them with real replies."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ SERVER: dict[str, Any] = {
     },
 }
 _TEXT = {"type": "string"}
-#: Events in an answer by default and at most, and the longest wait in seconds.
+#: Events in a reply by default and at most, and the longest wait in seconds.
 EVENTS_LIMIT, MOST_EVENTS, LONGEST_EVENT_WAIT = 100, 1000, 60
 EVENTS_QUERY: dict[str, Schema] = {
     "after": {

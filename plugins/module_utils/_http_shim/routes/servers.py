@@ -89,7 +89,7 @@ _OURS = ("outdated", "supervision", "countdown", "players")
 
 
 class ServerRoutes:
-    """Answers about servers. Threads make them, so that the event loop waits for no engine."""
+    """Replies about servers. Threads make them, so that the event loop waits for no engine."""
 
     def __init__(self, backend: Backend) -> None:
         self._node = backend.node
