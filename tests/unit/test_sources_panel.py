@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Panel as a source: asked only for start and restart, between task and directory, with kept definitions as a substitute."""
+"""The Panel as a source: only starts and restarts ask it, after the task and before the directory. Kept definitions replace it."""
 
 from __future__ import annotations
 

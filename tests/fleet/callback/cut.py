@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Cuts a run of Ansible off right after the task that FLEET_POWER_CUT_AFTER names has changed something; makes the file FLEET_POWER_CUT."""
+"""Kills Ansible when the task FLEET_POWER_CUT_AFTER has changed something, and makes the file FLEET_POWER_CUT."""
 
 from __future__ import annotations
 

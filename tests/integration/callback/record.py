@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes each host's result of each task, as it is before any callback shows it, as a line of JSON to the file FLEET_POWER_RECORD names."""
+"""Writes each unchanged result of a task as a line of JSON to the file FLEET_POWER_RECORD."""
 
 from __future__ import annotations
 
