@@ -23,7 +23,7 @@ _MOST = 1 << 18
 _URGENT = (b'"outcome":"failed"', b'"outcome":"refused"', b'"outcome":"cancelled"')
 _URGENT_SECONDS = 0.3
 _STDOUT = 1
-#: An age that tells readers that polling has ended: longer than a job waits before it holds.
+#: An age that shows readers that polling has ended: longer than a job waits before it holds.
 GONE_SECONDS = 60.0
 
 

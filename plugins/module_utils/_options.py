@@ -130,7 +130,7 @@ def _run(module: PowerModule, interrupted: Interruptions, job: Job | None) -> No
     with contextlib.closing(open_call(options, caller=caller, read_only=module.check_mode)) as call:
         asked = _asked(module, options)
         if options["if_meant_up"]:
-            asked = replace(asked, meant_up=_should_be_up(call, asked.action))
+            asked = replace(asked, should_be_up=_should_be_up(call, asked.action))
         targets = call.targets(options["server"], asked)
         limiter = Limiter(options["max_parallel"], options["max_failures"], options["stagger"])
         priorities = call.priorities(targets, options["priorities"]) if options["in_order"] else None
@@ -208,7 +208,7 @@ def _asked(module: PowerModule, options: Mapping[str, Any]) -> Request:
         only=None if options["only"] is None else frozenset(PowerState(state) for state in options["only"]),
         outdated=options["outdated"],
         adopt=options["adopt"],
-        players=read_policy(action.value, action.traits.regards_players, options),
+        players=read_policy(action.value, action.traits.affects_players, options),
         check=module.check_mode,
         diff=module._diff,
         origin=options["origin"] or default_origin(),

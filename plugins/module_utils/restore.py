@@ -122,7 +122,7 @@ def _start_each(uuids: Sequence[str], call: Call, given: argparse.Namespace) -> 
         requested_at=datetime.now(timezone.utc),
         wait_for=WaitFor(given.wait_for),
         one_of_all=True,
-        meant_up=frozenset(uuids),
+        should_be_up=frozenset(uuids),
         origin=RESTORE_ORIGIN,
     )
 

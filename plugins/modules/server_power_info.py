@@ -79,9 +79,9 @@ EXAMPLES = r"""
 
 - name: Show servers that should be up and are down
   ansible.builtin.debug:
-    msg: "{{ meant_up | selectattr('state', 'eq', 'offline') | map(attribute='name') }}"
+    msg: "{{ should_be_up | selectattr('state', 'eq', 'offline') | map(attribute='name') }}"
   vars:
-    meant_up: "{{ power.servers | selectattr('intent') | selectattr('intent.up') }}"
+    should_be_up: "{{ power.servers | selectattr('intent') | selectattr('intent.up') }}"
 
 - name: Stop unless the result is complete
   ansible.builtin.assert:
@@ -169,17 +169,17 @@ servers:
     egg:
       description: UUID of its egg, V(null) if unknown.
       type: str
-      returned: always, with an endpoint where it tells one
+      returned: always, with an endpoint if it reports one
       sample: 5d7b0c1e-7f5e-4f0c-9e2b-6b1d3c8a9f10
     labels:
       description: The labels of its definition, V(null) without a definition.
       type: dict
-      returned: always, with an endpoint where it tells them
+      returned: always, with an endpoint if it reports them
       sample: {"group": "lobby"}
     container:
       description: Its container, V(null) if it has none. Times are the engine's.
       type: dict
-      returned: always, with an endpoint where it tells the image
+      returned: always, with an endpoint if it reports the image
       contains:
         id:
           description: Id of the container.
@@ -229,7 +229,7 @@ servers:
           tag now names another image, and keys of the node's settings with their whole names. V(fleet.power) is a change in another version
           of this collection. Values are never returned.
       type: dict
-      returned: always, with an endpoint where it tells it
+      returned: always, with an endpoint if it reports it
       contains:
         is_outdated:
           description: >-
@@ -276,7 +276,7 @@ servers:
     countdown:
       description: The action that waits for the server's players or counts down, V(null) if there is none.
       type: dict
-      returned: always, with an endpoint where it tells it
+      returned: always, with an endpoint if it reports it
       contains:
         action:
           description: The action, V(stop) or V(restart).
@@ -318,7 +318,7 @@ servers:
         - The server's players. V(null) while it is down, and if the node's settings do not say which game it plays.
         - The HTTP shim of this collection returns this for a single server that is named by its UUID.
       type: dict
-      returned: always, with an endpoint where it tells it
+      returned: always, with an endpoint if it reports it
       contains:
         online:
           description: Number of players, V(null) if unknown.
@@ -358,7 +358,7 @@ servers:
         - The end of its last run, and the supervisor's reaction. V(null) if the journal cannot be read.
         - The guide to crashes explains verdicts and states.
       type: dict
-      returned: always, with an endpoint where it tells it
+      returned: always, with an endpoint if it reports it
       contains:
         state:
           description:
@@ -498,7 +498,7 @@ servers:
         - Its use of resources, with the endpoint's own names and units. Wings has C(memory_bytes), C(memory_limit_bytes), C(disk_bytes),
           C(cpu_absolute) (percent of one core), C(uptime) (milliseconds), and C(rx_bytes) and C(tx_bytes) in C(network).
       type: dict
-      returned: through an endpoint, as far as it tells
+      returned: through an endpoint, if it reports them
       sample: {"cpu_absolute": 12.3, "disk_bytes": 52428800, "memory_bytes": 734003200, "memory_limit_bytes": 1177600000,
                "network": {"rx_bytes": 10240, "tx_bytes": 20480}, "uptime": 93500}
     log:

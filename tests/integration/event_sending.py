@@ -74,7 +74,7 @@ class SendingNode:
 
     def deliveries(self) -> dict[str, dict[str, Any]]:
         with closing(self.journal()) as journal:
-            return {each["receiver"]: each for each in journal.deliveries.told() or ()}
+            return {each["receiver"]: each for each in journal.deliveries.facts() or ()}
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*self._command, *arguments], capture_output=True, text=True, timeout=30, check=False, cwd="/")

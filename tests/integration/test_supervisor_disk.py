@@ -116,7 +116,7 @@ def test_a_server_stopped_on_an_unwritable_disk_stays_down(lab: Lab, action: str
             time.sleep(1.0)
             assert not lab.is_up(uuid)
         # Like the restore after a boot: the lock record still has the intent of the stop.
-        assert lab.power("start", uuid, meant_up=frozenset([uuid])).code == "not_selected"
+        assert lab.power("start", uuid, should_be_up=frozenset([uuid])).code == "not_selected"
         assert not disk.says_up(uuid)
 
 

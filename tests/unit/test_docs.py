@@ -130,8 +130,8 @@ def test_the_module_offers_the_choices_of_the_code_and_explains_each_action() ->
 
 def test_the_maintenance_role_knows_the_effect_of_each_action() -> None:
     known = yaml.safe_load((CHECKOUT / "roles" / "maintenance" / "vars" / "main.yml").read_text())
-    assert known["__maintenance_raise"] == [action.value for action in PowerAction if action.traits.meant_up]
-    assert known["__maintenance_lower"] == [action.value for action in PowerAction if action.traits.meant_up is False]
+    assert known["__maintenance_raise"] == [action.value for action in PowerAction if action.traits.should_be_up]
+    assert known["__maintenance_lower"] == [action.value for action in PowerAction if action.traits.should_be_up is False]
 
 
 # ----- generated tables

@@ -214,7 +214,7 @@ def test_an_endpoint_without_player_support_gets_no_request(state: PowerState, c
 
 
 def test_the_http_shim_gets_the_player_policy_and_the_client_waits_for_its_end() -> None:
-    endpoint = FakeEndpoint(replace(UP, regards_players=True), (0, UP), (4000, DOWN), accepted=FOLLOWED)
+    endpoint = FakeEndpoint(replace(UP, affects_players=True), (0, UP), (4000, DOWN), accepted=FOLLOWED)
     facts = {"players": PlayerCount(2, 20), "player_wait": PlayerWait(3660.0, (60,), announced=True)}
     done = Operation(Outcome.DONE, changed=True, state=OFFLINE, facts=facts)
     counting = Operation(None, waits="counting", due="2026-03-01T13:01:00.000Z")

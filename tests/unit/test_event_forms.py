@@ -189,7 +189,7 @@ def sent() -> Iterator[Event]:
     yield from rows.of_end(crash(), Limits(max_restarts=1))
     yield rows.of_recovery(crash(), Run("other", "2026-01-31T12:04:00.000000000Z"))
     delivery_worker = SimpleNamespace(_receiver=Receiver("pager", "http://h/"), _around=SimpleNamespace(clock=SYSTEM_CLOCK))
-    yield DeliveryWorker._dropped_event(delivery_worker, Delivery("outbox", 0, untold=3))  # type: ignore[arg-type]
+    yield DeliveryWorker._dropped_event(delivery_worker, Delivery("outbox", 0, unreported=3))  # type: ignore[arg-type]
     begun = begun_event(opened(fleet(1, 1)))
     assert begun is not None
     yield begun

@@ -127,7 +127,7 @@ class Post:
 
     @property
     def status(self) -> dict[str, Any]:
-        (found,) = self.journal.deliveries.told() or ()
+        (found,) = self.journal.deliveries.facts() or ()
         return found
 
 
@@ -277,11 +277,11 @@ def test_a_clock_that_is_set_back_delays_no_event(post: Post, form: str, back: t
     post.clock.set = -back
     post.write(ALPHA)
     post.through(timedelta(minutes=1))
-    assert not post.journal.deliveries.told()[0]["waiting"], "it takes events again"  # type: ignore[index]
+    assert not post.journal.deliveries.facts()[0]["waiting"], "it takes events again"  # type: ignore[index]
     post.clock.set -= back
     post.write(BETA)
     post.through(timedelta(seconds=5))
-    assert not post.journal.deliveries.told()[0]["waiting"]  # type: ignore[index]
+    assert not post.journal.deliveries.facts()[0]["waiting"]  # type: ignore[index]
 
 
 def test_a_dead_receiver_causes_few_reads_and_writes_of_the_journal(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,6 +194,8 @@ def test_a_second_call_of_a_job_answers_and_does_not_act(run: Start, ended: bool
 def test_either_the_call_or_the_job_returns_the_result(run: Start, tmp_path: Path) -> None:
     # Each round ends right at the handover.
     script = """
+_job.KEPT_SECONDS = 10
+
 def round(number):
     output = os.open(f"{notes}-{number}", os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)

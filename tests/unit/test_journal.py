@@ -295,12 +295,12 @@ def test_the_query_for_last_acts_uses_an_index(node: Node) -> None:
 
 def test_the_journal_lists_only_servers_that_should_be_up(node: Node) -> None:
     journal = node.journal()
-    assert journal.intents.meant_up() == []
+    assert journal.intents.should_be_up() == []
     for server, up in ((BETA, True), (ALPHA, True), (Server("cccccccc-0000-4000-8000-000000000003", "gamma"), False)):
         journal.intents.set(server, Intent(up, "op", "alice", timestamp(NOON)))
-    assert journal.intents.meant_up() == node.journal(read_only=True).intents.meant_up() == [ALPHA, BETA]
+    assert journal.intents.should_be_up() == node.journal(read_only=True).intents.should_be_up() == [ALPHA, BETA]
     journal.intents.set(ALPHA, Intent(False, "op", "alice", timestamp(NOON)))
-    assert journal.intents.meant_up() == [BETA]
+    assert journal.intents.should_be_up() == [BETA]
 
 
 def test_a_damaged_journal_does_not_read_as_an_empty_list_of_servers(node: Node) -> None:
@@ -310,5 +310,5 @@ def test_a_damaged_journal_does_not_read_as_an_empty_list_of_servers(node: Node)
     for file in node.state.glob("journal.sqlite*"):
         file.write_bytes(b"no journal" * 1000)
     damaged = node.journal()
-    assert damaged.intents.meant_up() is None
+    assert damaged.intents.should_be_up() is None
     assert len(damaged.warnings) == 1

@@ -345,7 +345,7 @@ class TestCheckMode:
         result = fake.perform(action.value, check=True)
         assert result.changed == (action.value != "start") == bool(result.plan)
         assert result.state == "running"
-        after = "offline" if action.traits.meant_up is False else "running"
+        after = "offline" if action.traits.should_be_up is False else "running"
         assert result.state_planned == (after if result.plan else None)
         assert (fake.seen().run, fake.engine.calls) == (run, [])
         assert fake.node.generations.read(UUID) == generation
@@ -462,11 +462,11 @@ class TestIfItShouldBeUp:
 
     def test_a_server_that_should_be_up_starts(self, fake: FakeNode) -> None:
         self.record_intent(fake, True)
-        assert fake.perform("start", meant_up=frozenset({UUID})).outcome.value == "done"
+        assert fake.perform("start", should_be_up=frozenset({UUID})).outcome.value == "done"
 
     def test_a_server_that_should_be_down_is_skipped_without_a_trace(self, fake: FakeNode) -> None:
         self.record_intent(fake, False)
-        result = fake.perform("start", meant_up=frozenset({UUID}))
+        result = fake.perform("start", should_be_up=frozenset({UUID}))
         assert (result.outcome.value, result.code) == ("skipped", "not_selected")
         assert "by bob@web2" in result.msg
         assert fake.node.journal.operations.last(UUID) is None and not fake.live
@@ -480,7 +480,7 @@ class TestIfItShouldBeUp:
             lock.release()
 
         fake.clock.after(1.0, stopped)
-        result = fake.perform("start", meant_up=frozenset({UUID}))
+        result = fake.perform("start", should_be_up=frozenset({UUID}))
         assert (result.outcome.value, result.code) == ("skipped", "not_selected")
         assert not fake.live
 

@@ -57,10 +57,10 @@ def test_the_planned_state_follows_from_the_action(action: PowerAction, state: P
     after = planned_state(steps, state, has_matchers=False)
     if not steps:
         assert after is state
-    elif action.traits.meant_up:
+    elif action.traits.should_be_up:
         assert after is PowerState.RUNNING
         assert planned_state(steps, state, has_matchers=True) is PowerState.STARTING
-    elif action.traits.meant_up is False:
+    elif action.traits.should_be_up is False:
         assert after is PowerState.OFFLINE
     else:
         assert after is state

@@ -224,7 +224,7 @@ class TestAbandoned:
     """A killed process had warned the players. The next process calls the action off."""
 
     def test_the_call_off_is_sent_once(self, played: Played) -> None:
-        _abandon(played, "another", told=30, left=18)
+        _abandon(played, "another", last_mark=30, left=18)
         server = Server(UUID, "Cobalt")
         for _each in range(2):
             call_off_abandoned(played.fake.node, server)
@@ -234,7 +234,7 @@ class TestAbandoned:
         def unreachable(*_unused: object) -> None:
             raise EngineUnreachable("no answer")
 
-        _abandon(played, "another", told=30, left=18)
+        _abandon(played, "another", last_mark=30, left=18)
         with monkeypatch.context() as fault:
             fault.setattr(played.fake.games, "of", unreachable)
             call_off_all_abandoned(played.fake.node)
@@ -243,7 +243,7 @@ class TestAbandoned:
         assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
 
     def test_a_call_off_that_the_game_did_not_take_is_sent_again(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
-        _abandon(played, "another", told=30, left=18)
+        _abandon(played, "another", last_mark=30, left=18)
         with monkeypatch.context() as fault:
             fault.setattr(played.game, "announce", lambda _text: "refuses the RCON password")
             call_off_all_abandoned(played.fake.node)
@@ -255,10 +255,10 @@ class TestAbandoned:
 class TestResumed:
     """Another process continues an accepted action whose process died during the wait for players."""
 
-    @pytest.mark.parametrize("told", [0, 60])
-    def test_another_restart_cancels_the_action(self, played: Played, told: int) -> None:
+    @pytest.mark.parametrize("last_mark", [0, 60])
+    def test_another_restart_cancels_the_action(self, played: Played, last_mark: int) -> None:
         request = played.fake.request("restart", players=read_policy("restart", True, WARN))
-        _abandon(played, request.operation, told=told, left=40)
+        _abandon(played, request.operation, last_mark=last_mark, left=40)
         played.clock.sleep(1)
         played.fake.perform("restart")
         heard, run = len(played.game.heard), played.fake.seen().run
@@ -268,7 +268,7 @@ class TestResumed:
 
     def test_a_server_stopped_in_between_is_not_started(self, played: Played) -> None:
         request = played.fake.request("restart", players=read_policy("restart", True, WARN))
-        _abandon(played, request.operation, told=60, left=40)
+        _abandon(played, request.operation, last_mark=60, left=40)
         played.clock.sleep(1)
         played.fake.perform("stop")
         result = perform(request, played.fake.node)
@@ -280,7 +280,7 @@ class TestResumed:
         request, node = played.fake.request("restart", players=read_policy("restart", True, WARN)), played.fake.node
         accepted = Acceptance(request.operation, Server(UUID), PowerAction.RESTART, "", NOON, NOON, 300, NOON)
         accept(node.journal, [accepted])
-        _abandon(played, request.operation, told=30, left=-40)
+        _abandon(played, request.operation, last_mark=30, left=-40)
         for _each in range(2):
             call_off_all_abandoned(node)
         assert len(played.game.heard) == 1
@@ -296,7 +296,7 @@ class TestResumed:
 class TestAllAbandoned:
     @pytest.mark.parametrize("left, heard", [(18.0, 0), (-20.0, 0), (-40.0, 1)])
     def test_an_accepted_countdown_is_called_off_only_when_its_process_is_overdue(self, played: Played, left: float, heard: int) -> None:
-        _abandon(played, "accepted", told=30, left=left)
+        _abandon(played, "accepted", last_mark=30, left=left)
         now, node = NOON, played.fake.node
         accept(node.journal, [Acceptance("accepted", Server(UUID), PowerAction.RESTART, "", now, now, 30, now)])
         call_off_all_abandoned(node)
@@ -307,10 +307,11 @@ class TestAllAbandoned:
 
 class TestRecord:
     @pytest.mark.parametrize(
-        "fields", [{"told": "x"}, {"due": 5}, {"pid": "x"}, {"pid": None}, {"online": True}, {"reason": []}, {"action": 7}, {"pid": 1.5}]
+        "fields",
+        [{"last_mark": "x"}, {"due": 5}, {"pid": "x"}, {"pid": None}, {"online": True}, {"reason": []}, {"action": 7}, {"pid": 1.5}],
     )
     def test_a_record_with_invalid_fields_is_ignored(self, played: Played, fields: dict[str, Any]) -> None:
-        _abandon(played, "another", told=30, left=18)
+        _abandon(played, "another", last_mark=30, left=18)
         file = Path(played.fake.node.settings.lock_directory) / f"{UUID}.countdown"
         held = {name: value for name, value in json.loads(file.read_text()).items() if name != "check"}
         body = json.dumps({**held, **fields}, separators=(",", ":")).encode()
@@ -320,7 +321,7 @@ class TestRecord:
         assert played.ask(**WARN).outcome.value == "done"
 
     def test_a_concurrent_call_off_does_not_refuse_a_new_countdown(self, played: Played) -> None:
-        _abandon(played, "another", told=30, left=18)
+        _abandon(played, "another", last_mark=30, left=18)
         countdowns = played.fake.node.countdowns
         held = countdowns.take_abandoned(UUID)
         assert held is not None
@@ -333,12 +334,12 @@ class TestRecord:
         seen: list[Countdown | None] = []
         played.clock.after(20, lambda: seen.append(played.record))
         played.ask(**WARN)
-        assert seen[0] is not None and (seen[0].phase, seen[0].online, seen[0].told) == (COUNTING, 3, 60)
+        assert seen[0] is not None and (seen[0].phase, seen[0].online, seen[0].last_mark) == (COUNTING, 3, 60)
         assert seen[0].facts()["due"].startswith("2026-03-01T12:01:0") and seen[0].facts()["origin"] == "alice@web1"
 
     def test_another_process_continues_the_countdown_of_the_same_action(self, played: Played) -> None:
         request = played.fake.request("restart", players=read_policy("restart", True, WARN))
-        _abandon(played, request.operation, told=30, left=18)
+        _abandon(played, request.operation, last_mark=30, left=18)
         result = perform(request, played.fake.node)
         assert result.outcome.value == "done" and played.announced == ["10 seconds."]
         assert result.player_wait is not None and 17 <= result.player_wait.seconds <= 19
@@ -358,13 +359,13 @@ class TestRecord:
         assert played.record is not None and played.record.operation == request.operation
 
 
-def _abandon(played: Played, operation: str, *, told: int, left: float) -> None:
+def _abandon(played: Played, operation: str, *, last_mark: int, left: float) -> None:
     """Leave the record of a process that died in the middle of a countdown."""
     countdowns, clock = played.fake.node.countdowns, played.clock
     request = played.fake.request("restart", operation=operation)
     due = timestamp(clock.now() + timedelta(seconds=left))
     held = countdowns.begin(UUID, request, played.run, since=timestamp(clock.now()), due=due)
-    held.write(phase=COUNTING, told=told, pid_start=1)
+    held.write(phase=COUNTING, last_mark=last_mark, pid_start=1)
     held.release(keep=True)
 
 

@@ -376,7 +376,7 @@ def failing(record: Record, number: int) -> None:
 
 def killed(record: Record, *sent: str) -> Record:
     """A rolling run with receivers, as read from its file after its command was killed."""
-    record.tells, record.told, record.owner = True, list(sent), {"pid": 1, "start": 1, "boot": "b"}
+    record.notifies, record.notified, record.owner = True, list(sent), {"pid": 1, "start": 1, "boot": "b"}
     return from_json(to_json(record), "test")
 
 

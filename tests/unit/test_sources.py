@@ -116,7 +116,7 @@ def test_a_broken_file_is_reported_and_hides_no_other_server(place: Place) -> No
     sources = place.sources()
     assert sources.search.identify("Arena", START) == Server(B, "Arena")
     assert sources.search.identify("aaaaaaaa", KILL) == Server(A)
-    with pytest.raises(ServerNotFound, match=f"1 definition could not be read, which may be the one meant: {broken}; see the warnings"):
+    with pytest.raises(ServerNotFound, match=f"1 definition could not be read, maybe that of this server: {broken}; see the warnings"):
         sources.search.identify("Lobby", KILL)
     (warning,) = sources.warnings
     assert warning.startswith(f"Cannot read definition {broken}: it is not JSON: line 1, column 2: a key in double quotes is expected here")

@@ -90,7 +90,7 @@ def test_a_start_of_servers_that_should_be_up_skips_a_stopped_server(full: FullD
     full.crash_twice()
     full.leave_room(free)
     full.act("stop")
-    result = full.act("start", meant_up=frozenset([UUID]), check=check)
+    result = full.act("start", should_be_up=frozenset([UUID]), check=check)
     assert (result.outcome.value, result.code, full.watched.fake.live) == ("skipped", "not_selected", False)
 
 
@@ -101,7 +101,7 @@ def test_a_skipped_start_corrects_the_intent_in_the_journal(full: FullDisk) -> N
     full.make_room()
     full.watched.observer.look(UUID)
     assert full.watched.row.verdict.value == "stopped" and full.should_be_up
-    assert full.act("start", meant_up=frozenset([UUID])).code == "not_selected"
+    assert full.act("start", should_be_up=frozenset([UUID])).code == "not_selected"
     assert not full.should_be_up
 
 
@@ -114,7 +114,7 @@ def test_a_server_with_only_the_row_of_its_stop_stays_down_after_a_boot(full: Fu
     full.watched.observer.look(UUID)
     (full.watched.fake.root / "locks" / f"{UUID}.lock").unlink()
     assert full.should_be_up
-    result = full.act("start", meant_up=frozenset([UUID]))
+    result = full.act("start", should_be_up=frozenset([UUID]))
     assert (result.outcome.value, result.code, full.watched.fake.live) == ("skipped", "not_selected", False)
 
 

@@ -146,13 +146,13 @@ class DeliveryPlan:
         if count:
             found = self.delivery
             lanes = {**found.lanes, DROPPED: found.lanes.get(DROPPED) or DeliveryLane(0, 0)}
-            self.delivery = replace(found, dropped=found.dropped + count, untold=found.untold + count, lanes=lanes)
+            self.delivery = replace(found, dropped=found.dropped + count, unreported=found.unreported + count, lanes=lanes)
 
     def reported_dropped(self, count: int) -> None:
         """Record that the receiver got the report on so many dropped events. Newer ones may follow."""
-        left = self.delivery.untold - count
+        left = self.delivery.unreported - count
         lanes = {**self.delivery.lanes, DROPPED: DeliveryLane(0, 0)} if left else self.delivery.lanes
-        self.delivery = replace(self.delivery, untold=left, lanes=lanes)
+        self.delivery = replace(self.delivery, unreported=left, lanes=lanes)
 
     def set_back(self, seconds: float) -> None:
         """Shorten all waits by the seconds that the clock was set back."""

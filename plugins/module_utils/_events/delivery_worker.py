@@ -226,7 +226,7 @@ class DeliveryWorker:
         return []
 
     def _dropped_event(self, delivery: Delivery) -> Event:
-        data = {"receiver": self._receiver.name, "count": delivery.untold}
+        data = {"receiver": self._receiver.name, "count": delivery.unreported}
         id = str(uuid5(NAMESPACE_URL, f"fleet.power:{delivery.outbox}:{self._receiver.name}:{delivery.dropped}"))
         return Event(EventType.EVENTS_DROPPED, timestamp(self._around.clock.now()), data, None, id)
 
@@ -242,7 +242,7 @@ class DeliveryWorker:
         waiting = [each for turn in in_turn for each in turn if each is not None]
         if not waiting:
             return
-        untold = plan.delivery.untold
+        unreported = plan.delivery.unreported
         message = message_of(self._receiver, [event for _name, event in waiting], node_source(self._around.node), self._around.node)
         posted = self._client.post(message, check_cancelled=self._around.outbox_watch.check)
         now = self._around.clock.now()
@@ -253,7 +253,7 @@ class DeliveryWorker:
             for name, numbers in sent.items():
                 plan.taken(name, numbers[-1], len(numbers), timestamp(now))
             if DROPPED in sent:
-                plan.reported_dropped(untold)
+                plan.reported_dropped(unreported)
             if self._has_warned:
                 self._has_warned = False
                 self._tell("takes events again", warn=False)
@@ -305,4 +305,4 @@ class DeliveryWorker:
 
 
 def _done(delivery: Delivery) -> tuple[object, ...]:
-    return delivery.sent, delivery.sent_at, delivery.untold, delivery.is_off
+    return delivery.sent, delivery.sent_at, delivery.unreported, delivery.is_off

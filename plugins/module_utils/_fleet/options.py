@@ -32,7 +32,7 @@ _WHOLE = re.compile(r"\s*[+-]?\d{1,12}\s*", re.ASCII)
 def player_policy(action: str, given: Mapping[str, Any]) -> PlayerPolicy | None:
     """Return an action's notice for players, None without options. Numbers and lists may be text. Raises `SettingsInvalid`."""
     options = {name: _typed(name, given[name]) for name in PLAYER_OPTIONS if given.get(name) is not None}
-    return read_policy(action, PowerAction(action).traits.regards_players, options)
+    return read_policy(action, PowerAction(action).traits.affects_players, options)
 
 
 def players_fault(given: Mapping[str, Any], action: str) -> str | None:

@@ -123,7 +123,7 @@ class _OnNode:
         return perform(target.request, self._node, target.server, slot)
 
     def should_be_up(self) -> list[Server] | None:
-        return self._node.journal.intents.meant_up()
+        return self._node.journal.intents.should_be_up()
 
     def unlisted(self) -> list[str]:
         return [str(error) for error in self._node.sources.listing.unlisted]

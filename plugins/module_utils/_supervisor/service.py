@@ -44,12 +44,12 @@ def due_after_boot(node: Node) -> list[EndedRun]:
     Rows that were due stay due, at once. If the power failed between a kill and its record of intent, the server is set to stay down.
     Raises `JournalUnusable`, OSError.
     """
-    meant = node.journal.intents.meant_up()
-    if meant is None:
+    wanted = node.journal.intents.should_be_up()
+    if wanted is None:
         raise JournalUnusable("it does not say which servers should be up")
     now, revived = time.time(), []
-    newest = node.journal.ended_runs.newest_of_each([server.uuid for server in meant])
-    for server in meant:
+    newest = node.journal.ended_runs.newest_of_each([server.uuid for server in wanted])
+    for server in wanted:
         row = newest.get(server.uuid) or _unknown(node, server)
         # Only ends judged after the boot count. An earlier one may be a stop through the console, which writes no intent.
         if row is not None and row.verdict is Verdict.STOPPED and row.boot == boot_id() and _began_before_boot(row, now):

@@ -150,7 +150,7 @@ class Starter:
             operation=new_operation_id(),
             requested_at=node.clock.now(),
             wait_for=wait_for,
-            meant_up=frozenset(),
+            should_be_up=frozenset(),
             answers=row,
             origin=ORIGIN,
             reason=_reason(row),

@@ -57,9 +57,9 @@ def closing_event(record: Record, whole: Mapping[str, Any]) -> Event:
 
 def missed_events(old: Record, now: str) -> list[Event]:
     """Return the events that the interrupted command of a resumed rolling run did not write. ``now`` is a timestamp."""
-    if not old.tells or CLOSED in old.told:
+    if not old.notifies or CLOSED in old.notified:
         return []
-    begun = None if BEGUN in old.told else begun_event(old)
+    begun = None if BEGUN in old.notified else begun_event(old)
     stopped = replace(old, stopped=old.stopped or _INTERRUPTED)
     whole = {**result(stopped, ended_at=now, seconds=0, resume_file=None), "ok": False, "seconds": None}
     return [event for event in (begun, closing_event(stopped, whole)) if event is not None]
@@ -71,7 +71,7 @@ def word_of(event: Event) -> str:
 
 
 def _plan(record: Record) -> dict[str, Any]:
-    meant = [row for row in record.rows if row.batch > 0]
+    selected = [row for row in record.rows if row.batch > 0]
     return {
         "run": record.run,
         "action": record.action,
@@ -79,8 +79,8 @@ def _plan(record: Record) -> dict[str, Any]:
         "by": record.by or None,
         "resumes": record.resumes or None,
         "began_at": record.began_at,
-        "nodes": len({row.node for row in meant}),
-        "servers": len(meant),
+        "nodes": len({row.node for row in selected}),
+        "servers": len(selected),
         "batches": {"planned": record.batches, "begun": 0},
         "budget": {"allowed": record.budget, "used": record.failures},
         "window": {"not_before": record.not_before or None, "deadline": record.deadline or None},

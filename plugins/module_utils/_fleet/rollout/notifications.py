@@ -165,8 +165,8 @@ class RunNotifications:
         The new record replaces the old one in ``file``, so this is the last chance. Raises `RolloutError` if events cannot wait there.
         """
         with self._warned():
-            record.tells = bool(self._read())
-        if record.tells:
+            record.notifies = bool(self._read())
+        if record.notifies:
             WaitingEvents(file).require_own()
         if old is not None:
             for event in missed_events(old, record.began_at):
@@ -174,11 +174,11 @@ class RunNotifications:
 
     def begin(self, record: Record, file: str) -> None:
         """Send the event of the begin, after earlier unsent events."""
-        if not record.tells:
+        if not record.notifies:
             return
         event = begun_event(record)
         if event is not None and self._write(file, record.run, event):
-            record.told.append(BEGUN)
+            record.notified.append(BEGUN)
             with self._warned():
                 run_files.save(file, record)
         self._send(record, file, again=False)
@@ -188,12 +188,12 @@ class RunNotifications:
 
     def close(self, record: Record, file: str, result: Mapping[str, Any]) -> None:
         """Write the event of the end; note it in the record, which the caller saves."""
-        if record.tells and self._write(file, record.run, closing_event(record, result)):
-            record.told.append(CLOSED)
+        if record.notifies and self._write(file, record.run, closing_event(record, result)):
+            record.notified.append(CLOSED)
 
     def end(self, record: Record, file: str) -> None:
         """Send the event of the end."""
-        if record.tells:
+        if record.notifies:
             self._send(record, file, again=True)
 
     def break_off(self, record: Record, file: str, result: Mapping[str, Any]) -> None:

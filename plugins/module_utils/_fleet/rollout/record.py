@@ -115,8 +115,8 @@ class Record:
     #: The id of the resumed run; empty: none.
     resumes: str = ""
     #: Whether it has receivers; the written notifications; and the receivers with a warning.
-    tells: bool = False
-    told: list[str] = field(default_factory=list)
+    notifies: bool = False
+    notified: list[str] = field(default_factory=list)
     unreached: list[str] = field(default_factory=list)
     #: The seconds of counted batches with actions, without pauses and soaks, and their rounds.
     acting: float = 0

@@ -39,7 +39,7 @@ WAITS = tuple(wait.value for wait in WaitFor)
 STATES = tuple(state.value for state in PowerState)
 OFFLINE = PowerState.OFFLINE.value
 BOOTS = tuple(action.value for action in PowerAction if action.boots)
-TAKES_DOWN = tuple(action.value for action in PowerAction if action.traits.meant_up is False)
+TAKES_DOWN = tuple(action.value for action in PowerAction if action.traits.should_be_up is False)
 UP = tuple(state.value for state in PowerState if state is not PowerState.OFFLINE)
 
 _FLAGS = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0", "", "none"), False)}

@@ -97,7 +97,7 @@ def _with_options(body: PowerBody, options: Mapping[str, Any]) -> PowerBody:
     if body.action is None:
         return body
     try:
-        policy, ready = read_policy(body.action.value, body.action.traits.regards_players, options), _readiness(options)
+        policy, ready = read_policy(body.action.value, body.action.traits.affects_players, options), _readiness(options)
         return replace(body, ready=ready if body.action.boots else CONTAINER_UP, players=policy)
     except SettingsInvalid as error:
         return replace(body, refused=str(error))

@@ -121,7 +121,7 @@ _COUNTDOWN = {
     "description": "the action that waits for players or warns them",
     "required": ["action", "phase", "due"],
     "properties": {
-        "action": {"enum": [action.value for action in PowerAction if action.traits.regards_players]},
+        "action": {"enum": [action.value for action in PowerAction if action.traits.affects_players]},
         **_WAIT_FOR_PLAYERS,
         **{name: {"type": "string"} for name in ("origin", "reason", "since", "operation")},
     },

@@ -85,7 +85,7 @@ def joined(log: Sequence[bytes], live: Sequence[bytes]) -> list[bytes]:
 _ALL = (5.0, 10.0)
 _EACH = {AUTH: (0.2, 2.0), SEND_LOGS: (0.2, 2.0), SEND_COMMAND: (1.0, 10.0)}
 _OTHER = (1.0, 4.0)
-_TELL = (1.0, 2.0)
+_WARNINGS = (1.0, 2.0)
 
 
 class Bucket:
@@ -126,7 +126,7 @@ class Bucket:
 class Rates:
     def __init__(self, now: float) -> None:
         self._all = Bucket(*_ALL, now)
-        self._tell = Bucket(*_TELL, now)
+        self._warnings = Bucket(*_WARNINGS, now)
         self._each: dict[str, Bucket] = {}
 
     def pause(self, now: float) -> float:
@@ -140,6 +140,6 @@ class Rates:
             bucket = self._each[event] = Bucket(*_EACH.get(event, _OTHER), now)
         return bucket.take(now)
 
-    def tells(self, now: float) -> bool:
+    def may_warn(self, now: float) -> bool:
         """Tell if the client gets a notice that it is too quick: not each time."""
-        return self._tell.take(now)
+        return self._warnings.take(now)

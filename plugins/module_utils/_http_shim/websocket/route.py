@@ -145,7 +145,7 @@ class WebsocketRoutes:
             if message is None:
                 continue
             if not member.rates.allows(message.event, loop.time()):
-                if member.rates.tells(loop.time()):
+                if member.rates.may_warn(loop.time()):
                     member.send(frames.THROTTLED, message.event)
                 continue
             try:

@@ -95,7 +95,7 @@ class Seen:
     suspended: bool = False
     uptime: int = 0
     #: Whether an action may wait for players: only the HTTP shim reports countdowns, also that there is none.
-    regards_players: bool = False
+    affects_players: bool = False
     #: The values of ``wait_for`` that the HTTP shim supports; Wings supports none.
     waits_for: frozenset[WaitFor] = frozenset()
     #: What else the endpoint reports, in the form of server_power_info.
@@ -131,7 +131,7 @@ def read_server(value: object, uuid: str | None = None, masked: Masked = str) ->
         state=state,
         suspended=any(flag is True for flag in flags),
         uptime=max(0, int(read_number(utilization.get("uptime")) or 0)),
-        regards_players="countdown" in fields,
+        affects_players="countdown" in fields,
         waits_for=frozenset(each for each in WaitFor if each.value in as_list(fields.get("wait_for"))),
         facts=_facts(fields, text),
         secrets=secrets_in(str(each) for each in as_map(configuration.get("environment")).values()),

@@ -244,7 +244,7 @@ class FollowingUp(Following):
             return False
         if self._request.wait_for is WaitFor.CONTAINER:
             self.warnings.append(
-                f"server {self._uuid}: the endpoint says starting, but tells of no process yet; its image may still be pulled"
+                f"server {self._uuid}: the endpoint says starting, but reports no process yet; its image may still be pulled"
             )
             return True
         return False

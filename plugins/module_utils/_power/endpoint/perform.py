@@ -167,7 +167,7 @@ class EndpointTurn:
                 return None
             raise
         self._saw(seen)
-        if self._request.players is not None and not seen.regards_players:
+        if self._request.players is not None and not seen.affects_players:
             raise UnsupportedByEndpoint(
                 f"Cannot {self._request.action.value} server {uuid} with options for players: the endpoint {self._endpoint.shown} does not "
                 "report that it can wait for them; leave players_at_most, max_delay and warn out, or act on the node with api_url empty"
@@ -271,7 +271,7 @@ class EndpointTurn:
 
     def _follow(self, watch: Watch, before: Seen | None) -> Ending:
         request, progress = self._request, self._progress
-        follow = FOLLOWING_BY_END[request.action.traits.meant_up](request, progress.server.uuid, before)
+        follow = FOLLOWING_BY_END[request.action.traits.should_be_up](request, progress.server.uuid, before)
         try:
             self._look_until_done(watch, follow)
         finally:
@@ -315,6 +315,6 @@ class EndpointTurn:
 
     def _refuse_contradiction(self, state: PowerState | None) -> None:
         action, uuid = self._request.action, self._progress.server.uuid
-        if state is not None and state not in _STATES_AFTER[action.traits.meant_up]:
+        if state is not None and state not in _STATES_AFTER[action.traits.should_be_up]:
             why = f"the endpoint says that it went well, but that the server is {state.value}; look at the server"
             raise lost(action, uuid, why)

@@ -134,7 +134,7 @@ class DockerEventStream:
                         if event is not None:
                             yield event
                 except _UNREADABLE as fault:
-                    raise EngineUnreachable(f"Cannot {_WHAT}: what it tells cannot be read") from fault
+                    raise EngineUnreachable(f"Cannot {_WHAT}: its answer cannot be read") from fault
 
 
 def _wait_for_ever(sock: Any) -> None:

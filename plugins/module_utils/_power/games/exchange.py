@@ -75,7 +75,8 @@ class GameExchange:
 
     def __init__(self, address: tuple[str, int], kind: socket.SocketKind, deadline: Deadline, most: int) -> None:
         self._deadline = deadline
-        self._seconds = deadline.left
+        # As given: some milliseconds of it have passed.
+        self._seconds = f"{round(deadline.left, 1):g}"
         self._most = most
         self._pending = b""
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -131,7 +132,7 @@ class GameExchange:
             self._socket.settimeout(left)
             yield
         except socket.timeout as error:
-            raise Unanswered(f"gave no whole answer within {self._seconds:.3g} s") from error
+            raise Unanswered(f"gave no whole answer within {self._seconds} s") from error
         except ConnectionRefusedError as error:
             raise Unanswered("refuses connections: nothing listens there") from error
         except ConnectionError as error:

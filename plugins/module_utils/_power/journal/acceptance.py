@@ -195,4 +195,4 @@ def _policy(row: sqlite3.Row) -> PlayerPolicy | None:
     options = json.loads(row["players"])
     if not isinstance(options, dict):
         raise ValueError("no options")
-    return read_policy(row["action"], regards_players=True, given=options)
+    return read_policy(row["action"], affects_players=True, given=options)

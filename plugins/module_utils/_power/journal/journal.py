@@ -84,7 +84,7 @@ class Intents:
         """Return a server's intent, or None. Raises `JournalUnusable`, OSError if it cannot be read."""
         return next((value_of(Intent, row) for row in self._store.rows_or_raise(_OF_EACH.format(holes="?"), (uuid,))), None)
 
-    def meant_up(self) -> list[Server] | None:
+    def should_be_up(self) -> list[Server] | None:
         """Return the servers that should be up, by UUID. None, with a warning, if the journal is unreadable or was just replaced."""
         found = self._store.rows_if_known(_SHOULD_BE_UP)
         return None if found is None else [Server(str(row["uuid"]), str(row["name"])) for row in found]

@@ -197,13 +197,13 @@ class RecordedOperations:
 
         self._write_begin(server.uuid, lambda connection: connection.execute(BEGIN, parameters))
 
-    def end(self, result: Result, *, origin: str = "", reason: str = "", is_told: bool = True) -> None:
-        """Write an end, and prune. ``origin`` and ``reason``: only for an action that never began. ``is_told``: with an event."""
+    def end(self, result: Result, *, origin: str = "", reason: str = "", with_event: bool = True) -> None:
+        """Write an end, and prune. ``origin`` and ``reason``: only for an action that never began. ``with_event``: with an event."""
         parameters = ending(result, origin, reason)
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(_END, parameters)
-            if is_told:
+            if with_event:
                 tell_end(connection, result.operation, parameters["ended_at"])
             server = {"uuid": result.server.uuid, "id": result.operation, "kept": KEPT_OPERATIONS}
             for row in connection.execute(UNENDED, server).fetchall():

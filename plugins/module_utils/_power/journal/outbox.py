@@ -163,7 +163,7 @@ class Delivery:
     """The progress of a receiver: it took or skipped the events up to ``cursor``, except those in lanes.
 
     Lanes are keyed by server UUID, '' for events without a server. ``next_at`` is Unix time in seconds; other times are timestamps, empty
-    for none. ``tries`` consecutive deliveries failed. ``untold`` of the ``dropped`` events are not reported to it yet.
+    for none. ``tries`` consecutive deliveries failed. ``unreported`` of the ``dropped`` events are not reported to it yet.
     """
 
     outbox: str
@@ -175,7 +175,7 @@ class Delivery:
     failing_since: str = ""
     error: str = ""
     dropped: int = 0
-    untold: int = 0
+    unreported: int = 0
     sent: int = 0
     sent_at: str = ""
 
@@ -212,7 +212,7 @@ class RecordedDeliveries:
 
         return self._store.write(work)
 
-    def told(self) -> list[dict[str, Any]] | None:
+    def facts(self) -> list[dict[str, Any]] | None:
         """Return the facts of each receiver. None if the outbox is closed or, with a warning, if the journal cannot be read."""
 
         def work(connection: sqlite3.Connection) -> list[dict[str, Any]] | None:

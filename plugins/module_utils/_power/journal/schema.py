@@ -73,7 +73,7 @@ TABLES = (
     """CREATE TABLE receivers (
         name TEXT PRIMARY KEY, outbox TEXT NOT NULL, cursor INTEGER NOT NULL, lanes TEXT NOT NULL, tries INTEGER NOT NULL,
         next_at REAL NOT NULL, is_off INTEGER NOT NULL, failing_since TEXT NOT NULL, error TEXT NOT NULL, dropped INTEGER NOT NULL,
-        untold INTEGER NOT NULL, sent INTEGER NOT NULL, sent_at TEXT NOT NULL)""",
+        unreported INTEGER NOT NULL, sent INTEGER NOT NULL, sent_at TEXT NOT NULL)""",
 )
 
 

@@ -39,7 +39,7 @@ _FORGOTTEN_SECONDS = 600.0
 class Countdown(ProcessRecord):
     """An action that waits for players or warns them (``phase``, `WAITING` or `COUNTING`). ``due`` and ``since`` are timestamps.
 
-    ``online`` and ``why`` are from the last player count. ``told`` is the mark of the last warning, in seconds before ``due``; 0: none yet.
+    ``online`` and ``why`` are from the last player count. ``last_mark`` is that of the last warning, in seconds before ``due``; 0: none.
     ``run`` is that of these players. ``key`` is a digest of `Request.idempotency_key`.
     """
 
@@ -53,7 +53,7 @@ class Countdown(ProcessRecord):
     reason: str = ""
     online: int | None = None
     why: str = ""
-    told: int = 0
+    last_mark: int = 0
     key: str = ""
 
     def facts(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Countdown(ProcessRecord):
 
     def is_remembered(self, now: datetime) -> bool:
         """Return True if players got a warning, and a cancellation is not yet too late for them."""
-        return bool(self.told) and self.seconds_left(now) > -_FORGOTTEN_SECONDS
+        return bool(self.last_mark) and self.seconds_left(now) > -_FORGOTTEN_SECONDS
 
 
 class Countdowns(ServerFiles):

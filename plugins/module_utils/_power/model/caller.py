@@ -49,7 +49,7 @@ class Caller:
     """The callbacks of a caller.
 
     ``interrupted``: begin nothing new. ``hold`` blocks until the action may begin, or is interrupted. ``listener`` gets the news of each
-    server. ``handed_on``: this process ends and another resumes its waits. A countdown then keeps its record and tells players nothing.
+    server. ``handed_on``: this process ends and another resumes its waits. A countdown then keeps its record and sends players nothing.
     Nothing is cancelled; a wait for ready lasts until the process ends.
     """
 

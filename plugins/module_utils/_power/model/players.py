@@ -84,8 +84,8 @@ class PlayerWait:
         return {"seconds": self.seconds, "marks": list(self.marks), "announced": self.announced}
 
 
-def read_policy(verb: str, regards_players: bool, given: Mapping[str, Any]) -> PlayerPolicy | None:
-    """Return the policy of options, None if there are none. ``regards_players``: the action takes such options.
+def read_policy(verb: str, affects_players: bool, given: Mapping[str, Any]) -> PlayerPolicy | None:
+    """Return the policy of options, None if there are none. ``affects_players``: the action takes such options.
 
     None in ``given`` means absent. Without ``players_at_most`` players are warned, and the action runs at ``max_delay``, or once no player
     is online. Without ``max_delay`` the countdown begins at once. Raises `SettingsInvalid`, also for wrong types.
@@ -93,7 +93,7 @@ def read_policy(verb: str, regards_players: bool, given: Mapping[str, Any]) -> P
     options = {name: given.get(name) for name in PLAYER_OPTIONS if given.get(name) is not None}
     if not options:
         return None
-    if not regards_players:
+    if not affects_players:
         raise SettingsInvalid(f"Cannot {verb} with {next(iter(options))}: only stop and restart consider players")
     marks = _marks(options.get("warn", []))
     at_most = _whole_number("players_at_most", options.get("players_at_most"), MOST_PLAYERS)

@@ -44,7 +44,7 @@ class PowerAction(str, Enum):
     @property
     def boots(self) -> bool:
         """True if the action ends with a start: it needs a definition and respects suspension."""
-        return self.traits.meant_up is True
+        return self.traits.should_be_up is True
 
 
 @dataclass(frozen=True)
@@ -52,24 +52,24 @@ class ActionTraits:
     """The properties of an action, in any state. `plan` has what it does in each state."""
 
     #: Whether the server should be up afterwards; None: as before.
-    meant_up: bool | None
+    should_be_up: bool | None
     #: The Panel's permission that a console token needs.
     permission: str
     #: "all" selects only servers that are up.
     all_means_up: bool = False
     #: It interrupts players, and can wait for them. A kill never waits.
-    regards_players: bool = False
+    affects_players: bool = False
 
 
 TRAITS: Mapping[PowerAction, ActionTraits] = {
-    PowerAction.START: ActionTraits(meant_up=True, permission="control.start"),
-    PowerAction.STOP: ActionTraits(meant_up=False, permission="control.stop", regards_players=True),
-    PowerAction.RESTART: ActionTraits(meant_up=True, permission="control.restart", all_means_up=True, regards_players=True),
+    PowerAction.START: ActionTraits(should_be_up=True, permission="control.start"),
+    PowerAction.STOP: ActionTraits(should_be_up=False, permission="control.stop", affects_players=True),
+    PowerAction.RESTART: ActionTraits(should_be_up=True, permission="control.restart", all_means_up=True, affects_players=True),
     # A token that may stop may kill.
-    PowerAction.KILL: ActionTraits(meant_up=False, permission="control.stop"),
-    PowerAction.LIMIT: ActionTraits(meant_up=None, permission=""),
+    PowerAction.KILL: ActionTraits(should_be_up=False, permission="control.stop"),
+    PowerAction.LIMIT: ActionTraits(should_be_up=None, permission=""),
 }
-POWER_ACTIONS = tuple(action for action in PowerAction if action.traits.meant_up is not None)
+POWER_ACTIONS = tuple(action for action in PowerAction if action.traits.should_be_up is not None)
 
 
 class WaitFor(str, Enum):
@@ -116,7 +116,7 @@ class Request:
     #: For a kill of all: the holders of locks at the request (`Holder`), by UUID.
     held: Mapping[str, Any] = field(default_factory=dict)
     #: If set: UUIDs of the servers that should be up at the time of the request; others are skipped. None: no condition.
-    meant_up: frozenset[str] | None = None
+    should_be_up: frozenset[str] | None = None
     #: Only a server whose container differs from its definition is selected.
     outdated: bool = False
     adopt: bool = False

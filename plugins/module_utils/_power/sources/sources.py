@@ -60,7 +60,7 @@ def unknown(text: str, trouble: Trouble, strays: Sequence[str], *, panel_asked: 
     if trouble.unread:
         several = len(trouble.unread) > 1
         reason += f"; {len(trouble.unread)} {'definitions' if several else 'definition'} could not be read, "
-        reason += f"{'one of which' if several else 'which'} may be the one meant: {_first([*trouble.unread.values()])}"
+        reason += f"maybe that of this server: {_first([*trouble.unread.values()])}"
     if strays:
         reason += f"; ignored, since no UUID names it: {_first(strays)}"
     reason += "; see the warnings" if trouble.unread or strays else "; server_power_info without a server lists those it knows"

@@ -81,7 +81,7 @@ def await_ready(context: ActionContext, awaited: AwaitedRun) -> None:
 
 
 def _wanted(context: ActionContext, awaited: AwaitedRun) -> WaitFor | None:
-    """Return the state to wait for; None if the server has it, or no readiness line tells."""
+    """Return the state to wait for; None if the server has it, or has no readiness line."""
     uuid, wanted = context.uuid, context.request.wait_for
     if wanted is WaitFor.HEALTHY and awaited.snapshot.health is None:
         context.progress.warn(f"server {uuid}: its image has no HEALTHCHECK; waiting for it to be running instead of healthy")

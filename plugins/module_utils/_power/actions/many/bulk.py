@@ -140,7 +140,7 @@ def perform_each(
     else:
         # Each server may need a lock and an output at once: more files than most systems allow by default.
         allow_files(_FILES)
-        takes_down = any(target.request.action.traits.meant_up is False for target in targets)
+        takes_down = any(target.request.action.traits.should_be_up is False for target in targets)
         for tier in [range(len(targets))] if priorities is None else tiers(priorities, highest_first=takes_down):
             _in_threads(tier, act_on, limiter)
     pairs = zip(targets, results)

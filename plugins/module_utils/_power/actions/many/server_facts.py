@@ -168,14 +168,14 @@ def _outdated(read: ReadDefinition, snapshot: Snapshot, images: Mapping[str, _Fo
     return outdated(node, read.definition, snapshot, image)
 
 
-def unknown_warnings(entries: Sequence[Mapping[str, Any]], told: Iterable[str] = ()) -> list[str]:
-    """Return a message for each reason in ``entries`` but not in ``told``; a missing definition needs none."""
+def unknown_warnings(entries: Sequence[Mapping[str, Any]], reported: Iterable[str] = ()) -> list[str]:
+    """Return a message for each reason in ``entries`` but not in ``reported``; a missing definition needs none."""
     by_reason: dict[str, list[str]] = {}
     for entry in entries:
         outdated = entry.get("outdated")
         if outdated is not None and outdated["is_outdated"] is None:
             by_reason.setdefault(outdated["why"], []).append(entry["name"] or entry["short_id"])
-    said = {NO_DEFINITION, *told}
+    said = {NO_DEFINITION, *reported}
     unsaid = [why for why in by_reason if why not in said]
     return [f"Cannot tell whether {few(by_reason[why])} {'is' if len(by_reason[why]) == 1 else 'are'} outdated: {why}" for why in unsaid]
 
@@ -214,12 +214,12 @@ def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember:
     """Read the facts of the named servers, each once, or of all. Raises as `describe_each`, and errors of the list of containers."""
     asked, warnings = choose(names, node.sources.search.identify_to_look) if names else (everything(node, None), [])
     node.sources.glance()
-    told = describe_each(asked, node, wanted, remember=remember)
+    found = describe_each(asked, node, wanted, remember=remember)
     unlisted = () if names else tuple(str(error) for error in node.sources.listing.unlisted)
-    unknown = unknown_warnings(told.entries, node.sources.warnings)
+    unknown = unknown_warnings(found.entries, node.sources.warnings)
     events, unsure = event_facts(node.journal, node.settings.state_directory)
     unsure_words = (unsure,) if unsure else ()
-    return replace(told, warnings=(*warnings, *told.warnings, *unknown, *unsure_words), unlisted=unlisted, events=events)
+    return replace(found, warnings=(*warnings, *found.warnings, *unknown, *unsure_words), unlisted=unlisted, events=events)
 
 
 @dataclass(frozen=True)

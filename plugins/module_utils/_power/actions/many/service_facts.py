@@ -30,7 +30,7 @@ def event_facts(journal: Journal, state_directory: str) -> tuple[dict[str, Any],
     except (JournalUnusable, OSError):
         # The code that reads operations reports an unreadable journal.
         return {**sender, "enabled": None, "receivers": None}, warning
-    return {**sender, "enabled": is_kept, "receivers": journal.deliveries.told() if is_kept else None}, warning
+    return {**sender, "enabled": is_kept, "receivers": journal.deliveries.facts() if is_kept else None}, warning
 
 
 #: The state of a server that the policy exempts, beside `SupervisionState`.

@@ -139,10 +139,10 @@ class Node:
         deadline = Deadline.after(self.clock, min(seconds, _HINTED_SECONDS))
         while True:
             left = deadline.left
-            told = self.engine.events.await_end_hint(run.container, min(left, _POLL_SECONDS[1]), begin=begin)
-            if told is None:
+            hint = self.engine.events.await_end_hint(run.container, min(left, _POLL_SECONDS[1]), begin=begin)
+            if hint is None:
                 return False
-            if told or left <= _POLL_SECONDS[1]:
+            if hint or left <= _POLL_SECONDS[1]:
                 return True
             check_cancelled()
 

@@ -33,7 +33,7 @@ class RunWatch:
     def __init__(self, context: ActionContext, run: Run) -> None:
         self._context = context
         #: A server without an intent may be up.
-        self._meant_up = self._intent_up() is not False
+        self._should_be_up = self._intent_up() is not False
         self._changed_at = context.node.locks.changed_at(context.uuid)
         self._looked_at = context.node.clock.monotonic()
         self.run = run
@@ -57,9 +57,9 @@ class RunWatch:
         now, changed_at = node.clock.monotonic(), node.locks.changed_at(uuid)
         if not certain and now - self._looked_at < _TRUSTED_SECONDS and changed_at == self._changed_at:
             return
-        meant_up = self._intent_up()
-        if meant_up is not None and meant_up is not self._meant_up:
-            raise self._ended_by(f"should be {'up' if meant_up else 'down'} now")
+        should_be_up = self._intent_up()
+        if should_be_up is not None and should_be_up is not self._should_be_up:
+            raise self._ended_by(f"should be {'up' if should_be_up else 'down'} now")
         try:
             snapshot = node.engine.inspect(uuid)
         except (EngineError, EngineUnreachable):
@@ -151,7 +151,7 @@ class PlayerCountdown:
         self._context, self._policy = context, policy
         self._game, self._watch = game, watch
         self._record: HeldCountdown | None = None
-        self._told = 0
+        self._last_mark = 0
         self._quiet_until = Deadline(context.node.clock, 0.0)
         self.due: Deadline | None = None
         self.marks: list[int] = []
@@ -162,10 +162,10 @@ class PlayerCountdown:
         """Write the countdown to a record. An earlier countdown there is resumed if it is of this action, else cancelled."""
         self._record, found, clock = record, record.found, self._context.node.clock
         left = 0.0 if found is None else found.seconds_left(clock.now())
-        if found is None or not found.told or found.run != self._watch.run:
+        if found is None or not found.last_mark or found.run != self._watch.run:
             record.write()
         elif found.operation == self._context.request.operation and left > -_OVERDUE_SECONDS:
-            self._told = found.told
+            self._last_mark = found.last_mark
             self._run_until(Deadline.after(clock, left))
         else:
             record.write()
@@ -179,29 +179,29 @@ class PlayerCountdown:
         self._reserve()
         if self.due is None:
             return
-        mark = mark_reached(self._policy.warn, self.due.left, self._told)
+        mark = mark_reached(self._policy.warn, self.due.left, self._last_mark)
         if mark:
             self._watch.look(certain=True)
             if not self._watch.is_over:
                 # Written first, so that another process does not repeat the warning.
-                self._told = mark
-                self._write(told=mark)
+                self._last_mark = mark
+                self._write(last_mark=mark)
                 self._announce(mark, self.due.left)
 
     def stop(self, waits_until: datetime) -> None:
         """Cancel it for now, and wait for players again."""
-        if self._told:
+        if self._last_mark:
             self._quiet_until = Deadline.after(self._context.node.clock, _QUIET_SECONDS)
         self.call_off()
         self._context.slot.end_countdown()
         self.due = None
-        self._write(phase=WAITING, due=timestamp(waits_until), told=0)
+        self._write(phase=WAITING, due=timestamp(waits_until), last_mark=0)
 
     def call_off(self) -> None:
         """Tell warned players that the action does not come, if their run goes on."""
-        if self._told and self._watch.is_there():
+        if self._last_mark and self._watch.is_there():
             self._say(called_off(self._context.verb))
-        self._told = 0
+        self._last_mark = 0
 
     @property
     def seconds_to_next(self) -> float:
@@ -243,7 +243,7 @@ class PlayerCountdown:
     def _run_until(self, due: Deadline) -> None:
         moment = self._context.node.clock.now() + timedelta(seconds=due.left)
         self.due = due
-        self._write(phase=COUNTING, due=timestamp(moment), told=self._told)
+        self._write(phase=COUNTING, due=timestamp(moment), last_mark=self._last_mark)
         self._context.progress.note(COUNTDOWN)
         self._context.report(COUNTDOWN, moment)
 
@@ -310,10 +310,10 @@ def call_off_abandoned(node: Node, server: Server) -> None:
         keep = waits
         if game is not None:
             # Written first, so that players hear it once.
-            held.write(told=0)
+            held.write(last_mark=0)
             if game.announce(called_off(found.action)):
                 # The game did not take it: the next look tries again, until it is too late for players.
-                held.write(told=found.told)
+                held.write(last_mark=found.last_mark)
                 keep = True
     except PowerError:
         # The engine is silent: the next look may succeed.

@@ -76,7 +76,7 @@ def next_change(policy: PlayerPolicy, now: Situation) -> float:
     return min((moment for moment in moments if moment is not None and moment > now.passed), default=float("inf"))
 
 
-def mark_reached(marks: Sequence[int], left: float, told: int) -> int:
-    """Return the latest reached mark if it was not announced, else 0. ``told`` is the last announced mark, 0 before the first."""
-    reached = [mark for mark in marks if left <= mark and (not told or mark < told)]
+def mark_reached(marks: Sequence[int], left: float, last_mark: int) -> int:
+    """Return the latest reached mark if it was not announced, else 0. ``last_mark`` is the last announced mark, 0 before the first."""
+    reached = [mark for mark in marks if left <= mark and (not last_mark or mark < last_mark)]
     return min(reached, default=0)

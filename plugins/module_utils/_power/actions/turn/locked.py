@@ -232,9 +232,9 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
 
 def _note_intent(context: ActionContext, lock: PowerLock, ending: Ending) -> None:
     request, progress = context.request, context.progress
-    meant_up = request.action.traits.meant_up
-    if meant_up is not None and request.answers is None:
+    should_be_up = request.action.traits.should_be_up
+    if should_be_up is not None and request.answers is None:
         run = progress.ended or progress.seen_run or NO_RUN
         # A state that others caused after the request is not this action's work.
         keep_since = request.requested_at if ending[0] is Outcome.UNCHANGED else None
-        write_intent(context, lock, up=meant_up, run=run, keep_since=keep_since)
+        write_intent(context, lock, up=should_be_up, run=run, keep_since=keep_since)

@@ -149,15 +149,15 @@ def _require_meant_up(context: ActionContext, seen: Observed, *, asks_record: bo
     The same if it was seen stopped, without a start since; with ``asks_record`` also if only the lock's record has the stop, because the
     journal could not be written. Certain only under the lock, because a stop or kill writes the intent there.
     """
-    meant_up, uuid = context.request.meant_up, context.uuid
-    if meant_up is None:
+    should_be_up, uuid = context.request.should_be_up, context.uuid
+    if should_be_up is None:
         return
     intents = context.node.journal.intents
     # Only a supervisor's start must not continue without the intent.
     intent = intents.of(uuid) if context.request.answers is None else known(context, lambda: intents.known_of(uuid))
     if intent is not None and not intent.up:
         who = f" by {intent.origin}" if intent.origin else ""
-        since = "should no longer be up" if uuid in meant_up else "should be down"
+        since = "should no longer be up" if uuid in should_be_up else "should be down"
         raise NotSelected(f"Cannot {context.verb} server {uuid}: it {since}{who}")
     stop = unwritten_stop(context.node, context.progress.server, seen.snapshot) if asks_record else None
     if stop is not None:
@@ -171,7 +171,7 @@ def _require_meant_up(context: ActionContext, seen: Observed, *, asks_record: bo
         if row is not None and row.verdict in _STOPPED and (asks_record or row.verdict is Verdict.STOPPED_EXTERNALLY):
             raise NotSelected(f"Cannot {context.verb} server {uuid}: somebody stopped it{_STOPPED[row.verdict]}")
     # It should have been up at the request, so the journal was lost since.
-    if intent is None and uuid not in meant_up:
+    if intent is None and uuid not in should_be_up:
         raise NotSelected(f"Cannot {context.verb} server {uuid}: no action in this node's journal says that it should be up")
 
 

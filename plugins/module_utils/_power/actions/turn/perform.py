@@ -34,7 +34,7 @@ def _record_ending(context: ActionContext, ending: Ending) -> Result:
     is_repeated = _is_repeated(result, request)
     is_recorded = progress.begun or not (is_repeated or result.code in UNREPORTED_CODES)
     if is_recorded:
-        node.journal.operations.end(result, origin=request.origin, reason=request.reason, is_told=not is_repeated)
+        node.journal.operations.end(result, origin=request.origin, reason=request.reason, with_event=not is_repeated)
     fault = node.journal.sync()
     if fault:
         progress.is_durable = False
