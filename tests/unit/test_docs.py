@@ -208,3 +208,31 @@ def test_every_reference_between_the_guides_has_its_label() -> None:
     labels = {label for text in texts for label in re.findall(r"^\.\. _(\S+):$", text, re.MULTILINE)}
     references = {target for text in texts for target in re.findall(r":ref:`(?:[^<`]*<)?([^>`]+?)>?`", text)}
     assert references - labels == set()
+
+
+def _decided_in() -> Iterator[tuple[str, list[Path]]]:
+    """Each name of the architecture's table "Where things are decided", with the files of its row."""
+    table = (CHECKOUT / "docs/architecture.md").read_text().partition("## Where things are decided")[2].partition("\n## ")[0]
+    for row in re.findall(r"^\| [^|]+ \| (`.+) \|$", table, re.MULTILINE):
+        words = re.findall(r"`([^`]+)`", row)
+        files: list[Path] = []
+        for word in words:
+            if word.endswith(".py"):
+                root = (
+                    "plugins"
+                    if word.startswith("plugin_utils")
+                    else "plugins/module_utils"
+                    if word.startswith("_")
+                    else "plugins/module_utils/_power"
+                )
+                place = CHECKOUT / root / word
+                files.append(place if place.exists() or not files else files[-1].parent / word)
+        yield from ((word, files) for word in words if not word.endswith(".py"))
+
+
+def test_the_architecture_names_the_place_of_each_decision() -> None:
+    rows = list(_decided_in())
+    assert len(rows) > 15
+    gone = [str(file) for _name, files in rows for file in files if not file.exists()]
+    moved = [name for name, files in rows if not any(re.search(rf"\b{name}\b", file.read_text()) for file in files if file.exists())]
+    assert (gone, moved) == ([], [])
