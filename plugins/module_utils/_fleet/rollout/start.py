@@ -149,7 +149,8 @@ def _carry_over(row: Row, resumed: _Resumed) -> Candidate | Row:
 
 
 def _still_selected(row: Row, entry: Mapping[str, Any] | None, candidate: Candidate, asked: Criteria) -> Candidate | Row:
-    any_state, again = _any_state(row), _was_tried(row)
+    again = _was_tried(row)
+    any_state = again or candidate.any_state
     # The node acts on it in any state, unless its journal says that it should be down.
     should_boot = asked.action in BOOTS and candidate.state == OFFLINE and _should_be_up(entry)
     if asked.only and not any_state and not should_boot and candidate.state not in asked.only:
@@ -188,13 +189,10 @@ def _unknown_reason(row: Row, resumed: _Resumed) -> tuple[str, str] | None:
     return None if fault is None else (LIST_INCOMPLETE, fault)
 
 
-def _any_state(row: Row) -> bool:
-    return row.any_state or _was_tried(row)
-
-
 def _was_tried(row: Row) -> bool:
     """Tell whether the run may have changed a server: it may be down, or have a new container that did not start."""
-    return row.again or bool(row.asked_by) or (row.outcome != NOT_DONE and not row.unseen)
+    may_have_changed = row.changed or (row.batch > 0 and row.outcome == FAILED and not row.untouched)
+    return row.again or bool(row.asked_by) or may_have_changed
 
 
 def _outcome(entry: Mapping[str, Any], run: str) -> str | None:
@@ -223,7 +221,7 @@ def _ended(row: Row, outcome: str, code: str, msg: str) -> Row:
     asked_by = row.asked_by if outcome in (NOT_DONE, UNKNOWN) else ""
     unseen = row.unseen and outcome in (NOT_DONE, UNKNOWN)
     ended = Row(row.node, row.server, row.name, outcome=outcome, code=code, msg=msg, asked_by=asked_by, unseen=unseen)
-    ended.any_state, ended.again = _any_state(row), _was_tried(row)
+    ended.again = _was_tried(row)
     return ended
 
 
