@@ -21,7 +21,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance 
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import actions as actions_module
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, NotRecorded, Unconfirmed
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operations import Operations
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.queue import Ticket
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.queue import Requeued, Ticket
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import BufferedJournal, OwnGenerations
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.log import Log
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.worker_pool import WorkerPool
@@ -31,6 +31,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal import 
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept, ended, pending
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.operations import OperationRow
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import Clock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EXPIRED, InterruptedBySignal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import Listener, News
@@ -38,7 +39,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.players i
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Readiness, Request, WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
-from ansible_collections.fleet.power.tests.unit.thread_support import until
+from ansible_collections.fleet.power.tests.unit.thread_support import block_until, until
 
 from .journal_support import ALPHA, BETA
 
@@ -119,7 +120,8 @@ class World:
     @contextlib.contextmanager
     def full(self, when: str) -> Iterator[None]:
         """A disk on which some writes fail at once."""
-        self.sql(f"CREATE TRIGGER full {when} BEGIN SELECT RAISE(FAIL, 'disk full'); END")
+        # Not RAISE: SQLite would report a fault of the row. An integer overflow is an OperationalError, as a full disk.
+        self.sql(f"CREATE TRIGGER full {when} BEGIN SELECT abs(length(NEW.id) * 0 - 9223372036854775807 - 1); END")
         try:
             yield
         finally:
@@ -272,17 +274,55 @@ def test_many_kills_of_a_server_do_not_drop_owed_writes_of_another_server(world:
     assert pending(world.other()) == []
 
 
-def test_a_bug_in_an_owed_write_does_not_lose_the_other_writes(world: World) -> None:
-    def add(operation: str) -> None:
-        world.journal.late_writes.add(ALPHA.uuid, ended([(world.result(Request(ALPHA.uuid, START, operation, world.clock.now())), "")]))
+def end_later(world: World, operation: str) -> None:
+    world.journal.late_writes.add(ALPHA.uuid, ended([(world.result(Request(ALPHA.uuid, START, operation, world.clock.now())), "")]))
 
-    add("before")
-    world.journal.late_writes.add(BETA.uuid, lambda _connection: 1 / 0)
-    add("after")
-    with pytest.raises(ZeroDivisionError):
-        world.journal.late_writes.write_all()
+
+@pytest.mark.parametrize("statement", ["", "INSERT INTO operations (id) VALUES ('a row without its server')"])
+def test_a_faulty_late_write_does_not_block_or_lose_the_other_writes(world: World, statement: str) -> None:
+    faults: list[Exception] = []
+    world.journal.late_writes.on_fault = faults.append
+    end_later(world, "before")
+    world.journal.late_writes.add(BETA.uuid, lambda connection: connection.execute(statement) if statement else 1 / 0)
+    end_later(world, "after")
+    world.journal.late_writes.write_all()
     assert len(world.journal.late_writes) == 0
     assert {row.id for row in world.other().operations.of(ALPHA.uuid)} == {"before", "after"}
+    assert len(faults) == 1
+
+
+def test_the_fault_of_a_late_write_is_reported_although_the_disk_is_full_then(world: World) -> None:
+    faults: list[Exception] = []
+    world.journal.late_writes.on_fault = faults.append
+    world.journal.late_writes.add(BETA.uuid, lambda _connection: 1 / 0)
+    end_later(world, "after")
+    world.other().operations.end(world.result(Request(BETA.uuid, START, "other", world.clock.now())))
+    with world.full(_ENDS), pytest.raises(JournalUnusable):
+        world.journal.late_writes.write_all()
+    assert len(world.journal.late_writes) == 1
+    assert [type(fault) for fault in faults] == [ZeroDivisionError]
+
+
+def test_an_entry_of_an_action_does_not_overtake_late_writes(world: World) -> None:
+    order: list[str] = []
+    world.journal.late_writes.add(BETA.uuid, lambda _connection: order.append("first"))
+    world.journal.late_writes.write(ALPHA.uuid, lambda _connection: order.append("second"))
+    assert (order, len(world.journal.late_writes)) == (["first", "second"], 0)
+
+
+def test_a_newer_generation_does_not_overtake_a_late_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptor, "AGAIN_SECONDS", 60.0)
+    now = world.clock.now()
+    accept(world.journal, [Acceptance("waits", ALPHA, START, "", now, now, 30, now, generation=3)])
+    node: Any = world
+    writer = acceptor.Acceptor(node, world.log, lambda *_found: None, lambda _done: None)
+    writer.start()
+    with world.full("BEFORE UPDATE ON acceptances"):
+        writer.write([Requeued(ALPHA.uuid, "waits", 4)])
+        block_until(lambda: world.journal.late_writes)
+    writer.write([Requeued(ALPHA.uuid, "waits", 5)])
+    writer.close(5.0)
+    assert [each.generation for each in pending(world.other())] == [5]
 
 
 # ----- kills
@@ -557,7 +597,7 @@ def test_the_acceptor_is_stuck_while_a_late_write_hangs(world: World, monkeypatc
 
     async def story(actions: Actions) -> None:
         world.journal.late_writes.add(ALPHA.uuid, lambda _connection: world.let_go.wait(20.0))
-        world.journal.late_writes.on_more()
+        world.journal.late_writes.on_change()
         await until(lambda: actions.acceptor.stuck)
         world.let_go.set()
         await until(lambda: not actions.acceptor.stuck)

@@ -102,7 +102,8 @@ class Acceptor:
         self._late_reason = ""
         #: Ends for the system log, which a thread writes because it may be stuck.
         self._ends: queue.SimpleQueue[tuple[Result, str]] = queue.SimpleQueue()
-        node.journal.late_writes.on_more = lambda: self._waiting.put(())
+        node.journal.late_writes.on_change = lambda: self._waiting.put(())
+        node.journal.late_writes.on_fault = lambda fault: log.error("not_recorded", reason=_why(fault))
         self._thread = threading.Thread(target=self._run, name="acceptor", daemon=True)
 
     def start(self) -> None:
@@ -153,7 +154,7 @@ class Acceptor:
 
     def _gather(self) -> tuple[list[Unwritten], bool]:
         """Wait for work; return all of it, and whether it is the last. Raises `queue.Empty` when it is time to repeat a failed write."""
-        troubled = self._fault or self._failing or self._node.journal.late_writes
+        troubled = self._fault or self._failing or self._late_reason or self._node.journal.late_writes
         self._busy_since = None
         try:
             handed = self._waiting.get(timeout=AGAIN_SECONDS if troubled else None)
@@ -197,10 +198,11 @@ class Acceptor:
         return [*(Written(ticket, fault) for ticket, fault in faults.items()), *ends]
 
     def _write(self, tickets: Sequence[Ticket], after: Sequence[Afterwards]) -> str:
-        """Write them in one transaction; return why that failed, empty if not."""
+        """Write them in one transaction, after the late writes; return why that failed, empty if not."""
         self._to_forget += len(tickets)
         forgets = [forget] if self._to_forget >= _MOST_TO_FORGET else []
         try:
+            self._node.journal.late_writes.write_all()
             accept(self._node.journal, [ticket.acceptance for ticket in tickets], [*writes_of(after), *forgets])
         except Exception as error:
             reason, self._failing = _why(error), True
@@ -226,22 +228,20 @@ class Acceptor:
         for each in after:
             for write in writes_of([each]):
                 self._node.journal.late_writes.add(each.uuid, write)
-        if after:
+        if self._node.journal.late_writes:
             self._delay_late_writes(reason)
 
     def _write_late(self, *, last: bool) -> None:
         """Write the late entries if a try is due, or if this is the ``last`` time."""
         late_writes = self._node.journal.late_writes
-        if self._fault or not late_writes or not (self._next_try.is_over or last):
+        is_due = last or self._next_try.is_over if late_writes else bool(self._late_reason)
+        if self._fault or not is_due:
             return
         try:
             late_writes.write_all()
         except _UNUSABLE as error:
             self._delay_late_writes(_why(error))
             return
-        except Exception as error:
-            # All others are written.
-            self._log.error("not_recorded", reason=internal_error(error))
         self._late_reason, self._next_try = "", Deadline(self._node.clock, float("-inf"))
         self._log.note("recorded_late")
 

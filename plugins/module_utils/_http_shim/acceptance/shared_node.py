@@ -19,7 +19,7 @@ from ..._power.games.game import ProfiledGames
 from ..._power.journal.journal import Journal
 from ..._power.journal.mark import ProcessMarks
 from ..._power.journal.operations import OPERATIONS_NUMBERED, OPERATIONS_OF, OperationRow, RecordedOperations, not_durable
-from ..._power.journal.schema import JournalUnusable
+from ..._power.journal.schema import EntryRefused, JournalUnusable
 from ..._power.journal.store import JournalStore
 from ..._power.locking.generation import KillGenerations
 from ..._power.model.caller import Caller
@@ -40,11 +40,13 @@ MOST_LATE_WRITES = 200
 
 
 class LateWrites:
-    """The late writes of a journal's ``store``; its length is their number. Safe between threads."""
+    """The late writes of a journal's ``store``; its length is their number. No write overtakes an earlier one. Safe between threads."""
 
     def __init__(self, store: JournalStore) -> None:
-        #: Called in any thread after another write has failed.
-        self.on_more: Callable[[], None] = lambda: None
+        #: Called in any thread after a write has become late, or after late ones were tried again.
+        self.on_change: Callable[[], None] = lambda: None
+        #: Called in any thread with the fault of a late write that was dropped.
+        self.on_fault: Callable[[Exception], None] = lambda _fault: None
         self._store = store
         self._writes: list[tuple[str, Write]] = []
         self._numbers: Counter[str] = Counter()
@@ -58,10 +60,13 @@ class LateWrites:
     def write(self, uuid: str, work: Write, *, durable: bool = False) -> None:
         """Write an entry of a server now, or as soon as possible."""
         with self._store.mutex:
-            if self._store.write(work, durable=durable):
+            if not self._writes and self._store.write(work, durable=durable):
                 return
             self.add(uuid, work)
-        self.on_more()
+            if len(self._writes) > 1:
+                with contextlib.suppress(JournalUnusable, OSError):
+                    self.write_all()
+        self.on_change()
 
     def add(self, uuid: str, work: Write) -> None:
         """Have `write_all` write it, after the earlier ones."""
@@ -70,25 +75,22 @@ class LateWrites:
             self._numbers[uuid] += 1
 
     def write_all(self) -> None:
-        """Write all late entries to the disk. Raises `JournalUnusable` (also for a fault of SQLite) and OSError; then they stay.
+        """Write all late entries to the disk, in order. Raises `JournalUnusable` and OSError; then they stay.
 
-        After a fault of ours it writes them one by one, drops the faulty ones, which would block all others, and raises the last fault.
+        If an entry is faulty, it writes them one by one and drops the faulty ones, which would block all others.
         """
         with self._store.mutex:
-            fault: Exception | None = None
             count = len(self._writes)
             while self._writes:
                 try:
                     self._write_first(count)
-                except (JournalUnusable, OSError):
-                    raise
                 except Exception as error:
+                    if isinstance(error, (JournalUnusable, OSError)) and not isinstance(error, EntryRefused):
+                        raise
                     if count == 1:
-                        fault = error
                         self._forget_first(1)
+                        self.on_fault(error)
                     count = 1
-            if fault is not None:
-                raise fault
 
     def _write_first(self, count: int) -> None:
         first = self._writes[:count]

@@ -41,9 +41,12 @@ from .journal_sqlite import (
     unmoved,
     write_again,
 )
-from .schema import JournalUnusable, Work
+from .schema import EntryRefused, JournalUnusable, Work
 
 T = TypeVar("T")
+
+#: Faults of a row or a value, and not of the disk or the file.
+_OF_THE_ENTRY = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 
 # Serializes opening, creating and closing within this process (see the module's docstring on descriptors).
 _OPENING = threading.Lock()
@@ -181,7 +184,8 @@ class JournalFile:
             self._patience = SHORT_PATIENCE
         moved = not self._in_place()
         if last or not (moved or is_damage(error)):
-            raise JournalUnusable(str(error)) from error
+            kind = EntryRefused if isinstance(error, _OF_THE_ENTRY) else JournalUnusable
+            raise kind(str(error)) from error
         self.close()
         if moved:
             return

@@ -81,6 +81,10 @@ class JournalUnusable(Exception):
     """The journal cannot be used now. The text is the reason."""
 
 
+class EntryRefused(JournalUnusable):
+    """The journal works, but it cannot have this entry, now or later."""
+
+
 def storable(value: str) -> str:
     """Return text that SQLite can store: undecodable bytes of a command line or the environment are replaced."""
     return value.encode("utf-8", "replace").decode("utf-8")
