@@ -20,7 +20,7 @@ from typing import Any, cast
 import pytest
 import yaml
 from ansible_collections.fleet.power.plugins.module_utils._events import delivery_worker
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import BufferedJournal
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import RetryingJournal
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.event_followers import Cursor, EventFollowers, Place
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.context import keyed
@@ -166,14 +166,14 @@ def test_facts_of_servers_are_synced_before_they_are_reported(fake: FakeNode, re
 @pytest.mark.parametrize("ask", [lambda found: found.recorded(ALPHA.uuid, 5)[0], lambda found: found.recorded_one(ALPHA.uuid, "op-1")])
 def test_an_operation_of_the_journal_is_synced_before_it_is_reported(node: Node, recorder: Recorder, ask: Callable[[Any], Any]) -> None:
     perform(node.journal())
-    buffered = BufferedJournal(str(node.state), str(node.locks), "no-such-group", FixedClock())
-    node.opened.append(buffered)
+    retrying = RetryingJournal(str(node.state), str(node.locks), "no-such-group", FixedClock())
+    node.opened.append(retrying)
     assert not recorder.is_synced
-    assert ask(buffered.operations).outcome == "done" and recorder.is_synced
+    assert ask(retrying.operations).outcome == "done" and recorder.is_synced
     recorder.error = OSError(errno.EIO, os.strerror(errno.EIO))
     perform(node.opened[0], "op-2")
-    operation = ask(buffered.operations)
-    assert (operation.outcome, operation.code, len(buffered.warnings)) == ("done", "not_durable", 1)
+    operation = ask(retrying.operations)
+    assert (operation.outcome, operation.code, len(retrying.warnings)) == ("done", "not_durable", 1)
 
 
 def test_events_are_synced_before_a_reader_gets_them(node: Node, recorder: Recorder) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.queue import MOST_WAITING, ActionQueue, Ticket
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import BufferedJournal, OwnGenerations
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import OwnGenerations, RetryingJournal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept, moved, pending, seconds_left
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LockTimeout
@@ -100,7 +100,7 @@ def test_a_durable_write_is_synced_and_other_writes_are_not(node: Node) -> None:
 
 
 def test_the_beginning_of_an_accepted_action_is_synced_to_the_disk(node: Node) -> None:
-    journal = BufferedJournal(str(node.state), str(node.locks), "no-such-group", FixedClock())
+    journal = RetryingJournal(str(node.state), str(node.locks), "no-such-group", FixedClock())
     node.opened.append(journal)
     accept(journal, [acceptance("begun")])
     journal.runs.see(ALPHA.uuid, SeenRun(Run("c", "s"), matchers=False))

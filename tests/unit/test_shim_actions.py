@@ -22,7 +22,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance 
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, NotRecorded, Unconfirmed
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operations import Operations
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.queue import Requeued, Ticket
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import BufferedJournal, OwnGenerations
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import OwnGenerations, RetryingJournal
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.log import Log
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.worker_pool import WorkerPool
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
@@ -59,7 +59,7 @@ class World:
         self.begun: list[PowerAction] = []
         self.log = Log(io.StringIO())
         self.clock = Clock()
-        self.journal = BufferedJournal(str(root), str(root / "locks"), "no-such-group", self.clock)
+        self.journal = RetryingJournal(str(root), str(root / "locks"), "no-such-group", self.clock)
         self.generations = OwnGenerations(str(root), "no-such-group")
         self.limiter = Limiter()
         self.let_go = threading.Event()
@@ -210,7 +210,7 @@ def test_the_end_of_an_action_that_never_began_is_written_before_its_report(worl
     assert rows == {"refused": "refused", "cancelled": "cancelled"}
 
 
-def test_owed_writes_are_done_before_the_process_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_late_writes_are_done_before_the_process_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acceptor, "AGAIN_SECONDS", 60.0)
     world.acts[STOP] = world.hold
     taken: list[str] = []
@@ -236,7 +236,7 @@ def test_an_action_that_failed_by_a_bug_does_not_run_again(world: World) -> None
     assert world.row(world.ended[0].operation).outcome == "failed"
 
 
-def test_many_kills_of_a_server_do_not_drop_owed_writes_of_another_server(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_kills_of_a_server_do_not_drop_late_writes_of_another_server(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(actions_module, "MOST_LATE_WRITES", 6)
 
     def act(request: Request) -> None:
@@ -256,7 +256,7 @@ def test_many_kills_of_a_server_do_not_drop_owed_writes_of_another_server(world:
         world.sql("PRAGMA user_version = 99")
         world.journal.store.close()
         kills = 0
-        with pytest.raises(NotRecorded, match="of this server are owed to the journal"):
+        with pytest.raises(NotRecorded, match="of this server still wait for the journal"):
             while kills < 20:
                 await actions.accept(ALPHA, KILL, 30, "")
                 kills += 1

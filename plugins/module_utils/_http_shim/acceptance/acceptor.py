@@ -20,7 +20,7 @@ from ..._power.model.errors import LockUnavailable, internal_error
 from ..._power.model.request import Request
 from ..._power.model.result import Result
 from ..http.log import Log
-from .queue import Abandoned, Afterwards, Ticket, Unwritten, Written, writes_of
+from .queue import Abandoned, Afterwards, Handled, Ticket, Unwritten, writes_of
 from .shared_node import SharedNode
 
 
@@ -82,7 +82,7 @@ class Acceptor:
         node: SharedNode,
         log: Log,
         found: Callable[[Sequence[Acceptance], str], None],
-        done: Callable[[Sequence[Written]], None],
+        done: Callable[[Sequence[Handled]], None],
     ) -> None:
         """``found`` is called after each attempt, with the reason if it failed."""
         self._node = node
@@ -139,10 +139,10 @@ class Acceptor:
                 self._write_late(last=False)
                 self._try_journal()
                 continue
-            written = self._record(gathered)
-            if written:
-                self._done(written)
-            for each in written:
+            handled = self._record(gathered)
+            if handled:
+                self._done(handled)
+            for each in handled:
                 if each.result is not None:
                     self._ends.put((each.result, each.ticket.acceptance.origin))
             self._write_late(last=ending)
@@ -181,9 +181,9 @@ class Acceptor:
             self._fault = _why(error)
         self._found(accepted, self._fault)
 
-    def _record(self, gathered: Sequence[Unwritten]) -> list[Written]:
-        """Set the request times, then write all in one transaction. Return each ticket with the reason if that failed, and each end: an end
-        counts as written, since it is kept until it is."""
+    def _record(self, gathered: Sequence[Unwritten]) -> list[Handled]:
+        """Set the request times, then write all in one transaction. Return each ticket with the reason if that failed, and each end, which
+        otherwise becomes a late write."""
         faults = set_request_times([each for each in gathered if isinstance(each, Ticket)], self._node)
         if self._fault:
             self._read_pending()
@@ -194,8 +194,8 @@ class Acceptor:
             faults.update(dict.fromkeys(sound, self._fault))
         elif sound or after:
             faults.update(dict.fromkeys(sound, self._write(sound, after)))
-        ends = [Written(each.ticket, result=each.result) for each in after if isinstance(each, Abandoned)]
-        return [*(Written(ticket, fault) for ticket, fault in faults.items()), *ends]
+        ends = [Handled(each.ticket, result=each.result) for each in after if isinstance(each, Abandoned)]
+        return [*(Handled(ticket, fault) for ticket, fault in faults.items()), *ends]
 
     def _write(self, tickets: Sequence[Ticket], after: Sequence[Afterwards]) -> str:
         """Write them in one transaction, after the late writes; return why that failed, empty if not."""

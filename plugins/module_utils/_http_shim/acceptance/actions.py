@@ -26,7 +26,7 @@ from ..http.worker_pool import WorkerPool, soon
 from .acceptor import Acceptor
 from .action_queues import GRACE_SECONDS, ActionQueues, UnwrittenBatch
 from .operations import Operations
-from .queue import ActionQueue, Ticket, Written
+from .queue import ActionQueue, Handled, Ticket
 from .shared_node import MOST_LATE_WRITES, SharedNode
 
 #: After so many seconds, a kill begins without its entry on the disk.
@@ -64,7 +64,7 @@ class Actions:
         self._log = log
         loop = self._loop = asyncio.get_running_loop()
         self.acceptor = Acceptor(
-            node, log, lambda found, fault: soon(loop, self._on_found, found, fault), lambda written: soon(loop, self._on_written, written)
+            node, log, lambda found, fault: soon(loop, self._on_found, found, fault), lambda handled: soon(loop, self._on_handled, handled)
         )
         self._batch = UnwrittenBatch(self.acceptor.write)
         self.queues = ActionQueues(node, operations, self._batch, ended)
@@ -121,7 +121,7 @@ class Actions:
             raise ShuttingDown
         late_writes = self._node.journal.late_writes.of(uuid)
         if late_writes >= MOST_LATE_WRITES:
-            raise NotRecorded(f"{late_writes} writes of this server are owed to the journal")
+            raise NotRecorded(f"{late_writes} writes of this server still wait for the journal")
         queue = self.queues.of(uuid)
         if not (tries_once or queue.has_room(kill=kill)) or (ready.wait_for is not WaitFor.CONTAINER and queue.is_full_of_waits):
             raise TooMany
@@ -165,11 +165,11 @@ class Actions:
             self.queues.resume(uuid, tickets)
         self._looked.set()
 
-    def _on_written(self, written: Sequence[Written]) -> None:
-        for each in written:
+    def _on_handled(self, handled: Sequence[Handled]) -> None:
+        for each in handled:
             if each.result is not None:
                 self.queues.end(each.ticket, each.result)
-        accepted = [each for each in written if each.result is None]
+        accepted = [each for each in handled if each.result is None]
         for each in accepted:
             self._on_acceptance(each.ticket, each.fault)
         for uuid in dict.fromkeys(each.ticket.uuid for each in accepted):

@@ -15,9 +15,9 @@ from datetime import datetime
 from typing import Union
 
 from ..._power.journal.acceptance import Acceptance, ended, moved
+from ..._power.journal.schema import Work
 from ..._power.model.request import PowerAction, WaitFor
 from ..._power.model.result import Outcome, Result
-from .shared_node import Write
 
 #: For each server: the limit of queued actions, of waits for readiness, and of running kills.
 MOST_WAITING = 16
@@ -137,8 +137,9 @@ class ActionQueue:
 
 
 @dataclass(frozen=True)
-class Written:
-    """A ticket whose acceptance or end (``result``) was written. A ``fault`` is why the acceptance was not."""
+class Handled:
+    """A ticket that the acceptor has handled. Its end, with ``result``, is on the disk or a late write. Otherwise its acceptance is on the
+    disk, or ``fault`` says why it is not."""
 
     ticket: Ticket
     fault: str = ""
@@ -170,7 +171,7 @@ Afterwards = Union[Abandoned, Requeued]
 Unwritten = Union[Ticket, Afterwards]
 
 
-def writes_of(after: Sequence[Afterwards]) -> list[Write]:
+def writes_of(after: Sequence[Afterwards]) -> list[Work]:
     ends = [(each.result, each.ticket.acceptance.origin) for each in after if isinstance(each, Abandoned)]
     moves = [(each.operation, each.generation) for each in after if isinstance(each, Requeued)]
     return [*([ended(ends)] if ends else ()), *([moved(moves)] if moves else ())]

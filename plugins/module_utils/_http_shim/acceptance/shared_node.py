@@ -19,7 +19,7 @@ from ..._power.games.game import ProfiledGames
 from ..._power.journal.journal import Journal
 from ..._power.journal.mark import ProcessMarks
 from ..._power.journal.operations import OPERATIONS_NUMBERED, OPERATIONS_OF, OperationRow, RecordedOperations, not_durable
-from ..._power.journal.schema import EntryRefused, JournalUnusable
+from ..._power.journal.schema import EntryRefused, JournalUnusable, Work
 from ..._power.journal.store import JournalStore
 from ..._power.locking.generation import KillGenerations
 from ..._power.model.caller import Caller
@@ -33,9 +33,7 @@ from ..._service import FreshNode
 if TYPE_CHECKING:
     import sqlite3
 
-Write = Callable[["sqlite3.Connection"], object]
-
-#: The limit of a server's late writes at which its actions are refused. Writes of accepted actions exceed it, so none is lost.
+#: The limit of a server's late writes at which its actions are refused. Accepted actions may exceed it, so no write is lost.
 MOST_LATE_WRITES = 200
 
 
@@ -48,7 +46,7 @@ class LateWrites:
         #: Called in any thread with the fault of a late write that was dropped.
         self.on_fault: Callable[[Exception], None] = lambda _fault: None
         self._store = store
-        self._writes: list[tuple[str, Write]] = []
+        self._writes: list[tuple[str, Work]] = []
         self._numbers: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -57,7 +55,7 @@ class LateWrites:
     def of(self, uuid: str) -> int:
         return self._numbers[uuid]
 
-    def write(self, uuid: str, work: Write, *, durable: bool = False) -> None:
+    def write(self, uuid: str, work: Work, *, durable: bool = False) -> None:
         """Write an entry of a server now, or as soon as possible."""
         with self._store.mutex:
             if not self._writes and self._store.write(work, durable=durable):
@@ -68,7 +66,7 @@ class LateWrites:
                     self.write_all()
         self.on_change()
 
-    def add(self, uuid: str, work: Write) -> None:
+    def add(self, uuid: str, work: Work) -> None:
         """Have `write_all` write it, after the earlier ones."""
         with self._store.mutex:
             self._writes.append((uuid, work))
@@ -110,22 +108,22 @@ class LateWrites:
 _OPERATION_OF = OPERATIONS_NUMBERED.format(holes="SELECT number FROM operations WHERE id = ? AND uuid = ?")
 
 
-class BufferedJournal(Journal):
+class RetryingJournal(Journal):
     """A journal whose accepted actions stay accepted when this process ends before they begin: the next process runs them.
 
-    A begun or ended action must never read as accepted. So ``late_writes`` has the failed writes, and a begin is on the disk before the
-    work, in case of a power loss.
+    A begin is on the disk before the work, in case of a power loss. If the disk refuses it, the work is done all the same, and the begin
+    becomes a late write. If this process dies before that write, the next process runs the action a second time.
     """
 
-    operations: AcceptedOperations
+    operations: RetriedOperations
 
     def __init__(self, state_directory: str, lock_directory: str, group: str, clock: Clock) -> None:
         super().__init__(state_directory, lock_directory, group, clock)
         self.late_writes = LateWrites(self.store)
-        self.operations = AcceptedOperations(self.store, self.marks, clock, self.late_writes)
+        self.operations = RetriedOperations(self.store, self.marks, clock, self.late_writes)
 
 
-class AcceptedOperations(RecordedOperations):
+class RetriedOperations(RecordedOperations):
     """Operations whose begin and end are written later if the write fails."""
 
     def __init__(self, store: JournalStore, marks: ProcessMarks, clock: Clock, late_writes: LateWrites) -> None:
@@ -150,10 +148,10 @@ class AcceptedOperations(RecordedOperations):
         found = self._as_operations(self._store.rows_or_raise(statement, parameters))
         return [not_durable(row) if row.outcome else row for row in found] if self._store.sync() else found
 
-    def _write_begin(self, uuid: str, work: Write) -> None:
+    def _write_begin(self, uuid: str, work: Work) -> None:
         self._late_writes.write(uuid, work, durable=True)
 
-    def _write_end(self, uuid: str, work: Write) -> None:
+    def _write_end(self, uuid: str, work: Work) -> None:
         self._late_writes.write(uuid, work)
 
 
@@ -193,7 +191,7 @@ class SharedNode(FreshNode):
         """``options`` are the engine's, as for `build_node`. Raises `SettingsInvalid`."""
         built = build_node(options, settings, caller=Caller(interrupted, handed_on=interrupted))
         self.generations = OwnGenerations(settings.state_directory, settings.group)
-        self.journal = BufferedJournal(settings.state_directory, settings.lock_directory, settings.group, built.clock)
+        self.journal = RetryingJournal(settings.state_directory, settings.lock_directory, settings.group, built.clock)
         self.clock = built.clock
         #: Limits parallel boots; the number of servers has no limit.
         self.limiter = Limiter()
