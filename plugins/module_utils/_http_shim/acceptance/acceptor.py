@@ -202,8 +202,9 @@ class Acceptor:
         self._to_forget += len(tickets)
         forgets = [forget] if self._to_forget >= _MOST_TO_FORGET else []
         try:
-            self._node.journal.late_writes.write_all()
-            accept(self._node.journal, [ticket.acceptance for ticket in tickets], [*writes_of(after), *forgets])
+            with self._node.journal.store.mutex:
+                self._node.journal.late_writes.write_all()
+                accept(self._node.journal, [ticket.acceptance for ticket in tickets], [*writes_of(after), *forgets])
         except Exception as error:
             reason, self._failing = _why(error), True
             if not isinstance(error, _UNUSABLE):
@@ -234,7 +235,8 @@ class Acceptor:
     def _write_late(self, *, last: bool) -> None:
         """Write the late entries if a try is due, or if this is the ``last`` time."""
         late_writes = self._node.journal.late_writes
-        is_due = last or self._next_try.is_over if late_writes else bool(self._late_reason)
+        # An action's thread may have written them all. Then only the log lacks that.
+        is_due = (last or self._next_try.is_over) if late_writes else bool(self._late_reason)
         if self._fault or not is_due:
             return
         try:

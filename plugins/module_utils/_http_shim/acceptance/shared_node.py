@@ -61,6 +61,7 @@ class LateWrites:
             if not self._writes and self._store.write(work, durable=durable):
                 return
             self.add(uuid, work)
+            # A write that failed just now waits for the next try.
             if len(self._writes) > 1:
                 with contextlib.suppress(JournalUnusable, OSError):
                     self.write_all()
