@@ -15,6 +15,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.st
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Matchers
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import EndedHere, Holder
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     CancelledByKill,
     EngineUnreachable,
@@ -156,7 +157,7 @@ class TestEnd:
 
 
 class TestEndInTheJournal:
-    """The awaited run has ended, and the supervisor or another action has started a new run."""
+    """The awaited run has ended. Mostly the supervisor or another action has started a new run."""
 
     @staticmethod
     def ended(fake: FakeNode, verdict: Verdict, again: bool = True) -> None:
@@ -177,10 +178,47 @@ class TestEndInTheJournal:
         assert (waiting.progress.exit_code, waiting.progress.log) == (7, ("out of luck", "bye"))
 
     @pytest.mark.parametrize("verdict", [Verdict.STOPPED, Verdict.RESTARTING, Verdict.STOPPED_EXTERNALLY, Verdict.ENGINE_STOPPED])
-    def test_a_run_ended_by_another_action_supersedes_the_wait(self, fake: FakeNode, waiting: Waiting, verdict: Verdict) -> None:
+    def test_a_run_that_did_not_end_by_itself_and_a_new_run_supersede_the_wait(
+        self, fake: FakeNode, waiting: Waiting, verdict: Verdict
+    ) -> None:
         waiting.later(2, lambda: self.ended(fake, verdict))
         with pytest.raises(Superseded):
             waiting.wait()
+
+    @pytest.mark.parametrize("verdict", [Verdict.STOPPED, Verdict.RESTARTING])
+    def test_another_action_that_ended_the_run_and_started_none_supersedes_the_wait(
+        self, fake: FakeNode, waiting: Waiting, verdict: Verdict
+    ) -> None:
+        waiting.later(2, lambda: self.ended(fake, verdict, again=False))
+        with pytest.raises(Superseded):
+            waiting.wait()
+
+    def test_a_stop_that_only_the_locks_record_has_supersedes_the_wait(self, fake: FakeNode, waiting: Waiting) -> None:
+        def stop() -> None:
+            with fake.lock("stop") as lock:
+                lock.settle(EndedHere(fake.seen().run, "stop"))
+            fake.engine.end(UUID, 143)
+
+        waiting.later(2, stop)
+        with pytest.raises(Superseded):
+            waiting.wait()
+
+    def test_a_stopping_holder_that_vanishes_after_the_look_supersedes_the_wait(
+        self, fake: FakeNode, waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lock, look = fake.lock("stop"), fake.node.locks.holder
+
+        def look_then_release(uuid: str) -> Holder | None:
+            holder = look(uuid)
+            if holder is not None and holder.phase == Phase.STOP.value:
+                lock.release()
+            return holder
+
+        waiting.later(2, lambda: lock.enter(Phase.STOP, run=fake.seen().run))
+        monkeypatch.setattr(fake.node.locks, "holder", look_then_release)
+        with pytest.raises(Superseded, match="stop by bob@web2"):
+            waiting.wait()
+        assert fake.live
 
     def test_a_kill_takes_precedence_over_the_journal(self, fake: FakeNode, waiting: Waiting) -> None:
         waiting.later(2, fake.kill_elsewhere)

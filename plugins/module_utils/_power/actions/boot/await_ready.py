@@ -10,6 +10,7 @@ import contextlib
 from ...engine.output import Deframer, Output
 from ...engine.readiness import Lines, Matchers
 from ...journal.schema import JournalUnusable
+from ...locking.holder import Holder
 from ...model.cancellation import Deadline
 from ...model.errors import EngineError, EngineUnreachable, PowerError, StartFailed, StartTimeout, Superseded
 from ...model.news import READY
@@ -23,6 +24,8 @@ from .startup import AwaitedRun, exited, start_failed
 
 #: Verdicts on a run that ended by itself. PENDING: the end was found, and no action here caused it.
 _BY_ITSELF = (Verdict.CRASHED, Verdict.ENDED, Verdict.PENDING)
+#: Verdicts on a run that another action ended.
+_BY_ACTION = (Verdict.STOPPED, Verdict.RESTARTING)
 #: Longest wait for output, and seconds between looks at the engine and at the log of this run.
 _READ_SECONDS, _LOOK_SECONDS, _LOG_SECONDS = 0.1, 0.5, 1.0
 
@@ -127,16 +130,19 @@ def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> bool:
 
 def _look(context: ActionContext, run: Run) -> Snapshot:
     snapshot = context.node.engine.inspect(context.uuid)
-    if snapshot is not None and snapshot.live and snapshot.run == run:
-        holder = context.node.locks.holder(context.uuid)
-        if holder is None or holder.phase != Phase.STOP.value:
-            return snapshot
-    raise _ended(context, snapshot, run)
+    holder = context.node.locks.holder(context.uuid)
+    is_stopping = holder is not None and holder.phase == Phase.STOP.value
+    if snapshot is not None and snapshot.live and snapshot.run == run and not is_stopping:
+        return snapshot
+    raise _over(context, snapshot, run, holder)
 
 
-def _ended(context: ActionContext, snapshot: Snapshot | None, run: Run) -> PowerError:
+def _over(context: ActionContext, snapshot: Snapshot | None, run: Run, holder: Holder | None) -> PowerError:
+    """Return the error for a run that has ended, or that ``holder``, as read before, is stopping."""
     node, uuid, operation = context.node, context.uuid, context.request.operation
     context.check_cancelled()
+    # In this order, because an action writes the journal, clears the lock's record, and then releases.
+    stop = node.locks.ended_here(uuid)
     row = None
     with contextlib.suppress(JournalUnusable, OSError):
         row = node.journal.ended_runs.of_run(run)
@@ -145,10 +151,11 @@ def _ended(context: ActionContext, snapshot: Snapshot | None, run: Run) -> Power
         context.progress.exit_code = row.exit_code
         context.progress.show_log(row.log)
         return start_failed(context, row.exit_code, oom_killed=row.oom_killed, shown_by="crashes=1")
-    holder = node.locks.holder(uuid)
     taken = holder is not None and holder.operation != operation
+    # A stop or restart may have released already.
+    taken = taken or (stop is not None and stop.run == run) or (row is not None and row.verdict in _BY_ACTION)
     intent = node.journal.intents.of(uuid)
-    # A stop may have ended and released already. Another start that found the run up did not end it.
+    # Another start that found the run up did not end it.
     taken = taken or (intent is not None and not intent.up and intent.operation != operation)
     if taken or (snapshot is not None and snapshot.run != run):
         by = "" if holder is None else f": {holder.sentence()}"
