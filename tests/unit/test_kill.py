@@ -201,6 +201,18 @@ class TestLeftover:
         assert not fake.live
         assert fake.engine.changes().count("signal") == 3
 
+    def test_a_kill_after_which_a_start_arrives_late_names_the_time_limit(self, fake: FakeNode) -> None:
+        fake.leave(Phase.START, fake.down().run)
+
+        def arrive() -> None:
+            fake.engine.execute_start(UUID)
+            fake.engine.before["inspect"] += [lambda: None, lambda: fake.clock.sleep(fake.engine.timeout)]
+
+        fake.engine.before["remove"].append(arrive)
+        result = fake.perform("kill")
+        assert (result.outcome.value, result.code, result.state) == ("failed", "kill_unsettled", "running")
+        assert "it came up again, and the time limit of 60 s is over; find what starts it, and kill it again" in result.msg
+
     def test_an_executed_start_is_killed_and_settled(self, fake: FakeNode) -> None:
         before = fake.down().run
         fake.clock.sleep(1)

@@ -200,7 +200,10 @@ def _settle_and_kill(context: ActionContext, lock: PowerLock) -> Snapshot | None
                 lock.settle(lock.ended)
             settle_ended(node, progress.server, lock)
             return snapshot
-    raise KillUnsettled(f"Cannot tell that server {context.uuid} stays down: it is started again and again; find the cause")
+    raise KillUnsettled(
+        f"Cannot tell that server {context.uuid} stays down: it came up again, and the time limit of {node.engine.timeout:.0f} s is over; "
+        "find what starts it, and kill it again"
+    )
 
 
 def _kill_now(context: ActionContext) -> None:
