@@ -392,6 +392,17 @@ def test_stagger_keeps_the_order_of_the_tickets() -> None:
     assert order == [1, 2, 3]
 
 
+def test_a_limiter_without_stagger_shares_slots_and_tickets() -> None:
+    limiter = Limiter(max_parallel=1, stagger=3600)
+    other = limiter.without_stagger()
+    first, second = limiter.slot(), other.slot()
+    assert (first._ticket, second._ticket) == (0, 1)
+    assert first.await_stagger("u", no_check) is False
+    assert (limiter.stagger is None, second.await_stagger("u", no_check)) == (False, False)
+    first.begin()
+    assert other.whole is not None and not other.whole.try_take()
+
+
 class TestCountdowns:
     def test_max_parallel_limits_the_concurrent_countdowns(self) -> None:
         clock, limiter = FakeClock(), Limiter(max_parallel=2)

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -219,6 +220,20 @@ class TestTrouble:
         watched.starter.join()
         assert not watched.fake.live
         assert [(each.server.uuid, each.number) for each in journal.ended_runs.due()] == [(other, row.number)]
+
+    @pytest.mark.parametrize("tries", [None, 3], ids=["closed", "put off"])
+    def test_without_a_kill_generation_the_row_in_the_journal_counts(self, watched: Watched, tries: int | None) -> None:
+        watched.up()
+        row = watched.end()
+        ended_runs = watched.fake.node.journal.ended_runs
+        assert ended_runs.close(row.number) if tries is None else ended_runs.put_off(replace(row, tries=tries))
+        (watched.fake.root / "state" / f"{UUID}.kills").mkdir()
+        watched.await_start()
+        assert (watched.troubles, watched.starts) == (0, 1)
+        if tries is None:
+            assert watched.starter.seconds_left() is None
+        else:
+            assert (watched.row.due, watched.row.tries) == (True, tries + 1)
 
     def test_a_server_with_a_held_lock_starts_only_after_the_release(self, watched: Watched) -> None:
         watched.up()

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,7 +24,6 @@ from .._power.model.request import PowerAction, Priorities, Request, WaitFor, ne
 from .._power.model.result import Outcome, Result
 from .._power.model.supervision import ORIGIN, EndedRun, Limits, Verdict, seconds_left, wait_before
 
-_UNWANTED = (NotSelected.code,)
 #: Obstacles that end by themselves. The next try comes after `_HELD_SECONDS`, without back-off.
 _NOT_NOW = (InterruptedBySignal.code, UnderMaintenance.code)
 _HELD_SECONDS = 1.0
@@ -42,9 +40,7 @@ class Starter:
         self._wait_for = wait_for
         self._on_trouble = on_trouble
         self._staggered = Limiter(max_parallel, stagger=stagger)
-        # The two share their slots.
-        self._quick = copy.copy(self._staggered)
-        self._quick.stagger = None
+        self._quick = self._staggered.without_stagger()
         self._guard = threading.Lock()
         #: Rows with a start to come, by number. One under way or asleep is skipped; it stays here until it is closed.
         self._due: dict[int, EndedRun] = {}
@@ -77,7 +73,7 @@ class Starter:
         batches = ([row for row in ready if not _after_engine(row, boot)], [row for row in ready if _after_engine(row, boot)])
         for rows, limiter in zip(batches, (self._quick, self._staggered)):
             if rows:
-                self._begin(rows, limiter, node, in_tiers=limiter is self._staggered)
+                self._begin(rows, limiter, node)
 
     def _sleep_if_held(self, row: EndedRun, node: Node) -> bool:
         """Put a row to sleep if another process holds its server's lock; tell if so. A restart that stopped the server starts it itself."""
@@ -112,7 +108,8 @@ class Starter:
         for thread in list(self._threads):
             thread.join()
 
-    def _begin(self, rows: Sequence[EndedRun], limiter: Limiter, node: Node, *, in_tiers: bool) -> None:
+    def _begin(self, rows: Sequence[EndedRun], limiter: Limiter, node: Node) -> None:
+        in_tiers = limiter is self._staggered
         ranked = sorted(((self._priority(row, node), row) for row in rows), key=itemgetter(0))
         # Only with tiers do other starts wait for the readiness of this one.
         wait_for = self._wait_for if in_tiers else WaitFor.CONTAINER
@@ -124,7 +121,7 @@ class Starter:
 
         def work() -> None:
             try:
-                perform_each(targets, lambda target, slot: self._answer(target, slot, numbers), limiter, tiers, is_shared=True)
+                perform_each(targets, lambda target, slot: self._start(target, slot, numbers), limiter, tiers, is_shared=True)
             finally:
                 with self._guard:
                     self._under_way -= numbers
@@ -156,13 +153,13 @@ class Starter:
             reason=_reason(row),
         )
 
-    def _answer(self, target: Target, slot: Slot, group: set[int]) -> Result:
+    def _start(self, target: Target, slot: Slot, group: set[int]) -> Result:
         """Start one server if its row is still due. ``group``: the rows of its group whose starts have not ended."""
         node, row = self._node(), target.request.answers
         if row is None:
             raise TypeError("a start of the supervisor answers an ended run")
         try:
-            return self._try_to_answer(node, row, target.request, slot)
+            return self._try_start(node, row, target.request, slot)
         except (JournalUnusable, OSError):
             self._on_trouble()
             return _nothing(target.request, row)
@@ -175,42 +172,51 @@ class Starter:
                     # Do not try again at once, whatever went wrong.
                     self._asleep[row.number] = Deadline.after(node.clock, _HELD_SECONDS)
 
-    def _try_to_answer(self, node: Node, row: EndedRun, asked: Request, slot: Slot) -> Result:
+    def _try_start(self, node: Node, row: EndedRun, planned: Request, slot: Slot) -> Result:
         try:
-            # Read it before all other questions and waits.
+            # Read it before the journal and before all waits.
             generation = node.generations.read(row.server.uuid)
         except LockUnavailable as error:
-            self._put_off(node, row, error.code, str(error))
-            return _nothing(asked, row)
-        fresh = node.journal.ended_runs.numbered(row.number)
-        if fresh is None or not fresh.due or fresh.run != row.run:
-            # A new journal numbers other runs with these numbers.
-            self._forget(row)
-            return _nothing(asked, row)
-        if not node.journal.ended_runs.note_attempt(row.number, asked.operation):
+            fresh = self._still_due(node, row)
+            if fresh is not None:
+                self._put_off(node, fresh, error.code, str(error))
+            return _nothing(planned, row)
+        fresh = self._still_due(node, row)
+        if fresh is None:
+            return _nothing(planned, row)
+        if not node.journal.ended_runs.note_attempt(row.number, planned.operation):
             raise JournalUnusable("it cannot be written")
-        request = replace(asked, requested_at=node.clock.now(), generations={row.server.uuid: generation}, answers=fresh)
+        request = replace(planned, requested_at=node.clock.now(), generations={row.server.uuid: generation}, answers=fresh)
         result = perform(request, node, row.server, slot)
-        self._settle(node, fresh, result)
+        self._record_outcome(node, fresh, result)
         return result
 
-    def _settle(self, node: Node, row: EndedRun, result: Result) -> None:
-        """Close the row if its server is up or the start is unwanted. Otherwise put off the next try, except for an obstacle of `_NOT_NOW`.
-        Raises `JournalUnusable`, OSError."""
-        ended_runs = node.journal.ended_runs
-        now = ended_runs.numbered(row.number)
-        if now is None or not now.due:
-            self._forget(row)
-        elif result.outcome in (Outcome.DONE, Outcome.UNCHANGED):
+    def _still_due(self, node: Node, row: EndedRun) -> EndedRun | None:
+        """Return the row as the journal has it now; None, and forget it, if it is no longer due. Raises `JournalUnusable`, OSError."""
+        fresh = node.journal.ended_runs.numbered(row.number)
+        # A new journal numbers other runs with these numbers.
+        if fresh is not None and fresh.due and fresh.run == row.run:
+            return fresh
+        self._forget(row)
+        return None
+
+    def _record_outcome(self, node: Node, row: EndedRun, result: Result) -> None:
+        """Close the row if its server is up, if the start is unwanted, or if no source has the server any more.
+
+        Otherwise put off the next try, except for an obstacle of `_NOT_NOW`. Raises `JournalUnusable`, OSError.
+        """
+        if self._still_due(node, row) is None:
+            return
+        if result.outcome in (Outcome.DONE, Outcome.UNCHANGED):
             self._close(node, row)
-        elif result.code in _UNWANTED and not _lacks_stop(node, row):
+        elif result.code == NotSelected.code and not _lacks_stop(node, row):
             self._close(node, row, result.code, result.msg)
         elif result.code == ServerNotFound.code and node.sources.surely_lacks(row.server.uuid):
             # The engine was asked before the definition was read.
             self._close(node, row, result.code, result.msg)
         elif result.code not in _NOT_NOW:
             self._put_off(node, row, result.code, result.msg)
-        elif not ended_runs.note_attempt(row.number, ""):
+        elif not node.journal.ended_runs.note_attempt(row.number, ""):
             # A run that comes up now is not of this attempt.
             raise JournalUnusable("it cannot be written")
 
@@ -243,7 +249,7 @@ def limits_of(node: Node, row: EndedRun) -> Limits:
 
 
 def _lacks_stop(node: Node, row: EndedRun) -> bool:
-    """Tell if the journal lacks a stop that the lock's record has. The next start request adds it."""
+    """Tell if the journal lacks a stop that the lock's record has. The next start request writes it there, under the lock."""
     intent = node.journal.intents.of(row.server.uuid)
     return intent is not None and intent.up and node.locks.ended_here(row.server.uuid) is not None
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import heapq
 import itertools
 import os
@@ -112,6 +113,12 @@ class Limiter:
         self._countdown_end: Deadline | None = None
         self._tickets = itertools.count()
         self._mutex = threading.Lock()
+
+    def without_stagger(self) -> Limiter:
+        """Return a limiter with the same slots and tickets, but without stagger. Each of the two counts its own failures."""
+        other = copy.copy(self)
+        other.stagger = None
+        return other
 
     def slot(self) -> Slot:
         """Return the slot of one more server, behind earlier ones."""
