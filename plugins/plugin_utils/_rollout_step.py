@@ -17,7 +17,7 @@ from ansible.errors import AnsibleError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import report, times
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.notifications import VARIABLE, RunNotifications, read_receivers
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count, stop_for_deadline
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin_batch, count_batch, stop_for_deadline
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.times import Waits, longest, moment_in, note_time, remaining
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import DONE, UNCHANGED, RolloutError
@@ -210,7 +210,7 @@ class RolloutSteps:
             if left.intersection(str(row.node) for row in record.in_batch(number)):
                 raise RolloutError(f"Cannot go on: batch {number} was to come before")
             self._begin(record, number)
-            count(record, number, {})
+            count_batch(record, number, {})
             self.files.save(record)
             speak(times.passed_line(record, number, local_now()))
         if until <= record.begun:
@@ -218,7 +218,7 @@ class RolloutSteps:
 
     def _begin(self, record: Record, number: int) -> dict[str, Any]:
         """Begin a batch. The record has the actions in flight before a node gets the request."""
-        work = begin(record, number)
+        work = begin_batch(record, number)
         record.batch_began_at = now()
         self.files.save(record)
         return work
@@ -228,7 +228,7 @@ class RolloutSteps:
         soak = None
         if self.waits.soak:
             soak = self._answers(record, number, "__rollout_up"), self._answers(record, number, "__rollout_still_up")
-        count(record, number, self._answers(record, number, "__rollout_answer"), soak)
+        count_batch(record, number, self._answers(record, number, "__rollout_answer"), soak)
         note_time(record, number, seconds_since(record.batch_began_at), self.waits)
         record.batch_times.append([number, record.batch_began_at, now()])
         self.files.save(record)

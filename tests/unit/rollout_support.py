@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin_batch, count_batch
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import NewRun, open_run
 
 START = NewRun("1b2c3d4e", "2026-01-31T12:00:00.000Z")
@@ -65,6 +65,6 @@ def servers_of(work: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def all_done(record: Record, number: int) -> dict[str, list[str]]:
-    asked = servers_of(begin(record, number))
-    count(record, number, {node: ended(servers) for node, servers in asked.items()})
+    asked = servers_of(begin_batch(record, number))
+    count_batch(record, number, {node: ended(servers) for node, servers in asked.items()})
     return asked

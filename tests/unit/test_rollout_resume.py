@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import run_files
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, from_json, run_key, to_json
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin_batch, count_batch
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import nodes_in_flight
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
@@ -55,8 +55,8 @@ def test_a_resumed_rolling_run_does_only_servers_that_had_not_begun() -> None:
 
 def test_failed_servers_are_left_without_the_option_resume_failed() -> None:
     record = opened(fleet(1, 4), batch_size=2)
-    begin(record, 1)
-    count(record, 1, {"node-1": ended([uuid(100), uuid(101)], "failed", code="start_failed")})
+    begin_batch(record, 1)
+    count_batch(record, 1, {"node-1": ended([uuid(100), uuid(101)], "failed", code="start_failed")})
     resumed = opened(fleet(1, 4), again(record))
     assert asked(resumed) == [uuid(102), uuid(103)]
     all_done(resumed, 1)
@@ -68,7 +68,7 @@ def test_failed_servers_are_left_without_the_option_resume_failed() -> None:
 @pytest.mark.parametrize("outcome", ["done", "unchanged"])
 def test_a_server_in_flight_that_ended_well_is_not_done_again(outcome: str) -> None:
     record = opened(fleet(1, 2))
-    begin(record, 1)
+    begin_batch(record, 1)
     seen = {"node-1": listing(info(100, operations=[operation("failed", "other"), operation(outcome)]), info(101, operations=[]))}
     resumed = opened(seen, again(record))
     assert asked(resumed) == [uuid(101)]
@@ -82,7 +82,7 @@ def test_a_server_in_flight_that_ended_well_is_not_done_again(outcome: str) -> N
 )
 def test_a_server_that_was_done_and_is_down_again_did_not_stay_up(state: str, up: bool | None, outcome: str) -> None:
     record = opened(fleet(1, 1))
-    begin(record, 1)
+    begin_batch(record, 1)
     intent = None if up is None else {"up": up}
     resumed = opened({"node-1": listing(info(100, state=state, intent=intent, operations=[operation("done")]))}, again(record))
     assert [(row.outcome, row.code) for row in resumed.rows] == [(outcome, "did_not_stay_up" if outcome == "failed" else "")]
@@ -91,10 +91,10 @@ def test_a_server_that_was_done_and_is_down_again_did_not_stay_up(state: str, up
 @pytest.mark.parametrize("last", [operation("failed"), operation("done", "ffffffff"), {"reason": None, "outcome": "done"}, None])
 def test_a_server_in_flight_that_did_not_end_well_is_done_again(last: dict[str, Any] | None) -> None:
     record = opened(fleet(1, 1))
-    begin(record, 1)
+    begin_batch(record, 1)
     resumed = opened({"node-1": listing(info(100, state="offline", last_operation=last))}, again(record))
     assert asked(resumed) == [uuid(100)]
-    assert begin(resumed, 1)["node-1"]["only"] == []
+    assert begin_batch(resumed, 1)["node-1"]["only"] == []
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_server_in_flight_that_did_not_end_well_is_done_again(last: dict[str, 
 )
 def test_a_server_still_in_flight_is_unknown_and_left_for_the_next_rolling_run(more: dict[str, Any]) -> None:
     record = opened(fleet(1, 2))
-    begin(record, 1)
+    begin_batch(record, 1)
     resumed = opened({"node-1": listing(info(100, **more), info(101))}, again(record), run="bbbbbbbb", max_failures=1)
     assert asked(resumed) == [uuid(101)]
     (left,) = [row for row in resumed.rows if not row.batch]
@@ -122,9 +122,9 @@ def test_a_server_still_in_flight_is_unknown_and_left_for_the_next_rolling_run(m
 
 def test_possibly_queued_actions_keep_the_key_of_the_first_rolling_run(tmp_path: Path) -> None:
     record = opened(fleet(1, 3), run="aaaaaaaa", batch_size=2)
-    begin(record, 1)
+    begin_batch(record, 1)
     second = opened(fleet(1, 3), again(record), run="bbbbbbbb")
-    works = [begin(second, number)["node-1"] for number in range(1, second.batches + 1)]
+    works = [begin_batch(second, number)["node-1"] for number in range(1, second.batches + 1)]
     assert [(work["servers"], work["once"]) for work in works] == [
         ([uuid(100), uuid(101)], "rollout aaaaaaaa"),
         ([uuid(102)], "rollout bbbbbbbb"),
@@ -142,12 +142,12 @@ def test_possibly_queued_actions_keep_the_key_of_the_first_rolling_run(tmp_path:
 )
 def test_the_first_key_stays_while_the_first_task_may_still_arrive(outcome: str, code: str, key: str) -> None:
     record = opened(fleet(1, 1), run="aaaaaaaa")
-    begin(record, 1)
+    begin_batch(record, 1)
     second = opened(fleet(1, 1), again(record), run="bbbbbbbb")
-    begin(second, 1)
-    count(second, 1, {"node-1": ended([uuid(100)], outcome, code=code)})
+    begin_batch(second, 1)
+    count_batch(second, 1, {"node-1": ended([uuid(100)], outcome, code=code)})
     third = opened(fleet(1, 1), again(second), run="cccccccc", resume_failed=True)
-    assert begin(third, 1)["node-1"]["once"] == key
+    assert begin_batch(third, 1)["node-1"]["once"] == key
 
 
 @pytest.mark.parametrize(
@@ -165,17 +165,17 @@ def test_the_first_key_stays_while_the_first_task_may_still_arrive(outcome: str,
 )
 def test_a_done_server_is_done_again_if_its_wait_or_soak_is_unproven(state: str, given: dict[str, Any], is_asked: bool) -> None:
     record = opened(fleet(1, 1), run="aaaaaaaa")
-    begin(record, 1)
+    begin_batch(record, 1)
     entry = info(100, state=state, intent={"up": True}, operations=[operation("done", "aaaaaaaa")])
     resumed = opened({"node-1": listing(entry)}, again(record), run="bbbbbbbb", **given)
     assert bool(asked(resumed)) == is_asked
     if is_asked:
-        assert begin(resumed, 1)["node-1"]["once"] == "rollout aaaaaaaa"
+        assert begin_batch(resumed, 1)["node-1"]["once"] == "rollout aaaaaaaa"
 
 
 def test_a_done_server_that_was_suspended_since_is_done() -> None:
     record = opened(fleet(1, 1), run="aaaaaaaa")
-    begin(record, 1)
+    begin_batch(record, 1)
     entry = info(100, suspended=True, intent={"up": True}, operations=[operation("done", "aaaaaaaa")])
     resumed = opened({"node-1": listing(entry)}, again(record), run="bbbbbbbb", soak=3)
     assert [row.outcome for row in resumed.rows] == ["done"] and not resumed.stopped
@@ -183,8 +183,8 @@ def test_a_done_server_that_was_suspended_since_is_done() -> None:
 
 def test_a_node_that_returns_late_is_asked_about_the_first_rolling_run() -> None:
     record = opened(fleet(2, 1), run="aaaaaaaa", max_failures=1)
-    begin(record, 1)
-    count(record, 1, {"node-1": ended([uuid(100)]), "node-2": LOST})
+    begin_batch(record, 1)
+    count_batch(record, 1, {"node-1": ended([uuid(100)]), "node-2": LOST})
     without = opened({"node-1": listing(info(100))}, again(record), run="bbbbbbbb")
     lost_still = opened({**fleet(1, 1), "node-2": LOST}, again(without), run="cccccccc")
     assert nodes_in_flight(again(lost_still)) == {"nodes": ["node-2"], "runs": ["aaaaaaaa"]}
@@ -202,16 +202,16 @@ def test_a_passed_canary_is_not_repeated_by_later_rolling_runs() -> None:
 
 def test_a_failed_canary_node_must_be_retried_or_replaced() -> None:
     record = opened(fleet(2, 1), canary="node-2")
-    begin(record, 1)
+    begin_batch(record, 1)
     assert not again(record).has_good_canary
-    count(record, 1, {"node-2": ended([uuid(200)], "failed", code="start_failed")})
+    count_batch(record, 1, {"node-2": ended([uuid(200)], "failed", code="start_failed")})
     assert record.needs_failed
     with pytest.raises(RolloutError, match="give rollout_resume_failed=true, or another rollout_canary"):
         opened(fleet(2, 1), again(record), canary="node-2")
-    assert servers_of(begin(opened(fleet(2, 1), again(record), canary="node-1"), 1)) == {"node-1": [uuid(100)]}
+    assert servers_of(begin_batch(opened(fleet(2, 1), again(record), canary="node-1"), 1)) == {"node-1": [uuid(100)]}
     tried = opened(fleet(2, 1), again(record), canary="node-2", resume_failed=True)
     assert tried.canaries == 1
-    assert servers_of(begin(tried, 1)) == {"node-2": [uuid(200)]}
+    assert servers_of(begin_batch(tried, 1)) == {"node-2": [uuid(200)]}
 
 
 @pytest.mark.parametrize(
@@ -246,16 +246,16 @@ def outdated(number: int, is_outdated: bool = True, **more: Any) -> dict[str, An
 
 def test_a_tried_server_is_retried_although_its_new_container_is_not_outdated() -> None:
     record = opened({"node-1": listing(outdated(1), outdated(2), outdated(3))}, outdated=True, batch_size=1, max_failures=1)
-    begin(record, 1)
-    count(record, 1, {"node-1": ended([uuid(1)], "failed", code="start_failed")})
+    begin_batch(record, 1)
+    count_batch(record, 1, {"node-1": ended([uuid(1)], "failed", code="start_failed")})
     # The node got the task and was then lost.
-    begin(record, 2)
-    count(record, 2, {"node-1": LOST})
+    begin_batch(record, 2)
+    count_batch(record, 2, {"node-1": LOST})
     now = {"node-1": listing(outdated(1, is_outdated=False, state="offline"), outdated(2, is_outdated=False), outdated(3))}
     resumed = opened(now, again(record), resume_failed=True)
     work = {}
     for number in range(1, resumed.batches + 1):
-        for each in begin(resumed, number).values():
+        for each in begin_batch(resumed, number).values():
             work.update(dict.fromkeys(each["servers"], each["outdated"]))
     assert work == {uuid(1): False, uuid(2): False, uuid(3): True}
     # The file of the resumed rolling run keeps them as well.
@@ -366,9 +366,9 @@ def test_a_name_is_not_reported_missing_while_a_nameless_server_is_unseen() -> N
 def soaked(before: dict[str, Any] | None, after: dict[str, Any] | None, **fields: Any) -> str:
     """The outcome of a server for a look after the start and one after the soak. None: the look failed."""
     record = opened({"node-1": listing(info(1))})
-    begin(record, 1)
+    begin_batch(record, 1)
     looks = [{"code": "settings_invalid", "msg": "x"} if look is None else listing(look) for look in (before, after)]
-    count(record, 1, {"node-1": ended([uuid(1)], **fields)}, ({"node-1": looks[0]}, {"node-1": looks[1]}))
+    count_batch(record, 1, {"node-1": ended([uuid(1)], **fields)}, ({"node-1": looks[0]}, {"node-1": looks[1]}))
     return outcomes(record)["Server 1"]
 
 

@@ -13,7 +13,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.events import BEGUN, begun_event, closing_event, missed_events
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row, from_json, to_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.report import note_timing, result
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin_batch, count_batch
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import is_in_flight
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.times import Waits, note_time, remaining
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError, parse_amount
@@ -55,8 +55,8 @@ def test_a_rolling_run_without_failures_is_good_and_leaves_no_server() -> None:
 def test_a_failure_over_the_budget_stops_the_rolling_run(outcome: str) -> None:
     record = opened(fleet(4, 1), serial=1, max_failures=1)
     for number in (1, 2):
-        asked = servers_of(begin(record, number))
-        count(record, number, {node: ended(servers, outcome) for node, servers in asked.items()})
+        asked = servers_of(begin_batch(record, number))
+        count_batch(record, number, {node: ended(servers, outcome) for node, servers in asked.items()})
         assert bool(record.stopped) == (number == 2)
     assert record.stopped == "2 failed, 1 allowed"
     assert [row.called for row in record.unfinished] == ["node-3 Server 300", "node-4 Server 400"]
@@ -65,19 +65,19 @@ def test_a_failure_over_the_budget_stops_the_rolling_run(outcome: str) -> None:
 
 def test_each_batch_gets_the_rest_of_the_budget() -> None:
     record = opened(fleet(3, 20), serial=1, max_failures=2)
-    work = begin(record, 1)
+    work = begin_batch(record, 1)
     assert work["node-1"]["max_failures"] == 2
     answer = ended(work["node-1"]["servers"])
     answer["servers"][0]["outcome"] = "failed"
-    count(record, 1, {"node-1": answer})
-    assert begin(record, 2)["node-2"]["max_failures"] == 1
+    count_batch(record, 1, {"node-1": answer})
+    assert begin_batch(record, 2)["node-2"]["max_failures"] == 1
 
 
 def test_an_answer_to_an_earlier_batch_does_not_count() -> None:
     record = opened(fleet(1, 2), batch_size=1, max_failures=1)
     all_done(record, 1)
-    begin(record, 2)
-    count(record, 2, {"node-1": ended([uuid(100)])})
+    begin_batch(record, 2)
+    count_batch(record, 2, {"node-1": ended([uuid(100)])})
     assert outcomes(record) == {"Server 100": "done", "Server 101": "unknown no_answer"}
 
 
@@ -99,8 +99,8 @@ def test_an_answer_to_an_earlier_batch_does_not_count() -> None:
 )
 def test_each_server_is_counted_for_any_answer_of_its_node(answer: dict[str, Any], said: str, left: bool) -> None:
     record = opened(fleet(1, 1))
-    begin(record, 1)
-    count(record, 1, {"node-1": answer})
+    begin_batch(record, 1)
+    count_batch(record, 1, {"node-1": answer})
     assert outcomes(record) == {"Server 100": said}
     assert bool(record.unfinished) == left
     assert record.is_good == said.startswith(("skipped", "unchanged"))
@@ -109,8 +109,8 @@ def test_each_server_is_counted_for_any_answer_of_its_node(answer: dict[str, Any
 @pytest.mark.parametrize("bad", [ended([uuid(100)], "failed"), LOST, ended([uuid(100)], "skipped", code="interrupted_by_signal")])
 def test_a_failed_canary_stops_the_rolling_run_despite_the_budget(bad: dict[str, Any]) -> None:
     record = opened(fleet(2, 1), canary=1, max_failures="100%", on_failure="continue")
-    begin(record, 1)
-    count(record, 1, {"node-1": bad})
+    begin_batch(record, 1)
+    count_batch(record, 1, {"node-1": bad})
     assert record.stopped == "the canary failed"
     assert [row.server for row in record.unfinished][-1] == uuid(200)
 
@@ -133,8 +133,8 @@ def up(number: int, started_at: str = "1", state: str = "running") -> dict[str, 
 )
 def test_a_server_that_ended_its_run_during_the_soak_failed(before: Any, after: Any, said: str) -> None:
     record = opened(fleet(1, 1))
-    begin(record, 1)
-    count(record, 1, {"node-1": ended([uuid(100)])}, ({"node-1": before}, {"node-1": after}))
+    begin_batch(record, 1)
+    count_batch(record, 1, {"node-1": ended([uuid(100)])}, ({"node-1": before}, {"node-1": after}))
     assert outcomes(record) == {"Server 100": said}
     assert bool(record.stopped) == (said != "done")
 
@@ -149,9 +149,9 @@ def back(*ends: dict[str, Any], started_at: str = "2", state: str = "running") -
 def soaked(before: dict[str, Any], after: dict[str, Any]) -> Record:
     """A rolling run over a server. The action named the run that it started."""
     record = opened(fleet(1, 1))
-    begin(record, 1)
+    begin_batch(record, 1)
     answer = ended([uuid(100)], run=NAMED, downtime={"seconds": 0.5})
-    count(record, 1, {"node-1": answer}, ({"node-1": before}, {"node-1": after}))
+    count_batch(record, 1, {"node-1": answer}, ({"node-1": before}, {"node-1": after}))
     return record
 
 
@@ -217,8 +217,8 @@ NO_WAITS = Waits()
 
 def passed(record: Record, number: int, seconds: float, waits: Waits = NO_WAITS, **answer: Any) -> None:
     if answer:
-        servers = servers_of(begin(record, number))
-        count(record, number, {node: ended(each, **answer) for node, each in servers.items()})
+        servers = servers_of(begin_batch(record, number))
+        count_batch(record, number, {node: ended(each, **answer) for node, each in servers.items()})
     else:
         all_done(record, number)
     note_time(record, number, seconds, waits)
@@ -230,8 +230,8 @@ def test_a_hostile_server_name_is_cut_and_stays_on_its_line() -> None:
     assert line.startswith("12:01:00 Batch 1 of 1: node-1 a fatal: [node-1] [2Jx")
     assert line.isprintable()
     assert len(line) < 80
-    begin(record, 1)
-    count(record, 1, {"node-1": ended([str(record.rows[0].server)], "failed", code="start_failed")})
+    begin_batch(record, 1)
+    count_batch(record, 1, {"node-1": ended([str(record.rows[0].server)], "failed", code="start_failed")})
     assert times.end_line(record, 1, NOW).isprintable()
 
 
@@ -284,9 +284,9 @@ def skipped(servers: list[str], code: str = "players_online") -> dict[str, Any]:
 
 
 def through(record: Record, number: int, **answers: dict[str, Any]) -> None:
-    asked = servers_of(begin(record, number))
+    asked = servers_of(begin_batch(record, number))
     given = {name.replace("_", "-"): answer for name, answer in answers.items()}
-    count(record, number, {node: given.get(node) or ended(servers) for node, servers in asked.items()})
+    count_batch(record, number, {node: given.get(node) or ended(servers) for node, servers in asked.items()})
 
 
 @pytest.mark.parametrize("code", LEFT_TO_PLAYERS)
@@ -303,7 +303,7 @@ def test_a_server_skipped_for_players_is_no_failure_and_left_for_the_next_rollin
     kept = from_json(to_json(record), "resume.json")
     assert to_json(kept)["not_done"] == [f"node-1 Server 100: {code}"]
     resumed = opened(fleet(3, 1), kept, run="5e6f7a8b", **POLITE)
-    assert servers_of(begin(resumed, 1)) == {"node-1": [uuid(100)]}
+    assert servers_of(begin_batch(resumed, 1)) == {"node-1": [uuid(100)]}
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ def test_a_countdown_of_an_earlier_rolling_run_is_in_flight() -> None:
     assert is_in_flight(counting, "1b2c3d4e")
     assert not is_in_flight(counting, "5e6f7a8b")
     record = opened(fleet(1, 1), **POLITE)
-    begin(record, 1)
+    begin_batch(record, 1)
     resumed = opened({"node-1": listing(counting)}, record, run="5e6f7a8b")
     assert [(row.outcome, row.code) for row in resumed.rows] == [("unknown", "still_in_flight")]
 
@@ -370,8 +370,10 @@ def over(record: Record, resume_file: str | None = None) -> Event:
 
 
 def failing(record: Record, number: int) -> None:
-    asked = begin(record, number)
-    count(record, number, {node: ended(work["servers"], "failed", code="start_failed", msg="hunter2") for node, work in asked.items()})
+    asked = begin_batch(record, number)
+    count_batch(
+        record, number, {node: ended(work["servers"], "failed", code="start_failed", msg="hunter2") for node, work in asked.items()}
+    )
 
 
 def killed(record: Record, *sent: str) -> Record:
@@ -416,7 +418,7 @@ def test_event_ids_repeat_for_the_same_rolling_run_and_differ_for_others() -> No
 def test_the_file_of_a_killed_rolling_run_gives_its_missed_events() -> None:
     record = opened(fleet(2, 1), serial=1)
     begun = begun_event(record)
-    begin(record, 1)
+    begin_batch(record, 1)
     both = missed_events(killed(record), EVENTS_AT)
     assert kinds(both) == [("rollout.begun", "1b2c3d4e"), ("rollout.stopped", "1b2c3d4e")]
     assert both[0] == begun

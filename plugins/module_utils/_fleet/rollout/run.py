@@ -156,7 +156,7 @@ def stop_for_deadline(record: Record, number: int, fault: str) -> None:
             row.code, row.msg = DEADLINE, fault
 
 
-def begin(record: Record, number: int) -> dict[str, dict[str, Any]]:
+def begin_batch(record: Record, number: int) -> dict[str, dict[str, Any]]:
     """Begin a batch: its servers are in flight. Return by node the options of its task: ``servers``, ``only``, ``once``, ``outdated``, and
     ``max_failures`` if it needs a limit."""
     record.begun = number
@@ -178,7 +178,7 @@ def begin(record: Record, number: int) -> dict[str, dict[str, Any]]:
     return work
 
 
-def count(
+def count_batch(
     record: Record,
     number: int,
     answers: Mapping[str, Mapping[str, Any]],

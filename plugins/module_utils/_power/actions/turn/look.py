@@ -36,10 +36,9 @@ def identify(context: ActionContext) -> None:
     if node.caller.interrupted():
         raise InterruptedBySignal(f"Cannot {context.verb} server {request.server}: a signal came before its turn; nothing was done")
     context.slot.refuse_over_budget(request.server)
-    known = progress.known
-    server = node.sources.search.identify(request.server, request.action) if known is None else known
+    server = progress.known or node.sources.search.identify(request.server, request.action)
     # A server just found by name exists; one found before its turn may be gone.
-    is_certain = request.action.boots or (known is None and parse_uuid(request.server) is None)
+    is_certain = request.action.boots or (progress.known is None and parse_uuid(request.server) is None)
     progress.server = server if is_certain else _found_here(context, server)
 
 
