@@ -168,7 +168,7 @@ def test_a_torn_record_is_read_again(locks: Locks, monkeypatch: pytest.MonkeyPat
         assert torn == []
 
 
-def test_a_kept_start_is_visible_to_readers_and_holders_until_it_is_settled(locks: Locks) -> None:
+def test_a_kept_start_is_visible_to_readers_and_holders_until_it_is_cleared(locks: Locks) -> None:
     with acquire(locks, operation="first") as lock:
         lock.enter(Phase.START, run=RUN)
         lock.keep()
@@ -183,7 +183,7 @@ def test_a_kept_start_is_visible_to_readers_and_holders_until_it_is_settled(lock
             lock.enter(Phase.PREBOOT)
             assert locks.leftover(UUID) == seen
     with acquire(locks) as lock:
-        lock.settle()
+        lock.clear()
         assert lock.leftover is None
         assert locks.leftover(UUID) is None
     assert not locks.has_record(UUID)
@@ -199,13 +199,13 @@ def test_an_answered_phase_leaves_no_record(locks: Locks) -> None:
     assert not locks.has_record(UUID)
 
 
-def test_a_kept_phase_can_be_settled_before_the_release(locks: Locks) -> None:
+def test_a_kept_phase_can_be_cleared_before_the_release(locks: Locks) -> None:
     with acquire(locks) as lock:
         lock.enter(Phase.START, run=RUN)
         lock.keep()
         lock.enter(Phase.PREBOOT)
         assert lock.leftover is not None
-        lock.settle()
+        lock.clear()
     assert not locks.has_record(UUID)
 
 

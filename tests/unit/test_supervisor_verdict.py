@@ -24,7 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Limits, SeenRun, Verdict
 from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch, engine_link
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.connection_watch import LOOKED, EngineWatch, line_of
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.end_reports import EndReports, ReportedEnd
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.end_reports import OBEY_SECONDS, EndReports, ReportedEnd
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink, EventReader
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.verdict import Evidence, awaits_shutdown, judge
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
@@ -136,6 +136,12 @@ def event(action: str, seconds: float, container: str = "c", **fields: int) -> C
     return ContainerEvent(BEGAN + int(seconds * SECOND), action, container, **fields)
 
 
+def end_of(
+    reports: EndReports, run: Run, stop_signal: int | None, before: Run | None = None, obeys_within: float | None = OBEY_SECONDS
+) -> ReportedEnd | None:
+    return reports.end_of(run, stop_signal, before=before, obeys_within=obeys_within)
+
+
 def heard(*events: ContainerEvent) -> EndReports:
     reports = EndReports()
     for each in events:
@@ -145,9 +151,9 @@ def heard(*events: ContainerEvent) -> EndReports:
 
 def test_a_stop_signal_counts_only_shortly_before_the_end() -> None:
     for signal, seconds, expected in ((15, 4, True), (9, 4, True), (2, 4, True), (1, 4, False), (15, 6, False), (15, 0.1, False)):
-        found = heard(event("kill", seconds, signal=signal), event("die", 5, exit_code=0)).end_of(FIRST, 15)
+        found = end_of(heard(event("kill", seconds, signal=signal), event("die", 5, exit_code=0)), FIRST, 15)
         assert found is not None and found.signalled is expected, (signal, seconds)
-    old = heard(event("kill", 4, signal=15), event("die", 60, exit_code=0)).end_of(FIRST, 15)
+    old = end_of(heard(event("kill", 4, signal=15), event("die", 60, exit_code=0)), FIRST, 15)
     assert old is not None and not old.signalled
 
 
@@ -163,41 +169,41 @@ def test_a_signal_that_a_run_survived_does_not_explain_its_end() -> None:
     assert [reports.disobeyed(each, moment) for each in ("c", "d", "e", "unheard of")] == [BEGAN + 4 * SECOND, None, None, None]
     assert reports.signalled_before(moment) == []
     reports.add(event("die", 606, exit_code=137))
-    found = reports.end_of(FIRST, 15)
+    found = end_of(reports, FIRST, 15)
     assert found is not None and not found.warned
     for seconds, warned in ((590, True), (610, False)):
-        late = heard(event("kill", 4, signal=15), event("die", seconds, exit_code=143)).end_of(FIRST, 15)
+        late = end_of(heard(event("kill", 4, signal=15), event("die", seconds, exit_code=143)), FIRST, 15)
         assert late is not None and (late.signalled, late.warned) == (False, warned)
-    slow = heard(event("kill", 4, signal=15), event("die", 1500, exit_code=1)).end_of(FIRST, 15, obeys_within=1800)
+    slow = end_of(heard(event("kill", 4, signal=15), event("die", 1500, exit_code=1)), FIRST, 15, obeys_within=1800)
     assert slow is not None and slow.warned
 
 
 def test_any_stop_signal_of_the_container_counts_as_a_stop() -> None:
-    found = heard(event("kill", 4, signal=37), event("die", 5)).end_of(FIRST, 37)
+    found = end_of(heard(event("kill", 4, signal=37), event("die", 5)), FIRST, 37)
     assert found is not None and found.signalled
 
 
 def test_without_a_known_stop_signal_and_timeout_any_earlier_signal_may_be_the_stop() -> None:
     reports = heard(event("kill", 4, signal=37), event("die", 5000, exit_code=0))
     for signal, seconds, warned in ((None, None, True), (37, None, True), (None, 600, False), (15, None, False)):
-        found = reports.end_of(FIRST, signal, obeys_within=seconds)
+        found = end_of(reports, FIRST, signal, obeys_within=seconds)
         assert found is not None and (found.signalled, found.warned) == (False, warned), (signal, seconds)
 
 
 def test_an_end_belongs_to_the_run_before_it() -> None:
     reports = heard(event("die", 61, exit_code=3))
-    assert reports.end_of(FIRST, None, before=SECOND_RUN) is None
-    assert reports.end_of(SECOND_RUN, None) is not None
-    assert reports.end_of(Run("other", FIRST.started_at), None) is None
-    assert heard(event("die", 0.2)).end_of(FIRST, None) is None
+    assert end_of(reports, FIRST, None, before=SECOND_RUN) is None
+    assert end_of(reports, SECOND_RUN, None) is not None
+    assert end_of(reports, Run("other", FIRST.started_at), None) is None
+    assert end_of(heard(event("die", 0.2)), FIRST, None) is None
 
 
 def test_repeated_events_count_once_and_judged_ends_are_forgotten() -> None:
     reports = heard(*[event("kill", 4, signal=15), event("die", 5, exit_code=0)] * 2, event("die", 65, exit_code=1))
     assert reports.earliest() == BEGAN - 25 * SECOND
     reports.forget(FIRST)
-    assert reports.end_of(FIRST, None, before=SECOND_RUN) is None
-    found = reports.end_of(SECOND_RUN, None)
+    assert end_of(reports, FIRST, None, before=SECOND_RUN) is None
+    found = end_of(reports, SECOND_RUN, None)
     assert found is not None and found.exit_code == 1 and not found.signalled
     reports.forget(SECOND_RUN)
     assert (reports.earliest(), reports.latest) == (BEGAN + 35 * SECOND, BEGAN + 65 * SECOND)
@@ -205,8 +211,8 @@ def test_repeated_events_count_once_and_judged_ends_are_forgotten() -> None:
 
 def test_the_number_of_stored_ends_is_bounded() -> None:
     reports = heard(*(event("die", 5, container=str(number)) for number in range(10_050)))
-    assert reports.end_of(Run("0", FIRST.started_at), None) is None
-    assert reports.end_of(Run("10049", FIRST.started_at), None) is not None
+    assert end_of(reports, Run("0", FIRST.started_at), None) is None
+    assert end_of(reports, Run("10049", FIRST.started_at), None) is not None
 
 
 #: This process plays the engine.

@@ -169,7 +169,7 @@ class EngineWatch:
         if self._next_all.is_over:
             self._look_at_all()
         self._look()
-        if self._observer.is_ending:
+        if self._observer.is_shutting_down:
             # An open stream would delay the end of the engine by some seconds.
             self._reader.close()
         elif self._is_due():
@@ -290,14 +290,14 @@ class EngineWatch:
         for uuid in uuids:
             del self._dirty[uuid]
         try:
-            for uuid, is_seen in zip(uuids, map_concurrently(self._try_to_look, uuids, _LOOK_SECONDS)):
-                if not is_seen:
+            for uuid, has_looked in zip(uuids, map_concurrently(self._try_to_look, uuids, _LOOK_SECONDS)):
+                if not has_looked:
                     self._dirty[uuid] = _after(_RETRY_SECONDS)
         finally:
             self._take_results()
 
     def _take_results(self) -> None:
-        """Use the results of all ended looks, also of slow looks that began earlier."""
+        """Use the results of all finished looks, also of slow looks that began earlier."""
         # Two looks at one server may have written the same row.
         rows: dict[int, EndedRun] = {}
         while self._results:

@@ -73,12 +73,10 @@ class EndReports:
             elif event.action == "die":
                 _add(heard.ends, (event.at, event.exit_code))
 
-    def end_of(
-        self, run: Run, stop_signal: int | None, *, before: Run | None = None, obeys_within: float | None = OBEY_SECONDS
-    ) -> ReportedEnd | None:
-        """Return the end of a run; None if the engine has not reported it. ``before`` is a later run of the container, if any.
+    def end_of(self, run: Run, stop_signal: int | None, *, before: Run | None, obeys_within: float | None) -> ReportedEnd | None:
+        """Return the end of a run; None if the engine has not reported it. ``before`` is the server's later run, None without one.
 
-        None is unknown: without ``stop_signal`` any signal may be a stop, and without ``obeys_within`` the run may obey at any time.
+        If ``stop_signal`` is unknown (None), every signal counts as a stop. If ``obeys_within`` is, the run may obey at any later time.
         """
         began = _nanoseconds(run.started_at)
         next_began = _nanoseconds(before.started_at) if before is not None and before.container == run.container else None
@@ -119,11 +117,11 @@ class EndReports:
         began = _nanoseconds(run.started_at)
         with self._guard:
             heard = self._containers.get(run.container)
-            ended = None if heard is None or began is None else next((at for at, _code in heard.ends if at >= began), None)
-            if heard is None or ended is None:
+            end = None if heard is None or began is None else next((at for at, _code in heard.ends if at >= began), None)
+            if heard is None or end is None:
                 return
-            heard.ends = [each for each in heard.ends if each[0] > ended]
-            heard.signals = [each for each in heard.signals if each[0] > ended]
+            heard.ends = [each for each in heard.ends if each[0] > end]
+            heard.signals = [each for each in heard.signals if each[0] > end]
             if not (heard.ends or heard.signals):
                 del self._containers[run.container]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from .._power.actions.boot.startup import matchers_of
 from .._power.actions.node.node import Node
-from .._power.actions.node.run_end import end_of, fate_of
+from .._power.actions.node.run_end import ended_row_of, fate_of
 from .._power.actions.turn.stop import graceful_stop
 from .._power.definitions.definition import Definition, secrets_of
 from .._power.definitions.stop_way import signal_number
@@ -81,7 +81,7 @@ class Observer:
         #: Servers without a look so far. If one is down, it was down before the supervisor came.
         self.first: set[str] = set()
         #: The engine shuts down: it stops containers and refuses connections.
-        self.is_ending = False
+        self.is_shutting_down = False
         self._silent: Deadline | None = None
 
     def look(self, uuid: str) -> Looked:
@@ -94,10 +94,10 @@ class Observer:
         definition = node.sources.definition_for_stop(uuid) if ends else None
         for end in ends:
             named = end if definition is None else replace(end, server=definition.server)
-            self._see_over(node, named, definition, looked)
+            self._judge_end(node, named, definition, looked)
         if snapshot is not None and snapshot.live:
             looked.up = snapshot.run
-            self._see_up(node, uuid, snapshot, seen)
+            self._record_up(node, uuid, snapshot, seen)
         self.first.discard(uuid)
         return looked
 
@@ -113,27 +113,27 @@ class Observer:
         if snapshot is not None and last is not None and not snapshot.live:
             ends.append((last, seen if seen is not None and seen.run == last else None, True))
         found = []
-        for run, known, newest in ends:
+        for run, recorded, newest in ends:
             # A newer container may have another stop signal and timeout.
             own = snapshot if snapshot is not None and snapshot.id == run.container else None
             seconds = None if own is None else obeys_within(node, uuid, own)
-            heard = self._reports.end_of(run, _stop_signal_of(own, known), before=None if run == last else last, obeys_within=seconds)
-            found.append(_End(Server(uuid), run, own, known, heard, newest))
+            heard = self._reports.end_of(run, _stop_signal_of(own, recorded), before=None if run == last else last, obeys_within=seconds)
+            found.append(_End(Server(uuid), run, own, recorded, heard, newest))
         return found
 
-    def _see_up(self, node: Node, uuid: str, snapshot: Snapshot, seen: SeenRun | None) -> None:
+    def _record_up(self, node: Node, uuid: str, snapshot: Snapshot, seen: SeenRun | None) -> None:
         """Record that a run is up, if the journal does not know it in this life of the engine."""
         if seen is not None and seen.run == snapshot.run and seen.engine == self._link.life:
             return
-        known = seen is not None and seen.run == snapshot.run
-        generation = seen.generation if seen is not None and known else node.generations.read(uuid)
-        begun = 0 if known else _row_of_begun_start(node, uuid)
+        is_known = seen is not None and seen.run == snapshot.run
+        generation = seen.generation if seen is not None and is_known else node.generations.read(uuid)
+        begun = 0 if is_known else _row_of_begun_start(node, uuid)
         found = SeenRun(snapshot.run, generation, self._link.life, answers=begun, stop_signal=signal_number(snapshot.stop_signal))
         if not node.journal.runs.see(uuid, found):
             raise JournalUnusable("it cannot be written")
 
-    def _see_over(self, node: Node, end: _End, definition: Definition | None, looked: Looked) -> None:
-        """Judge an end and write its row. A run that has a verdict keeps it, and an end whose cause may still show waits."""
+    def _judge_end(self, node: Node, end: _End, definition: Definition | None, looked: Looked) -> None:
+        """Judge an end and write its row. A run that has a verdict keeps it. If more evidence may come, a later look judges."""
         row = node.journal.ended_runs.of_run(end.run)
         if row is not None and row.verdict is not Verdict.PENDING:
             self._forget_reports(end)
@@ -202,12 +202,12 @@ class Observer:
         # The engine is ending, has ended, or is slow. Its stream will break, and an open stream delays its end.
         # Another thread may find that the engine serves, and reset this.
         silent = self._silent = self._silent or Deadline.after(node.clock, _SILENT_SECONDS)
-        self.is_ending = self._link.is_gone() or silent.is_over
+        self.is_shutting_down = self._link.is_gone() or silent.is_over
         return _AGAIN_SECONDS
 
     def _row(self, node: Node, end: _End, verdict: Verdict, evidence: Evidence, pending: EndedRun | None) -> EndedRun:
         if end.snapshot is not None:
-            row = end_of(node, end.server, end.snapshot, verdict)
+            row = ended_row_of(node, end.server, end.snapshot, verdict)
         else:
             row = pending or EndedRun(end.server, end.run, verdict, at=timestamp(node.clock.now()), boot=boot_id(), next_at=boot_seconds())
         if not row.ended_at and end.heard is not None:

@@ -148,16 +148,16 @@ class Starter:
             requested_at=node.clock.now(),
             wait_for=wait_for,
             should_be_up=frozenset(),
-            answers=row,
+            ended_run=row,
             origin=ORIGIN,
             reason=_reason(row),
         )
 
     def _start(self, target: Target, slot: Slot, group: set[int]) -> Result:
         """Start one server if its row is still due. ``group``: the rows of its group whose starts have not ended."""
-        node, row = self._node(), target.request.answers
+        node, row = self._node(), target.request.ended_run
         if row is None:
-            raise TypeError("a start of the supervisor answers an ended run")
+            raise TypeError("a start of the supervisor follows an ended run")
         try:
             return self._try_start(node, row, target.request, slot)
         except (JournalUnusable, OSError):
@@ -186,7 +186,7 @@ class Starter:
             return _nothing(planned, row)
         if not node.journal.ended_runs.note_attempt(row.number, planned.operation):
             raise JournalUnusable("it cannot be written")
-        request = replace(planned, requested_at=node.clock.now(), generations={row.server.uuid: generation}, answers=fresh)
+        request = replace(planned, requested_at=node.clock.now(), generations={row.server.uuid: generation}, ended_run=fresh)
         result = perform(request, node, row.server, slot)
         self._record_outcome(node, fresh, result)
         return result

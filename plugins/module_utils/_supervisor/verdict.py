@@ -37,7 +37,7 @@ class Evidence:
     in_startup: bool = False
 
     @property
-    def was_asked(self) -> bool:
+    def may_be_requested(self) -> bool:
         """True for a reported end that a request to the engine may have caused."""
         if self.heard is None:
             return False
@@ -52,41 +52,41 @@ class Evidence:
         return (self.oom_killed and self.exit_code != 0) or (self.exit_code is not None and self.exit_code not in _OF_STOPS)
 
 
-def judge(seen: Evidence) -> Verdict:
+def judge(evidence: Evidence) -> Verdict:
     """Return the verdict on an end. The first rule that applies decides, so the order of the rules matters.
 
-    Our own records decide first. A reported end that no request to the engine explains is a crash or a clean end, even if a kill came: the
-    report would show its signal. Next come our kill and a stop of the whole engine. Every other reported end is a stop of this server at
-    the engine. `_unheard` judges the ends without a report.
+    Our own records decide first. Then a reported end that no request to the engine explains is a crash or a clean end. That holds also
+    after a kill, because the engine also reports the signal of a kill that ends a run. Next come our kill and a stop of the whole engine.
+    Every other reported end is a stop of this server at the engine. `_unheard` judges the ends without a report.
     """
-    if seen.ended_here:
-        return Verdict.RESTARTING if seen.restarts else Verdict.STOPPED
-    if seen.console_stop:
+    if evidence.ended_here:
+        return Verdict.RESTARTING if evidence.restarts else Verdict.STOPPED
+    if evidence.console_stop:
         return Verdict.STOPPED
-    if not seen.is_there and seen.heard is None:
+    if not evidence.is_there and evidence.heard is None:
         return Verdict.ENDED_UNOBSERVED
-    if seen.heard is not None and not seen.was_asked:
-        return Verdict.ENDED if seen.exit_code == 0 else Verdict.CRASHED
-    if seen.killed and not seen.contradicts_stop:
+    if evidence.heard is not None and not evidence.may_be_requested:
+        return Verdict.ENDED if evidence.exit_code == 0 else Verdict.CRASHED
+    if evidence.killed and not evidence.contradicts_stop:
         return Verdict.STOPPED
-    if seen.another_engine and (seen.in_startup or not seen.marked):
+    if evidence.another_engine and (evidence.in_startup or not evidence.marked):
         return Verdict.ENGINE_STOPPED
-    return Verdict.STOPPED_EXTERNALLY if seen.heard is not None else _unheard(seen)
+    return Verdict.STOPPED_EXTERNALLY if evidence.heard is not None else _unheard(evidence)
 
 
-def _unheard(seen: Evidence) -> Verdict:
+def _unheard(evidence: Evidence) -> Verdict:
     """Judge an end that the engine did not report to us."""
-    if seen.marked:
+    if evidence.marked:
         return Verdict.ENDED_UNOBSERVED
-    if seen.contradicts_stop:
+    if evidence.contradicts_stop:
         return Verdict.CRASHED
-    if seen.marked is False:
-        return Verdict.ENDED if seen.exit_code == 0 else Verdict.CRASHED
+    if evidence.marked is False:
+        return Verdict.ENDED if evidence.exit_code == 0 else Verdict.CRASHED
     return Verdict.ENDED_UNOBSERVED
 
 
-def awaits_shutdown(seen: Evidence) -> bool:
+def awaits_shutdown(evidence: Evidence) -> bool:
     """Tell if the engine's own shutdown may have caused the end. That shows only when its stream breaks."""
-    return seen.was_asked and not (
-        seen.ended_here or seen.console_stop or seen.another_engine or (seen.killed and not seen.contradicts_stop)
+    return evidence.may_be_requested and not (
+        evidence.ended_here or evidence.console_stop or evidence.another_engine or (evidence.killed and not evidence.contradicts_stop)
     )

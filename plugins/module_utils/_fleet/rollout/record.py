@@ -46,7 +46,7 @@ class Row:
     changed: bool = False
     state: str = ""
     in_flight: bool = False
-    #: The run whose key its node got, while the outcome is unknown. The next request has the same key.
+    #: The run that first requested the action from the node, while the outcome is unknown. The next request uses that run's key.
     asked_by: str = ""
     any_state: bool = False
     #: Whether an earlier part of the run tried it: its container may then match its definition although it is not done.

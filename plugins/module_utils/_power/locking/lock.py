@@ -149,7 +149,7 @@ class PowerLock:
         self._record = record
         #: Seconds of waiting for other holders.
         self.waited_seconds = waited_seconds
-        #: Unfinished work, found or kept. Settle a start before you send another.
+        #: Unfinished work, found or kept. Resolve a start before you send another.
         #: The writer of the record that was found, dead or alive, no longer has the lock.
         self.leftover: Leftover | None = None if found is None else found.unfinished(ended=True)
         #: The run that was ended here and that the journal does not have yet.
@@ -177,8 +177,8 @@ class PowerLock:
             reason = error.strerror if isinstance(error, OSError) else error
             raise LockUnavailable(f"Cannot write the lock file {self._path}: {reason}") from error
 
-    def settle(self, ended: EndedHere | None = None) -> None:
-        """Forget the leftover; carry ``ended`` instead, if given. Never raises: if the disk fails, the next holder settles it again."""
+    def clear(self, ended: EndedHere | None = None) -> None:
+        """Forget the leftover; carry ``ended`` instead, if given. Never raises: if the disk fails, the next holder clears it."""
         if self.leftover is None and self.ended == ended:
             return
         self.leftover, self.ended = None, ended
@@ -186,7 +186,7 @@ class PowerLock:
             self._write(self._carrying())
 
     def keep(self) -> None:
-        """Carry the request of this phase (START or STOP, with its run), which got no answer, until it is settled."""
+        """Carry the request of this phase (START or STOP, with its run), which got no answer, until `clear`."""
         self.leftover = replace(self._record, leftover=self.leftover).unfinished(ended=True)
 
     def release(self) -> None:

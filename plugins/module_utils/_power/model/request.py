@@ -125,8 +125,8 @@ class Request:
     diff: bool = False
     origin: str = ""
     reason: str = ""
-    #: The ended run that a supervisor's start answers. A newer run makes this start void; it writes no intent.
-    answers: EndedRun | None = None
+    #: The ended run that a supervisor's start follows. A newer run makes this start void; it writes no intent.
+    ended_run: EndedRun | None = None
     #: The action runs once under this key, with which ``reason`` begins; empty: every time.
     idempotency_key: str = ""
     #: How a stop or restart considers players; None: not at all.

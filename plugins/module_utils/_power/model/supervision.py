@@ -47,7 +47,7 @@ class SeenRun:
     ``engine`` is the engine's life in which the run was seen. ``generation`` is the kill generation of the latest start that asked for it.
     ``matchers``: the definition has readiness lines; None if no start here wrote the run. ``matched``: such a line was seen. ``spoilt``:
     the engine sent it a signal that stops nothing by default, so the engine's mark of a manual stop says nothing. ``console_stop`` is when
-    our console sent the stop command, in epoch seconds; 0: never. ``answers`` is the number of the ended run that its start answers; 0:
+    our console sent the stop command, in epoch seconds; 0: never. ``answers`` is the number of the ended run that its start follows; 0:
     none. ``stop_signal`` is the signal with which the engine stops the container.
     """
 

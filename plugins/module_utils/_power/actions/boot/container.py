@@ -126,7 +126,7 @@ def put_in_place(context: ActionContext, staged: Staged) -> bool:
     old = engine.inspect(uuid)
     if old is not None:
         refuse_foreign(context, old)
-        if old.run != context.progress.ended:
+        if old.run != context.progress.stopped_run:
             note_found_end(context.node, context.progress.server, old)
         # Like Wings, remove anonymous volumes of our containers and Wings', but not those of foreign containers.
         ours = made_by_us(old, uuid) or made_by_wings(old.labels)

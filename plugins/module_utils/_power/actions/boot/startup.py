@@ -45,9 +45,9 @@ def start(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -
     progress.warn(*(f"server {uuid}: {warning}" for warning in matchers.warnings))
     attach = context.request.wait_for is not WaitFor.CONTAINER and bool(matchers)
     snapshot, output = start_container(context, lock, staged, attach=attach)
-    node.journal.runs.see(uuid, replace(_seen(context, snapshot), matchers=bool(matchers)))
+    node.journal.runs.see(uuid, replace(_started_run(context, snapshot), matchers=bool(matchers)))
     # A new run replaces the ended run of the record.
-    lock.settle()
+    lock.clear()
     progress.saw(node.seen_as(uuid, snapshot))
     progress.run = snapshot.run
     if progress.downtime is not None:
@@ -65,7 +65,7 @@ def start_container(context: ActionContext, lock: PowerLock, staged: Staged, *, 
     before = engine.inspect(staged.id)
     if before is None:
         raise StartFailed(f"Cannot start server {context.uuid}: its container was removed by somebody else")
-    if before.run != context.progress.ended:
+    if before.run != context.progress.stopped_run:
         note_found_end(context.node, context.progress.server, before)
     output = engine.logs.attach(staged.id) if attach else None
     try:
@@ -78,8 +78,8 @@ def start_container(context: ActionContext, lock: PowerLock, staged: Staged, *, 
         snapshot = _first_look(context, staged.id)
         if not snapshot.live:
             # The run is over already, but it belongs to this request.
-            context.node.journal.runs.see(context.uuid, _seen(context, snapshot))
-            lock.settle()
+            context.node.journal.runs.see(context.uuid, _started_run(context, snapshot))
+            lock.clear()
             raise exited(context, snapshot)
         return snapshot, output
     except BaseException:
@@ -88,9 +88,9 @@ def start_container(context: ActionContext, lock: PowerLock, staged: Staged, *, 
         raise
 
 
-def _seen(context: ActionContext, snapshot: Snapshot) -> SeenRun:
+def _started_run(context: ActionContext, snapshot: Snapshot) -> SeenRun:
     request = context.request
-    return SeenRun(snapshot.run, request.generation(context.uuid), answers=0 if request.answers is None else request.answers.number)
+    return SeenRun(snapshot.run, request.generation(context.uuid), answers=0 if request.ended_run is None else request.ended_run.number)
 
 
 def _request_start(context: ActionContext, lock: PowerLock, before: Run) -> None:

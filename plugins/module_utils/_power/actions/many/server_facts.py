@@ -212,9 +212,9 @@ class _Known:
 
 def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember: Callable[[str, Run], None]) -> Described:
     """Read the facts of the named servers, each once, or of all. Raises as `describe_each`, and errors of the list of containers."""
-    asked, warnings = choose(names, node.sources.search.identify_to_look) if names else (everything(node, None), [])
+    chosen, warnings = choose(names, node.sources.search.identify_to_look) if names else (everything(node, None), [])
     node.sources.glance()
-    found = describe_each(asked, node, wanted, remember=remember)
+    found = describe_each(chosen, node, wanted, remember=remember)
     unlisted = () if names else tuple(str(error) for error in node.sources.listing.unlisted)
     unknown = unknown_warnings(found.entries, node.sources.warnings)
     events, unsure = event_facts(node.journal, node.settings.state_directory)
@@ -238,13 +238,13 @@ class _Subject:
         return matchers_of(self.definition)
 
 
-def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOptions, *, remember: Callable[[str, Run], None]) -> Described:
-    """Return one entry for each of ``asked``, in order, except unknown servers. Unknown values are None.
+def describe_each(chosen: Sequence[Server | Unseen], node: Node, wanted: FactOptions, *, remember: Callable[[str, Run], None]) -> Described:
+    """Return one entry for each of ``chosen``, in order, except unknown servers. Unknown values are None.
 
     ``remember`` gets each run that was seen to be ready, because its readiness line may rotate away. Raises `EngineUnreachable` if the
     engine gives no answer at all.
     """
-    servers = [each for each in asked if isinstance(each, Server)]
+    servers = [each for each in chosen if isinstance(each, Server)]
     uuids = [server.uuid for server in servers]
     known = _Known(
         intents=node.journal.intents.of_each(uuids),
@@ -257,13 +257,13 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
     # After the engine: the journal knows a run as soon as the engine shows it.
     node.journal.runs.hold(uuids)
     subjects = {server.uuid: _subject(server, sight, node, known) for server, sight in zip(servers, sights)}
-    seen = [subject for subject in subjects.values() if isinstance(subject, _Subject)]
-    ready = _ready_now(seen, node)
-    outdated = outdated_each(seen, node)
-    players = count_each(seen, node, wanted.count_players)
+    readable = [subject for subject in subjects.values() if isinstance(subject, _Subject)]
+    ready = _ready_now(readable, node)
+    outdated = outdated_each(readable, node)
+    players = count_each(readable, node, wanted.count_players)
     entries: list[dict[str, Any]] = []
     warnings = [known.supervision.warning] if known.supervision.warning else []
-    for each in asked:
+    for each in chosen:
         subject = each if isinstance(each, Unseen) else subjects[each.uuid]
         if isinstance(subject, Unseen):
             warnings.append(subject.msg)
@@ -340,7 +340,7 @@ def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: Fa
             server.uuid,
             seen.snapshot,
             policy_of(node.settings, server, definition),
-            meant_down=intent is not None and not intent.up,
+            should_be_down=intent is not None and not intent.up,
         ),
     }
     if wanted.operations:

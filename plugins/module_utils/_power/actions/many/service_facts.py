@@ -57,7 +57,7 @@ class SupervisionFacts:
         ends = node.journal.ended_runs.history(uuids, limit, now - timedelta(seconds=DAY_SECONDS))
         return cls(ends, supervisor, now, boot_id(), boot_seconds(), warning)
 
-    def of(self, uuid: str, snapshot: Snapshot | None, policy: Policy, *, meant_down: bool) -> dict[str, Any] | None:
+    def of(self, uuid: str, snapshot: Snapshot | None, policy: Policy, *, should_be_down: bool) -> dict[str, Any] | None:
         """Return the facts of one server; None if its ended runs are unknown."""
         if self.ends is None:
             return None
@@ -65,7 +65,7 @@ class SupervisionFacts:
         newest = next(iter(self.ends.latest.get(uuid, ())), None)
         row = newest if newest is not None and not live and _counts(newest, snapshot) else None
         # A pending end has no verdict yet; a server that should be down has no next try.
-        is_open = row is not None and row.verdict is not Verdict.PENDING and not meant_down
+        is_open = row is not None and row.verdict is not Verdict.PENDING and not should_be_down
         crashes = self.ends.crashes.get(uuid, 0)
         state = supervision_of([row] if row and is_open else [], live=live, crashes_in_day=crashes, limits=policy.limits)
         return {
@@ -73,7 +73,7 @@ class SupervisionFacts:
             "why": policy.why or None,
             "running": self.supervisor["running"],
             "paused": self.supervisor["paused"],
-            **_end(row),
+            **_end_facts(row),
             # Also for an exempt server: the supervisor starts again what the engine took down.
             "next_at": self._next_at(row) if row is not None and is_open else None,
             "consecutive_crashes": _consecutive_crashes(newest, row, snapshot),
@@ -81,7 +81,7 @@ class SupervisionFacts:
         }
 
     def crashes_of(self, uuid: str) -> list[dict[str, Any]] | None:
-        return None if self.ends is None else [_ended(row) for row in self.ends.latest.get(uuid, ())]
+        return None if self.ends is None else [_crash_facts(row) for row in self.ends.latest.get(uuid, ())]
 
     def _next_at(self, row: EndedRun) -> str | None:
         if not row.due or not self.supervisor["running"] or self.supervisor["paused"]:
@@ -96,13 +96,13 @@ def _counts(row: EndedRun, snapshot: Snapshot | None) -> bool:
 
 
 def _consecutive_crashes(newest: EndedRun | None, row: EndedRun | None, snapshot: Snapshot | None) -> int:
-    """Return the crashes in a row, including those before this run if it answers the last crash."""
+    """Return the crashes in a row, including those before this run if it follows the last crash."""
     if row is not None:
         return row.consecutive_crashes
     return newest.consecutive_crashes if newest is not None and snapshot is not None and newest.next_run == snapshot.run else 0
 
 
-def _end(row: EndedRun | None) -> dict[str, Any]:
+def _end_facts(row: EndedRun | None) -> dict[str, Any]:
     if row is None:
         return dict.fromkeys(("verdict", "exit_code", "oom_killed", "ended_at", "code", "msg"))
     return {
@@ -115,7 +115,7 @@ def _end(row: EndedRun | None) -> dict[str, Any]:
     }
 
 
-def _ended(row: EndedRun) -> dict[str, Any]:
+def _crash_facts(row: EndedRun) -> dict[str, Any]:
     return {
         "verdict": row.verdict.value,
         "exit_code": row.exit_code,

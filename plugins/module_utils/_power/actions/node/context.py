@@ -60,7 +60,7 @@ class ActionContext:
             raise CancelledByKill(f"Cannot {self.verb} server {self.uuid}: {CancelledByKill.why}")
 
     def check_waiting(self) -> None:
-        """Raise as `check_interrupted`, after `Caller.hold`. Not under the lock, where a kill must be seen at once."""
+        """Call `Caller.hold`, which may block, then raise as `check_interrupted`. Call this only without the lock."""
         self.node.caller.hold()
         self.check_interrupted()
 
@@ -86,21 +86,21 @@ T = TypeVar("T")
 
 
 def refuse_after_newer_run(context: ActionContext, snapshot: Snapshot | None) -> None:
-    """Raise `NotSelected` if a start answers an ended run, and a newer run followed it, even an ended one.
+    """Raise `NotSelected` if a start follows an ended run, and a newer run followed it, even an ended one.
 
     A new container that never ran is no newer run. Raises `IntentUnknown` if the journal is unreadable, and `UnderMaintenance`: maintenance
     may begin while hundreds of starts wait. Certain under the lock, right before the request.
     """
-    answers = context.request.answers
-    if answers is None:
+    ended_run = context.request.ended_run
+    if ended_run is None:
         return
     if maintenance_pause(context.node.settings.state_directory):
         raise UnderMaintenance(f"Cannot {context.verb} server {context.uuid}: a maintenance is under way; the server is started after it")
     newest = snapshot.run if snapshot is not None and snapshot.has_run else None
     if newest is None:
-        seen = known(context, lambda: context.node.journal.runs.known_of(context.uuid))
-        newest = answers.run if seen is None else seen.run
-    if newest != answers.run:
+        last = known(context, lambda: context.node.journal.runs.known_of(context.uuid))
+        newest = ended_run.run if last is None else last.run
+    if newest != ended_run.run:
         raise NotSelected(f"Cannot {context.verb} server {context.uuid}: another run has followed the one that ended")
 
 
@@ -111,9 +111,9 @@ def date_anew(context: ActionContext, seen: Observed) -> None:
         return
     generation = request.generation(context.uuid)
     with contextlib.suppress(JournalUnusable, OSError):
-        known = runs.known_of(context.uuid)
+        last = runs.known_of(context.uuid)
         # Often hundreds are up, with nothing to write.
-        if known is None or known.run != snapshot.run or known.generation < generation:
+        if last is None or last.run != snapshot.run or last.generation < generation:
             runs.see(context.uuid, SeenRun(snapshot.run, generation=generation))
 
 

@@ -176,7 +176,7 @@ class Observed:
         return self.snapshot is not None and _stopped_run(self.leftover) == self.snapshot.run
 
     @property
-    def is_settled(self) -> bool:
+    def is_steady(self) -> bool:
         """True if the server is up, and no change is in progress."""
         return self.live and self.holder is None and not self.stop_left
 

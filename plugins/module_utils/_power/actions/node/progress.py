@@ -53,7 +53,7 @@ class Progress:
     stop: StopReport | None = None
     stop_timeout: StopTimeout | None = None
     #: The run that this action ended, once its row is written.
-    ended: Run | None = None
+    stopped_run: Run | None = None
     downtime: Downtime | None = None
     run: Run | None = None
     #: The container's run at the last look, ended or not.

@@ -32,10 +32,10 @@ _UNSEEN_END = RunEnd()
 def record_stop(
     node: Node, server: Server, lock: PowerLock | None, ended: EndedHere, operation: str = "", end: RunEnd = _UNSEEN_END
 ) -> None:
-    """Write the row of a run that was ended here, else keep it in the lock's record. Settles the leftover."""
+    """Write the row of a run that was ended here, else keep it in the lock's record. Clears the leftover."""
     written = node.journal.ended_runs.write(_row_here(node, server, ended, operation, end))
     if lock is not None:
-        lock.settle(None if written else ended)
+        lock.clear(None if written else ended)
 
 
 def record_own_stop(context: ActionContext, lock: PowerLock | None, run: Run, end: RunEnd) -> None:
@@ -43,7 +43,7 @@ def record_own_stop(context: ActionContext, lock: PowerLock | None, run: Run, en
     request, progress = context.request, context.progress
     ended = EndedHere(run, context.verb, request.generation(context.uuid), request.origin)
     record_stop(context.node, progress.server, lock, ended, request.operation, end)
-    progress.ended, progress.downtime = run, Downtime.since_end(end)
+    progress.stopped_run, progress.downtime = run, Downtime.since_end(end)
 
 
 def write_intent(context: ActionContext, lock: PowerLock | None, *, up: bool, run: Run, keep_since: datetime | None) -> None:
@@ -58,12 +58,12 @@ def write_intent(context: ActionContext, lock: PowerLock | None, *, up: bool, ru
     if up:
         warn_of_unwritten_start(progress)
     else:
-        ended_it = progress.ended is not None
+        ended_it = progress.stopped_run is not None
         stop = EndedHere(run, context.verb, request.generation(context.uuid), request.origin, ended_it=ended_it)
         _keep_unwritten_stop(progress, lock, stop)
 
 
-def settle_ended(node: Node, server: Server, lock: PowerLock) -> None:
+def write_ended_run(node: Node, server: Server, lock: PowerLock) -> None:
     """Write the ended run of the lock's record, and the intent of its stop; on failure both stay until another run comes."""
     ended = lock.ended
     if ended is None:
@@ -76,7 +76,7 @@ def settle_ended(node: Node, server: Server, lock: PowerLock) -> None:
         at = timestamp(node.clock.now())
         written = node.journal.intents.set(server, Intent(False, "", ended.origin, at))
     if written or not is_newest:
-        lock.settle()
+        lock.clear()
 
 
 def _is_of_newest_run(ended: EndedHere, snapshot: Snapshot | None) -> bool:
@@ -100,7 +100,7 @@ def _keep_unwritten_stop(progress: Progress, lock: PowerLock | None, stop: Ended
         said = "only its lock file says"
         before = lock.ended
         is_carried = before is not None and before.run == stop.run and before.ended_it
-        lock.settle(replace(stop, ended_it=stop.ended_it or is_carried))
+        lock.clear(replace(stop, ended_it=stop.ended_it or is_carried))
     progress.warn(
         f"server {progress.server.uuid}: the journal cannot be written, so {said} that it should be down: "
         f"{'a boot of this machine' if lock is not None else 'the supervisor or a boot of this machine'} may start it; "
@@ -135,10 +135,10 @@ def note_found_end(node: Node, server: Server, snapshot: Snapshot | None) -> Non
         generation = None
         with suppress(LockUnavailable):
             generation = node.generations.read(server.uuid)
-        node.journal.ended_runs.write(replace(end_of(node, server, snapshot, Verdict.PENDING), generation=generation))
+        node.journal.ended_runs.write(replace(ended_row_of(node, server, snapshot, Verdict.PENDING), generation=generation))
 
 
-def end_of(node: Node, server: Server, snapshot: Snapshot, verdict: Verdict) -> EndedRun:
+def ended_row_of(node: Node, server: Server, snapshot: Snapshot, verdict: Verdict) -> EndedRun:
     return EndedRun(
         server,
         snapshot.run,
@@ -174,25 +174,25 @@ _RETRY_SECONDS = 0.02
 
 
 def recover_unfinished(node: Node, server: Server, lock: PowerLock) -> bool:
-    """Settle the lock's leftover if possible (a stop: once its run ended); return True if a start was fenced by removal."""
+    """Resolve the lock's leftover: a start now, a stop once its run has ended. Return True if the removal of a container fenced a start."""
     left, fenced = lock.leftover, False
     if left is not None and left.phase is Phase.STOP:
         snapshot = node.engine.inspect(left.run.container)
         if snapshot is not None and snapshot.live and snapshot.run == left.run:
             return False
-        lock.settle(EndedHere.left_by(left))
+        lock.clear(EndedHere.left_by(left))
     elif left is not None:
         fenced = bool(fence_start(node, server, left.run))
-        lock.settle(lock.ended)
-    settle_ended(node, server, lock)
+        lock.clear(lock.ended)
+    write_ended_run(node, server, lock)
     return fenced
 
 
 def fence_start(node: Node, server: Server, before: Run) -> bool | None:
-    """Make sure that a start request for a container, last started as in ``before``, has no later effect.
+    """Make sure that a start request for a container has no later effect. ``before`` is the container's last run before the request.
 
-    Returns True if the container was removed (its volumes stay), False if the request ran, None if the container is gone. Raises
-    `EngineError` if the engine neither runs nor removes it within its time limit.
+    Returns True if this removed the container (its volumes stay), False if the request started a run, None if the container was gone.
+    Raises `EngineError` if the engine does neither within its time limit.
     """
     deadline = Deadline.after(node.clock, node.engine.timeout)
     while not deadline.is_over:

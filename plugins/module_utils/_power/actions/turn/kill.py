@@ -23,7 +23,7 @@ from ...model.result import Outcome, Phase, RunEnd
 from ...model.server import PowerState, Snapshot
 from ..node.context import ActionContext
 from ..node.progress import Ending, Progress
-from ..node.run_end import NO_RUN, fence_start, record_own_stop, settle_ended, write_intent
+from ..node.run_end import NO_RUN, fence_start, record_own_stop, write_ended_run, write_intent
 from .locked import holder_of
 from .look import check_wings, look
 
@@ -46,7 +46,7 @@ def _kill(context: ActionContext) -> Ending:
     """Kill a server, even without a writable lock or generation. Nothing that may block precedes SIGKILL."""
     node, progress = context.node, context.progress
     faults: list[str] = []
-    # Read first: once the generation is raised, a holder may release before our try. Then this kill has cancelled its action.
+    # Read the holder before it can notice the kill. It may then release before our first try, and is reported as cancelled.
     before = node.locks.holder(context.uuid)
     is_raised = _raise_generation(context, faults)
     progress.begun = True
@@ -70,11 +70,11 @@ def _kill(context: ActionContext) -> Ending:
             if lock is not None:
                 stack.enter_context(lock)
         with _unsettled_without_engine(context):
-            snapshot = _await_gone(context) if lock is None else _settle_and_kill(context, lock)
+            snapshot = _await_gone(context) if lock is None else _kill_until_down(context, lock)
         if lock is not None and not _has_changed(progress):
             # A kill of all servers had already cancelled the action, which then took down its own work.
             _note_cancelled(context.request.held.get(context.uuid), progress)
-        _forget_ended(context)
+        _forget_if_finished(context)
         _record(context, lock, snapshot, is_change=_has_changed(progress) or bool(faults))
     return _ending(context, faults)
 
@@ -166,15 +166,15 @@ def _note_cancelled(holder: Holder | None, progress: Progress) -> None:
         progress.cancelled, progress.cancelled_operation = action, holder.operation
 
 
-def _forget_ended(context: ActionContext) -> None:
-    """Report no action as cancelled that ended by itself, as far as the journal has its end yet."""
+def _forget_if_finished(context: ActionContext) -> None:
+    """Do not report an action as cancelled if the journal has another ending of it."""
     progress = context.progress
     rows = context.node.journal.operations.of(context.uuid) if progress.cancelled is not None else ()
     if any(row.id == progress.cancelled_operation and row.outcome not in ("", Outcome.CANCELLED.value) for row in rows):
         progress.cancelled = None
 
 
-def _settle_and_kill(context: ActionContext, lock: PowerLock) -> Snapshot | None:
+def _kill_until_down(context: ActionContext, lock: PowerLock) -> Snapshot | None:
     """Kill again under the lock until nothing can come up, an unfinished start included; return the container."""
     node, progress = context.node, context.progress
     with contextlib.suppress(LockUnavailable):
@@ -194,11 +194,8 @@ def _settle_and_kill(context: ActionContext, lock: PowerLock) -> Snapshot | None
             if snapshot is not None and progress.changed and snapshot.restart_policy != "no":
                 # The engine starts such a container at its own start.
                 node.engine.containers.forbid_restart(snapshot.id)
-            if left is not None and left.phase is Phase.STOP:
-                lock.settle(EndedHere.left_by(left))
-            else:
-                lock.settle(lock.ended)
-            settle_ended(node, progress.server, lock)
+            lock.clear(EndedHere.left_by(left) if left is not None and left.phase is Phase.STOP else lock.ended)
+            write_ended_run(node, progress.server, lock)
             return snapshot
     raise KillUnsettled(
         f"Cannot tell that server {context.uuid} stays down: it came up again, and the time limit of {node.engine.timeout:.0f} s is over; "
@@ -242,6 +239,7 @@ def _unsettled_without_engine(context: ActionContext) -> Iterator[None]:
 
 
 def _await_gone(context: ActionContext) -> Snapshot | None:
+    """Wait for the end of the process. Return the container as it was before the wait, perhaps still live; None without a container."""
     node = context.node
     snapshot = node.engine.inspect(context.uuid)
     if snapshot is not None and snapshot.live and not node.await_end(snapshot.run, node.engine.timeout, no_check):

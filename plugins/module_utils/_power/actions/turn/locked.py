@@ -117,11 +117,11 @@ def check(context: ActionContext) -> Checked:
     known_at, boot = clock.monotonic(), None
     seen = look(context)
     if action is PowerAction.START:
-        if not seen.is_settled and not slot.may_boot():
+        if not seen.is_steady and not slot.may_boot():
             # First, so that lock and definition are fresh at the boot.
             slot.begin_boot(context.check_waiting)
             seen = look(context)
-        if seen.is_settled:
+        if seen.is_steady:
             slot.end_boot()
             return Checked(seen, known_at, is_up=True)
     if action.boots:
@@ -199,7 +199,7 @@ def _found_run(boot: Boot | None, seen: Observed | None) -> AwaitedRun | None:
 
 
 def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> TurnEnd:
-    """Settle unfinished work of others, look again, and do the steps that the state now needs.
+    """Resolve unfinished work of others, look again, and do the steps that the state now needs.
 
     Knowledge older than a second is read again before the first step: others may have acted during the wait for the lock.
     """
@@ -233,8 +233,8 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
 def _note_intent(context: ActionContext, lock: PowerLock, ending: Ending) -> None:
     request, progress = context.request, context.progress
     should_be_up = request.action.traits.should_be_up
-    if should_be_up is not None and request.answers is None:
-        run = progress.ended or progress.seen_run or NO_RUN
+    if should_be_up is not None and request.ended_run is None:
+        run = progress.stopped_run or progress.seen_run or NO_RUN
         # A state that others caused after the request is not this action's work.
         keep_since = request.requested_at if ending[0] is Outcome.UNCHANGED else None
         write_intent(context, lock, up=should_be_up, run=run, keep_since=keep_since)

@@ -76,11 +76,11 @@ def look(context: ActionContext) -> Observed:
     """Look at the server before its lock. Raises `NotSelected` if its state is not selected."""
     seen = _as_chosen_by_state(context, context.node.observe(context.uuid))
     # Without the lock the record may change; the next lock holder copies it to the journal.
-    return _require_chosen(context, seen, asks_record=context.request.check and seen.holder is None)
+    return _require_chosen(context, seen, with_record=context.request.check and seen.holder is None)
 
 
 def look_locked(context: ActionContext, lock: PowerLock) -> tuple[Observed, bool]:
-    """Settle what the last holder left unfinished, then look; return True with it if a start was undone. Raises as `look`."""
+    """Resolve what the last holder left unfinished, then look. The second value is True if a start was undone. Raises as `look`."""
     progress = context.progress
     fenced = recover_unfinished(context.node, progress.server, lock)
     progress.changed = progress.changed or fenced
@@ -90,7 +90,7 @@ def look_locked(context: ActionContext, lock: PowerLock) -> tuple[Observed, bool
         progress.saw(seen)
         raise Superseded(f"Cannot {context.verb} server {context.uuid}: it was started again during the wait for its players")
     progress.state_before = None
-    return _require_chosen(context, seen, asks_record=True), fenced
+    return _require_chosen(context, seen, with_record=True), fenced
 
 
 def look_again(context: ActionContext) -> None:
@@ -125,11 +125,11 @@ def _as_chosen_by_state(context: ActionContext, seen: Observed) -> Observed:
     return replace(seen, state=PowerState.RUNNING, startup=Startup.MATCHED)
 
 
-def _require_chosen(context: ActionContext, seen: Observed, *, asks_record: bool) -> Observed:
+def _require_chosen(context: ActionContext, seen: Observed, *, with_record: bool) -> Observed:
     context.progress.saw(seen)
     if not fell_since(context, seen.state):
         require_selected(context.request, context.uuid, seen.state)
-    _require_meant_up(context, seen, asks_record=asks_record)
+    _require_should_be_up(context, seen, with_record=with_record)
     refuse_after_newer_run(context, seen.snapshot)
     return seen
 
@@ -142,10 +142,10 @@ def require_selected(request: Request, uuid: str, state: PowerState) -> None:
         raise NotSelected(f"Cannot {request.action.value} server {uuid}: it is {state.value}, and only {wanted} is asked for")
 
 
-def _require_meant_up(context: ActionContext, seen: Observed, *, asks_record: bool) -> None:
+def _require_should_be_up(context: ActionContext, seen: Observed, *, with_record: bool) -> None:
     """Raise `NotSelected` if the request selects servers that should be up, and this one should not.
 
-    The same if it was seen stopped, without a start since; with ``asks_record`` also if only the lock's record has the stop, because the
+    The same if it was seen stopped, without a start since; with ``with_record`` also if only the lock's record has the stop, because the
     journal could not be written. Certain only under the lock, because a stop or kill writes the intent there.
     """
     should_be_up, uuid = context.request.should_be_up, context.uuid
@@ -153,21 +153,21 @@ def _require_meant_up(context: ActionContext, seen: Observed, *, asks_record: bo
         return
     intents = context.node.journal.intents
     # Only a supervisor's start must not continue without the intent.
-    intent = intents.of(uuid) if context.request.answers is None else known(context, lambda: intents.known_of(uuid))
+    intent = intents.of(uuid) if context.request.ended_run is None else known(context, lambda: intents.known_of(uuid))
     if intent is not None and not intent.up:
         who = f" by {intent.origin}" if intent.origin else ""
         since = "should no longer be up" if uuid in should_be_up else "should be down"
         raise NotSelected(f"Cannot {context.verb} server {uuid}: it {since}{who}")
-    stop = unwritten_stop(context.node, context.progress.server, seen.snapshot) if asks_record else None
+    stop = unwritten_stop(context.node, context.progress.server, seen.snapshot) if with_record else None
     if stop is not None:
         who = f" by {stop.origin}" if stop.origin else ""
         raise NotSelected(
             f"Cannot {context.verb} server {uuid}: a {stop.action}{who} wants it down, and the journal does not have that yet"
         )
     run = None if seen.snapshot is None or seen.live else seen.snapshot.run
-    if run is not None and context.request.answers is None:
+    if run is not None and context.request.ended_run is None:
         row = known(context, lambda: context.node.journal.ended_runs.of_run(run))
-        if row is not None and row.verdict in _STOPPED and (asks_record or row.verdict is Verdict.STOPPED_EXTERNALLY):
+        if row is not None and row.verdict in _STOPPED and (with_record or row.verdict is Verdict.STOPPED_EXTERNALLY):
             raise NotSelected(f"Cannot {context.verb} server {uuid}: somebody stopped it{_STOPPED[row.verdict]}")
     # It should have been up at the request, so the journal was lost since.
     if intent is None and uuid not in should_be_up:

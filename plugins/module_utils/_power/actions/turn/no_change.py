@@ -26,7 +26,7 @@ def leave_up(context: ActionContext, seen: Observed) -> Ending:
     """Write that a server that is up should be up, and wait until it is ready. This needs no definition and no lock."""
     request = context.request
     date_anew(context, seen)
-    if request.answers is None:
+    if request.ended_run is None:
         intent = Intent(True, request.operation, request.origin, timestamp(request.requested_at))
         if not context.node.journal.intents.set(context.progress.server, intent, only_if_newer=context.node.clock.now()):
             warn_of_unwritten_start(context.progress)
@@ -39,7 +39,7 @@ def found_done(context: ActionContext, same: OperationRow) -> Ending:
     look_again(context)
     if context.request.action.boots:
         seen = context.node.observe(context.uuid)
-        if seen.is_settled:
+        if seen.is_steady:
             _await_found(context, seen)
     return Outcome.UNCHANGED, "", done_before(same)
 
@@ -73,7 +73,7 @@ def dry_run(context: ActionContext) -> Ending:
     check_wings(context)
     seen = look(context)
     chosen = plan(action, seen.state)
-    if action is PowerAction.START and seen.is_settled:
+    if action is PowerAction.START and seen.is_steady:
         return Outcome.UNCHANGED, "", chosen.reason
     require_chosen_by_outdated(context, seen.snapshot, context.check_waiting)
     boot = prepare(context, seen.snapshot) if action.boots else None

@@ -48,8 +48,8 @@ def _record_ending(context: ActionContext, ending: Ending) -> Result:
 
 def _is_repeated(result: Result, request: Request) -> bool:
     """Return True if the supervisor's last try failed for the same reason; it repeats such tries."""
-    answers = request.answers
-    return answers is not None and bool(result.code) and result.code == answers.code and not result.changed
+    ended_run = request.ended_run
+    return ended_run is not None and bool(result.code) and result.code == ended_run.code and not result.changed
 
 
 def perform(request: Request, node: Node, server: Server | None = None, slot: Slot | None = None) -> Result:
