@@ -196,7 +196,7 @@ class TestEndInTheJournal:
     def test_a_stop_that_only_the_locks_record_has_supersedes_the_wait(self, fake: FakeNode, waiting: Waiting) -> None:
         def stop() -> None:
             with fake.lock("stop") as lock:
-                lock.clear(EndedHere(fake.seen().run, "stop"))
+                lock.clear(carry=EndedHere(fake.seen().run, "stop"))
             fake.engine.end(UUID, 143)
 
         waiting.later(2, stop)

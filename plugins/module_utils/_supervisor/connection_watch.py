@@ -133,7 +133,7 @@ class EngineWatch:
         #: Results of looks, by server. Each look adds its own when it ends.
         self._results: deque[tuple[str, Looked]] = deque()
         #: Servers without a first look, as the journal has them; None before the first entry.
-        self._recorded_unseen: frozenset[str] | None = None
+        self._recorded_first: frozenset[str] | None = None
         self._round = 0
         self._next_all = self._next_pause = self._next_due_pause = _NOW
         self.paused = ""
@@ -149,9 +149,9 @@ class EngineWatch:
         while not deadline.is_over and (event := self._reader.next(_GATHER_SECONDS)) is not None:
             self._add(event)
         journal, everybody = self._node().journal, self._everybody()
-        looked, *unseen = (journal.supervisor.value(LOOKED) or "").split() or [""]
-        self._observer.first = set(unseen) if looked else set(everybody)
-        self._recorded_unseen = frozenset(unseen) if looked else None
+        looked, *first = (journal.supervisor.value(LOOKED) or "").split() or [""]
+        self._observer.first = set(first) if looked else set(everybody)
+        self._recorded_first = frozenset(first) if looked else None
         if not looked:
             self._starter.cancel_all(self._node())
         self._dirty.update(dict.fromkeys(everybody | self._observer.first, _NOW))
@@ -311,13 +311,13 @@ class EngineWatch:
             self._starter.remember([*looked.due, *looked.rows])
         if rows:
             self._say(rows.values())
-        self._record_unseen()
+        self._record_first()
 
-    def _record_unseen(self) -> None:
+    def _record_first(self) -> None:
         """Record which servers still lack a first look, so that the next supervisor process does not look at all again."""
-        unseen = frozenset(self._observer.first)
-        if unseen != self._recorded_unseen and self._node().journal.supervisor.set_values([(LOOKED, " ".join(["yes", *sorted(unseen)]))]):
-            self._recorded_unseen = unseen
+        first = frozenset(self._observer.first)
+        if first != self._recorded_first and self._node().journal.supervisor.set_values([(LOOKED, " ".join(["yes", *sorted(first)]))]):
+            self._recorded_first = first
 
     def _try_to_look(self, uuid: str) -> bool:
         """Look at a server; False if it cannot be seen now. Raises `EngineUnreachable` if the engine answers nothing."""

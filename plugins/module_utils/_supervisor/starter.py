@@ -24,7 +24,7 @@ from .._power.model.request import PowerAction, Priorities, Request, WaitFor, ne
 from .._power.model.result import Outcome, Result
 from .._power.model.supervision import ORIGIN, EndedRun, Limits, Verdict, seconds_left, wait_before
 
-#: Obstacles that end by themselves. The next try comes after `_HELD_SECONDS`, without back-off.
+#: Obstacles that pass by themselves. The next try comes after `_HELD_SECONDS`, without back-off.
 _NOT_NOW = (InterruptedBySignal.code, UnderMaintenance.code)
 _HELD_SECONDS = 1.0
 
@@ -45,7 +45,7 @@ class Starter:
         #: Rows with a start to come, by number. One under way or asleep is skipped; it stays here until it is closed.
         self._due: dict[int, EndedRun] = {}
         self._under_way: set[int] = set()
-        #: Rows whose servers have a held lock, or whose last try just ended, and until when to skip them.
+        #: Rows whose servers have a held lock, or whose last try has just finished, and until when to skip them.
         self._asleep: dict[int, Deadline] = {}
         self._threads: list[threading.Thread] = []
 
@@ -154,7 +154,7 @@ class Starter:
         )
 
     def _start(self, target: Target, slot: Slot, group: set[int]) -> Result:
-        """Start one server if its row is still due. ``group``: the rows of its group whose starts have not ended."""
+        """Start one server if its row is still due. ``group``: the rows of its group whose starts have not finished."""
         node, row = self._node(), target.request.ended_run
         if row is None:
             raise TypeError("a start of the supervisor follows an ended run")

@@ -177,11 +177,11 @@ class PowerLock:
             reason = error.strerror if isinstance(error, OSError) else error
             raise LockUnavailable(f"Cannot write the lock file {self._path}: {reason}") from error
 
-    def clear(self, ended: EndedHere | None = None) -> None:
-        """Forget the leftover; carry ``ended`` instead, if given. Never raises: if the disk fails, the next holder clears it."""
-        if self.leftover is None and self.ended == ended:
+    def clear(self, *, carry: EndedHere | None = None) -> None:
+        """Forget the leftover; ``carry`` becomes the ended run. Never raises: if the disk fails, the next holder clears it."""
+        if self.leftover is None and self.ended == carry:
             return
-        self.leftover, self.ended = None, ended
+        self.leftover, self.ended = None, carry
         with suppress(OSError, ValueError):
             self._write(self._carrying())
 

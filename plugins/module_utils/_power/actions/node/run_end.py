@@ -35,7 +35,7 @@ def record_stop(
     """Write the row of a run that was ended here, else keep it in the lock's record. Clears the leftover."""
     written = node.journal.ended_runs.write(_row_here(node, server, ended, operation, end))
     if lock is not None:
-        lock.clear(None if written else ended)
+        lock.clear(carry=None if written else ended)
 
 
 def record_own_stop(context: ActionContext, lock: PowerLock | None, run: Run, end: RunEnd) -> None:
@@ -100,7 +100,7 @@ def _keep_unwritten_stop(progress: Progress, lock: PowerLock | None, stop: Ended
         said = "only its lock file says"
         before = lock.ended
         is_carried = before is not None and before.run == stop.run and before.ended_it
-        lock.clear(replace(stop, ended_it=stop.ended_it or is_carried))
+        lock.clear(carry=replace(stop, ended_it=stop.ended_it or is_carried))
     progress.warn(
         f"server {progress.server.uuid}: the journal cannot be written, so {said} that it should be down: "
         f"{'a boot of this machine' if lock is not None else 'the supervisor or a boot of this machine'} may start it; "
@@ -180,10 +180,10 @@ def recover_unfinished(node: Node, server: Server, lock: PowerLock) -> bool:
         snapshot = node.engine.inspect(left.run.container)
         if snapshot is not None and snapshot.live and snapshot.run == left.run:
             return False
-        lock.clear(EndedHere.left_by(left))
+        lock.clear(carry=EndedHere.left_by(left))
     elif left is not None:
         fenced = bool(fence_start(node, server, left.run))
-        lock.clear(lock.ended)
+        lock.clear(carry=lock.ended)
     write_ended_run(node, server, lock)
     return fenced
 

@@ -194,7 +194,7 @@ def _kill_until_down(context: ActionContext, lock: PowerLock) -> Snapshot | None
             if snapshot is not None and progress.changed and snapshot.restart_policy != "no":
                 # The engine starts such a container at its own start.
                 node.engine.containers.forbid_restart(snapshot.id)
-            lock.clear(EndedHere.left_by(left) if left is not None and left.phase is Phase.STOP else lock.ended)
+            lock.clear(carry=EndedHere.left_by(left) if left is not None and left.phase is Phase.STOP else lock.ended)
             write_ended_run(node, progress.server, lock)
             return snapshot
     raise KillUnsettled(
