@@ -144,6 +144,21 @@ def test_a_clock_change_of_days_removes_no_job_files(home: Path, monkeypatch: py
     assert Path(killed.path).exists() and Path(ended.path).exists()
 
 
+def test_a_job_that_ends_while_another_begins_keeps_its_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = Job(NAME)
+    # As it is before its first poll is recorded.
+    os.utime(home / NAME / "asked")
+
+    def ends(path: str) -> bool:
+        quick.end(0)
+        end_below(path)
+        return False
+
+    monkeypatch.setattr(_job, "_is_live", ends)
+    Job(OTHER_NAME)
+    assert ended_job(str(home / NAME)) == (b"", b"", 0)
+
+
 def test_an_invalid_job_variable_is_ignored() -> None:
     assert asked_for({"FLEET_POWER_JOB": f"{NAME}:2.0"}) == AskedJob(NAME, 2.0)
     assert asked_for({"FLEET_POWER_JOB": f"{NAME}:0"}) == AskedJob(NAME, 0.0)

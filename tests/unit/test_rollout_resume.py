@@ -269,24 +269,24 @@ IN_VAIN = ended([uuid(1)], "cancelled", code="cancelled_by_kill", changed=False)
 @pytest.mark.parametrize("answer", [{"before_batch_failed": True}, {"code": "settings_invalid", "msg": "x"}, NOTHING, IN_VAIN])
 def test_a_server_on_which_the_run_changed_nothing_must_still_be_selected(answer: dict[str, Any]) -> None:
     record = opened({"node-1": listing(outdated(1))}, outdated=True)
-    begin(record, 1)
-    count(record, 1, {"node-1": answer})
+    begin_batch(record, 1)
+    count_batch(record, 1, {"node-1": answer})
     stopped, newer = outdated(1, state="offline", intent={"up": False}), outdated(1, is_outdated=False)
     for now in (stopped, newer):
         resumed = opened({"node-1": listing(now)}, again(record), resume_failed=True)
         assert [(row.outcome, row.code) for row in resumed.rows] == [("skipped", "not_selected")]
     resumed = opened({"node-1": listing(outdated(1))}, again(record), resume_failed=True)
-    work = begin(resumed, 1)["node-1"]
+    work = begin_batch(resumed, 1)["node-1"]
     assert work["only"] and work["outdated"]
 
 
 @pytest.mark.parametrize("outcome", ["failed", "cancelled", "unknown"])
 def test_a_server_that_the_run_may_have_changed_is_acted_on_in_any_state(outcome: str) -> None:
     record = opened({"node-1": listing(outdated(1))}, outdated=True)
-    begin(record, 1)
-    count(record, 1, {"node-1": ended([uuid(1)], outcome, changed=outcome == "cancelled")})
+    begin_batch(record, 1)
+    count_batch(record, 1, {"node-1": ended([uuid(1)], outcome, changed=outcome == "cancelled")})
     now = outdated(1, is_outdated=False, state="offline", intent={"up": False})
-    work = begin(opened({"node-1": listing(now)}, again(record), resume_failed=True), 1)["node-1"]
+    work = begin_batch(opened({"node-1": listing(now)}, again(record), resume_failed=True), 1)["node-1"]
     assert (work["only"], work["outdated"]) == ([], False)
 
 

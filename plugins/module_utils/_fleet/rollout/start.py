@@ -122,10 +122,10 @@ def _lists(answers: Mapping[str, Answer | None]) -> dict[str, Sequence[Mapping[s
 
 
 def _carry_over(row: Row, resumed: _Resumed) -> Candidate | Row:
-    """Return the server of an old row if the resumed run acts on it, else its new row. `_unknown_reason` has found none for it.
+    """Return the server of an old row if the resumed run acts on it, else its new row. Call it only if `_unknown_reason` returns None.
 
-    The first reason counts: without an answer nothing is known of the action. An ended or a running action comes before the selection,
-    since no second action may follow it. A server that was suspended after its action is not asked for its readiness or soak.
+    The first reason decides. An action that succeeded or still runs comes before the selection. A request after it uses the same key, so
+    the node does not act twice. After a failed action the run acts again. A server that was suspended after its action has no soak.
     """
     node, asked = str(row.node), resumed.asked
     if node not in resumed.answers:
