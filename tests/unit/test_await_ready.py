@@ -316,7 +316,7 @@ class TestNoAnswer:
         fake.engine.silence("start", late=True)
         snapshot, _output = attempt.start()
         assert snapshot.live
-        assert "did not answer the start in time, but carried it out" in attempt.progress.warnings[0]
+        assert "did not answer the start, but carried it out" in attempt.progress.warnings[0]
         assert attempt.left_over is None
 
     def test_a_start_executed_during_the_fencing_continues(self, fake: FakeNode, attempt: Attempt) -> None:

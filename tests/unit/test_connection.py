@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import grp
 import os
 import pwd
@@ -16,6 +17,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +118,7 @@ class TestUserOfAnAddress:
         assert sentence.endswith(": some bug")
 
 
-def reason(connection: Connection, *, unsent: bool = False) -> str:
+def reason(connection: Connection, *, unsent: bool = True) -> str:
     with pytest.raises(EngineUnreachable) as caught:
         DockerEngine(connection).inspect("x")
     assert caught.value.facts == {"unsent": unsent}
@@ -134,23 +136,83 @@ class TestUnreachable:
             os.chmod(path, 0o600)
             load_sdk()
             with as_nobody_below(path):
-                found = reason(Connection(host=f"unix://{path}"), unsent=True)
+                found = reason(Connection(host=f"unix://{path}"))
                 assert "permission denied on its socket; become root, or join the group" in found
 
     def test_a_refused_connection_sends_no_request(self, tmp_path: Path) -> None:
         path = tmp_path / "docker.sock"
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as sock:
             sock.bind(str(path))
-        assert "connection refused" in reason(Connection(host=f"unix://{path}"), unsent=True)
+        assert "connection refused" in reason(Connection(host=f"unix://{path}"))
         path.unlink()
-        assert "its socket does not exist" in reason(Connection(host=f"unix://{path}"), unsent=True)
+        assert "its socket does not exist" in reason(Connection(host=f"unix://{path}"))
 
     def test_a_silent_engine_is_unreachable_after_the_timeout(self, tmp_path: Path) -> None:
         path = tmp_path / "docker.sock"
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as sock:
             sock.bind(str(path))
             sock.listen()
-            assert "no answer within 1 s" in reason(Connection(host=f"unix://{path}", timeout=1))
+            silent = Connection(host=f"unix://{path}", timeout=1)
+            # Without a version, the silent request is not the call's own.
+            assert "no answer within 1 s" in reason(silent)
+            assert "no answer within 1 s" in reason(replace(silent, api_version="1.45"), unsent=False)
+
+
+class TestUnsent:
+    """The first request of a call needs a connection."""
+
+    def test_a_full_queue_of_a_unix_socket(self, tmp_path: Path) -> None:
+        path = str(tmp_path / "docker.sock")
+        with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+            listener.bind(path)
+            listener.listen(0)
+            first.connect(path)
+            reason(Connection(host=f"unix://{path}", api_version="1.45"))
+
+    @pytest.mark.parametrize(
+        "error",
+        [TimeoutError("timed out"), socket.gaierror(-2, "unknown"), OSError(errno.ENETUNREACH, "unreachable")],
+        ids=["timeout", "name", "network"],
+    )
+    def test_a_failed_connection_to_a_tcp_port(self, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+        def fail(*_unused: object, **_options: object) -> None:
+            raise error
+
+        monkeypatch.setattr(urllib3.util.connection, "create_connection", fail)
+        reason(Connection(host="tcp://engine.test:2375", api_version="1.45"))
+
+    def test_too_many_open_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_unused: object) -> None:
+            raise OSError(errno.EMFILE, "too many open files")
+
+        monkeypatch.setattr(socket, "socket", fail)
+        reason(Connection(host="unix:///run/engine.sock", api_version="1.45"))
+
+    def test_a_failed_tls_handshake(self) -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+
+        def answer() -> None:
+            link, _address = listener.accept()
+            with link:
+                link.recv(65536)
+                link.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        with listener:
+            threading.Thread(target=answer, daemon=True).start()
+            found = reason(Connection(host=f"tcp://127.0.0.1:{listener.getsockname()[1]}", tls=True, api_version="1.45"))
+        assert "does not speak TLS" in found
+
+    def test_a_lost_answer_is_no_proof(self) -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+
+        def hang_up() -> None:
+            link, _address = listener.accept()
+            with link:
+                link.recv(65536)
+
+        with listener:
+            threading.Thread(target=hang_up, daemon=True).start()
+            reason(Connection(host=f"tcp://127.0.0.1:{listener.getsockname()[1]}", api_version="1.45"), unsent=False)
 
 
 @pytest.mark.parametrize("name", ["ca_path", "client_cert", "client_key"])

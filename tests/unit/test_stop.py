@@ -9,6 +9,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, StopReport
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
-from ansible_collections.fleet.power.tests.unit.scripted_engine import ScriptedEngine
+from ansible_collections.fleet.power.tests.unit.scripted_engine import ScriptedEngine, listening
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -226,9 +228,11 @@ class TestFailure:
             fake.engine.silence("signal", late=True)
         else:
             fake.engine.witness = lambda name: fake.engine.silence("inspect")
+        progress = fake.progress("stop")
         with pytest.raises(EngineUnreachable):
-            stop(fake)
+            stop(fake, progress)
         assert fake.node.observe(UUID).stop_left
+        assert progress.changed
 
     @pytest.mark.parametrize("call", ["forbid_restart", "unpause"])
     def test_a_silent_engine_before_the_stop_request_leaves_no_stop_in_progress(self, fake: FakeNode, call: str) -> None:
@@ -239,22 +243,31 @@ class TestFailure:
         assert fake.node.observe(UUID).state.value == "running"
         assert not fake.node.locks.has_record(UUID)
 
-    @pytest.mark.parametrize("timeout", [None, 0], ids=["stop", "kill at once"])
-    def test_a_request_without_a_connection_leaves_no_stop_in_progress(self, fake: FakeNode, timeout: int | None) -> None:
-        up(fake, NATIVE)
-        fake.engine.fail("signal", EngineUnreachable("connection refused", unsent=True))
+    @pytest.mark.parametrize(
+        "way, call, timeout",
+        [(COMMAND, "write_stdin", None), (NATIVE, "signal", None), (NATIVE, "signal", 0)],
+        ids=["command", "signal", "kill at once"],
+    )
+    def test_an_unsent_request_leaves_no_stop_in_progress(self, fake: FakeNode, way: object, call: str, timeout: int | None) -> None:
+        up(fake, way)
+        fake.engine.fail(call, EngineUnreachable("connection refused", unsent=True))
+        progress = fake.progress("stop", stop_timeout=timeout)
         with pytest.raises(EngineUnreachable):
-            stop(fake, stop_timeout=timeout)
+            stop(fake, progress)
         assert not fake.node.locks.has_record(UUID)
+        assert not progress.changed
 
-    def test_a_lost_connection_after_the_request_leaves_a_stop_in_progress(self, fake: FakeNode) -> None:
+    @pytest.mark.parametrize("timeout", [None, 0], ids=["stop", "kill at once"])
+    def test_a_lost_connection_after_the_request_leaves_a_stop_in_progress(self, fake: FakeNode, timeout: int | None) -> None:
         fake.engine.stop_seconds = 5.0
         up(fake, NATIVE)
         refused = EngineUnreachable("connection refused", unsent=True)
         fake.engine.after["signal"].append(lambda: fake.engine.fail("inspect", refused))
+        progress = fake.progress("stop", stop_timeout=timeout)
         with pytest.raises(EngineUnreachable):
-            stop(fake)
+            stop(fake, progress)
         assert fake.node.observe(UUID).stop_left
+        assert progress.changed
 
     def test_a_cancelled_wait_reports_the_stop_request_as_a_change(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 30.0
@@ -269,6 +282,17 @@ class TestFailure:
 
 
 MORE_THAN_FITS = b"x" * 8_000_000
+
+
+@pytest.mark.parametrize("attached", [False, True])
+def test_a_command_is_unsent_until_the_engine_answers_the_attach(tmp_path: Path, attached: bool) -> None:
+    with listening("unix", tmp_path) as scripted:
+        if attached:
+            scripted.answer = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+        engine = DockerEngine(replace(scripted.connection, timeout=1, api_version="1.45"))
+        with pytest.raises(EngineUnreachable, match="no answer within 1 s") as caught:
+            engine.write_stdin("a", MORE_THAN_FITS.decode())
+        assert caught.value.facts == {"unsent": not attached}
 
 
 @pytest.fixture(name="pair")

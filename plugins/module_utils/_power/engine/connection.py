@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from traceback import walk_tb
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,8 +37,8 @@ _LARGEST, _LARGEST_ERROR, _LARGEST_PART = 64 * _MIB, _MIB, 4 * _MIB
 #: In a whole answer; each container of a node holds some hundred.
 _MOST_VALUES = 1_000_000
 _CHUNK = 64 * 1024
-#: A socket gives these errors before it is connected, so no request was sent.
-_NO_CONNECTION = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ECONNREFUSED)
+#: Functions of the libraries: an error inside them comes before the request, or before the first byte for a process.
+_BEFORE_REQUEST = ("connect", "attach_socket")
 _TRUE_WORDS = frozenset(("1", "true", "yes", "on"))
 
 
@@ -138,8 +139,9 @@ class Connection:
         return config
 
     def unreachable(self, what: str, error: BaseException, seconds: float | None = None) -> EngineUnreachable:
-        """Return the error for an engine without an answer, with the reason and a known fix. Its fact ``unsent``: there was no connection.
+        """Return the error for an engine without an answer, with the reason and a known fix.
 
+        Its fact ``unsent``: certainly nothing was sent, because the connection, its TLS handshake or the attach to a process failed.
         ``what`` is what failed; empty for the connection itself. ``seconds`` is the time limit if it differs from a call's.
         """
         reasons, shown, known = errnos(error), shown_host(self.host), known_fault(error, self.host)
@@ -156,7 +158,7 @@ class Connection:
         else:
             why = one_line(without_user(str(error), self.host), 300)
         begin = f"{what}: the engine at {shown} cannot be reached" if what else f"Cannot reach the engine at {shown}"
-        return EngineUnreachable(f"{begin}: {why}", unsent=not reasons.isdisjoint(_NO_CONNECTION))
+        return EngineUnreachable(f"{begin}: {why}", unsent=not what or _is_unsent(error))
 
 
 def _bound(client: Any) -> None:
@@ -336,6 +338,11 @@ def _timeout(whose: str, given: Any) -> int:
 
 def _quoted(text: str) -> str:
     return repr(printable(text))
+
+
+def _is_unsent(error: BaseException) -> bool:
+    frames = (frame for link in chain(error) for frame, _line in walk_tb(link.__traceback__))
+    return any(frame.f_code.co_name in _BEFORE_REQUEST for frame in frames)
 
 
 def errnos(error: BaseException) -> set[int]:

@@ -112,7 +112,7 @@ def _request_start(context: ActionContext, lock: PowerLock, before: Run) -> None
             raise
         if is_fenced is not False:
             raise
-        progress.warn(f"server {uuid}: the engine did not answer the start in time, but carried it out")
+        progress.warn(f"server {uuid}: the engine did not answer the start, but carried it out")
     progress.changed = True
 
 

@@ -13,6 +13,7 @@ from ...container.container_labels import made_to_stop
 from ...definitions.stop_way import stop_signal
 from ...locking.holder import EndedHere, Leftover
 from ...locking.lock import PowerLock
+from ...model.cancellation import no_check
 from ...model.errors import EngineError, LockTimeout, LockUnavailable, PowerError, StopFailed
 from ...model.result import Downtime, Phase, PlanStep, RunEnd, StopReport, StopTimeout, TimeoutSource
 from ...model.server import Run, Snapshot, StopType, StopWay
@@ -71,15 +72,19 @@ def stop_run(context: ActionContext, lock: PowerLock, snapshot: Snapshot) -> Run
             # The request changes the process, however the wait ends.
             is_sent = progress.changed = True
             by_itself = node.await_end(snapshot.run, grace, context.check_cancelled)
-        end = by_itself or node.kill_run(snapshot.run)
+        if by_itself is None:
+            node.engine.signal(snapshot.id, "SIGKILL")
+            is_sent = progress.changed = True
+        end = by_itself or node.await_end(snapshot.run, node.engine.timeout, no_check)
         if end is None:
             raise StopFailed(f"Cannot stop server {context.uuid}: its process still runs {node.engine.timeout:.0f} s after SIGKILL")
     except PowerError as error:
+        # An inspect may be unsent too: only the request's own error counts.
         if is_sent or not error.facts.get("unsent"):
             # The next holder must know of a stop in progress.
             lock.keep()
+            progress.changed = True
         raise
-    progress.changed = True
     progress.stop = StopReport(how=how, forced=by_itself is None, seconds=round(node.clock.monotonic() - began, 3))
     return end
 
