@@ -513,7 +513,7 @@ servers:
     cancelled:
       description: The action that a kill cancelled.
       type: str
-      returned: when a kill did
+      returned: when it held the lock
       sample: restart
     exit_code:
       description: Exit code of a process that did not stay up.
