@@ -275,10 +275,10 @@ def _clear(home: str) -> None:
     with contextlib.suppress(OSError), os.scandir(home) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
-                if entry.name != _SWEEPER and _age(entry) > _LEFT_SECONDS and not _is_live(entry.path):
-                    # Looked at last: the job may have begun and ended since the look at its age.
-                    if not os.path.exists(os.path.join(entry.path, "rc")):
-                        shutil.rmtree(entry.path)
+                is_dead = entry.name != _SWEEPER and _age(entry) > _LEFT_SECONDS and not _is_live(entry.path)
+                # The exit code comes last: the job may have begun and ended since the look at its age.
+                if is_dead and not os.path.exists(os.path.join(entry.path, "rc")):
+                    shutil.rmtree(entry.path)
 
 
 def _age(entry: os.DirEntry[str]) -> float:
