@@ -592,6 +592,34 @@ def test_the_acceptor_is_stuck_until_a_write_to_the_journal_succeeds(world: Worl
     world.run(story)
 
 
+def test_the_acceptor_is_stuck_until_the_late_writes_are_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_file, "PATIENCE", 0.1)
+
+    async def story(actions: Actions) -> None:
+        with world.slow():
+            world.journal.late_writes.write(ALPHA.uuid, lambda connection: connection.execute("SELECT 1"))
+            await until(lambda: actions.acceptor.stuck)
+            await asyncio.sleep(0.3)
+            assert actions.acceptor.stuck
+        await until(lambda: not actions.acceptor.stuck)
+
+    world.run(story)
+
+
+def test_the_acceptor_is_stuck_while_a_write_of_an_action_hangs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptor, "_STUCK_SECONDS", 0.2)
+
+    async def story(actions: Actions) -> None:
+        hangs = threading.Thread(target=world.journal.store.write, args=(lambda _connection: world.let_go.wait(20.0),))
+        hangs.start()
+        await until(lambda: actions.acceptor.stuck)
+        world.let_go.set()
+        await until(lambda: not actions.acceptor.stuck)
+        hangs.join(20.0)
+
+    world.run(story)
+
+
 def test_the_acceptor_is_stuck_while_a_late_write_hangs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acceptor, "_STUCK_SECONDS", 0.1)
 

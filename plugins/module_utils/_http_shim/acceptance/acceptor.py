@@ -116,9 +116,9 @@ class Acceptor:
 
     @property
     def stuck(self) -> bool:
-        """Tell if the journal is still unread, failed at the last write, or delays this thread for more than 10 seconds."""
+        """Tell if the journal is still unread, failed at the last write, late or not, or delays this thread for more than 10 seconds."""
         busy = self._busy_since
-        return bool(self._fault) or self._failing or (busy is not None and time.monotonic() - busy > _STUCK_SECONDS)
+        return bool(self._fault or self._failing or self._late_reason) or (busy is not None and time.monotonic() - busy > _STUCK_SECONDS)
 
     def write(self, what: Sequence[Unwritten]) -> None:
         self._waiting.put(what)
@@ -153,11 +153,10 @@ class Acceptor:
             announce(result, Request(result.server.uuid, result.action, result.operation, result.requested_at, origin=origin))
 
     def _gather(self) -> tuple[list[Unwritten], bool]:
-        """Wait for work; return all of it, and whether it is the last. Raises `queue.Empty` when it is time to repeat a failed write."""
-        troubled = self._fault or self._failing or self._late_reason or self._node.journal.late_writes
+        """Wait for work; return all of it, and whether it is the last. Raises `queue.Empty` when it is time to try the journal again."""
         self._busy_since = None
         try:
-            handed = self._waiting.get(timeout=AGAIN_SECONDS if troubled else None)
+            handed = self._waiting.get(timeout=AGAIN_SECONDS)
         finally:
             # The work that follows may hang on the disk, late writes too.
             self._busy_since = time.monotonic()
@@ -219,8 +218,9 @@ class Acceptor:
 
     def _try_journal(self) -> None:
         """Try the journal even without new actions, so that the health check is right."""
-        if self._failing and not self._fault:
-            with contextlib.suppress(Exception):
+        # Another thread's write may hang with the mutex.
+        with self._node.journal.store.mutex, contextlib.suppress(Exception):
+            if self._failing and not self._fault:
                 self._node.journal.store.rewrite()
                 self._failing = False
 
