@@ -242,6 +242,26 @@ class TestAbandoned:
             call_off_all_abandoned(played.fake.node)
         assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
 
+    def test_a_call_off_that_the_game_may_have_taken_is_sent_three_times_at_most(
+        self, played: Played, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _abandon(played, "another", last_mark=3000, left=2990)
+        monkeypatch.setattr(played.game, "announce", lambda text: played.game.heard.append(text) or "no answer")
+        for _each in range(5):
+            call_off_all_abandoned(played.fake.node)
+        assert played.game.heard == ["Server restart called off."] * 3 and played.fake.node.countdowns.abandoned(UUID) is None
+
+    @pytest.mark.parametrize("away, heard", [(590.0, 1), (610.0, 0)])
+    def test_a_missing_game_gets_the_call_off_for_ten_minutes(self, played: Played, away: float, heard: int) -> None:
+        _abandon(played, "another", last_mark=3000, left=2990)
+        played.fake.games.game = None
+        for _each in range(2):
+            call_off_all_abandoned(played.fake.node)
+        played.clock.sleep(away)
+        played.fake.games.game = played.game
+        call_off_all_abandoned(played.fake.node)
+        assert len(played.game.heard) == heard and played.fake.node.countdowns.abandoned(UUID) is None
+
     def test_a_call_off_that_the_game_did_not_take_is_sent_again(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
         _abandon(played, "another", last_mark=30, left=18)
         with monkeypatch.context() as fault:
@@ -249,6 +269,36 @@ class TestAbandoned:
             call_off_all_abandoned(played.fake.node)
         for _each in range(2):
             call_off_all_abandoned(played.fake.node)
+        assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
+
+
+class TestTakenOver:
+    """A killed process had warned the players. The next action takes over its record."""
+
+    def test_the_call_off_is_sent_after_an_action_with_a_silent_game(self, played: Played) -> None:
+        _abandon(played, "another", last_mark=3000, left=2990)
+        played.game.deaf = "refuses the RCON password"
+        assert played.ask(players_at_most=0, max_delay=1).code == "players_online"
+        played.game.deaf = ""
+        for _each in range(2):
+            call_off_all_abandoned(played.fake.node)
+        assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
+
+    def test_the_call_off_is_sent_after_an_action_without_the_game(self, played: Played) -> None:
+        _abandon(played, "another", last_mark=3000, left=2990)
+        played.fake.games.game = None
+        assert played.ask(players_at_most=0, max_delay=60).code == "players_unknown"
+        played.fake.games.game = played.game
+        for _each in range(2):
+            call_off_all_abandoned(played.fake.node)
+        assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
+
+    def test_a_waiting_action_sends_the_call_off_again(self, played: Played) -> None:
+        _abandon(played, "another", last_mark=3000, left=2990)
+        played.game.deaf = "refuses the RCON password"
+        played.clock.after(2, lambda: setattr(played.game, "deaf", ""))
+        played.leave_after(60)
+        assert played.ask("stop", players_at_most=0, max_delay=600).outcome.value == "done"
         assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
 
 

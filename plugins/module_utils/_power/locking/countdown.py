@@ -33,6 +33,8 @@ _ROOM = 120
 _UNKNOWN_SECONDS, _AGAIN_SECONDS = 5.0, 0.05
 #: So many seconds after the announced moment, players need no cancellation.
 _FORGOTTEN_SECONDS = 600.0
+#: A game that fails may have sent the cancellation: players would read each repetition.
+_MOST_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Countdown(ProcessRecord):
     """An action that waits for players or warns them (``phase``, `WAITING` or `COUNTING`). ``due`` and ``since`` are timestamps.
 
     ``online`` and ``why`` are from the last player count. ``last_mark`` is that of the last warning, in seconds before ``due``; 0: none.
-    ``run`` is that of these players. ``key`` is a digest of `Request.idempotency_key`.
+    ``run`` is that of these players. ``key`` is a digest of `Request.idempotency_key`. ``tries`` counts cancellations sent to the game.
     """
 
     operation: str
@@ -55,6 +57,7 @@ class Countdown(ProcessRecord):
     why: str = ""
     last_mark: int = 0
     key: str = ""
+    tries: int | None = None
 
     def facts(self) -> dict[str, Any]:
         names = ("action", "phase", "due", "origin", "reason", "since", "operation")
@@ -78,8 +81,12 @@ class Countdown(ProcessRecord):
         return float("-inf") if due is None else (due - now).total_seconds()
 
     def is_remembered(self, now: datetime) -> bool:
-        """Return True if players got a warning, and a cancellation is not yet too late for them."""
-        return bool(self.last_mark) and self.seconds_left(now) > -_FORGOTTEN_SECONDS
+        """Return True if players got a warning, and the cancellation is neither too late for them nor tried too often."""
+        return bool(self.last_mark) and self.seconds_left(now) > -_FORGOTTEN_SECONDS and (self.tries or 0) < _MOST_TRIES
+
+    def tried(self) -> Countdown:
+        """Return it after one more try to send its cancellation."""
+        return replace(self, tries=(self.tries or 0) + 1)
 
 
 class Countdowns(ServerFiles):
@@ -174,14 +181,17 @@ class HeldCountdown:
         if self._descriptor >= 0 and (count.online, count.why[:_ROOM]) != (self.record.online, self.record.why):
             self.write(online=count.online, why=count.why[:_ROOM])
 
-    def release(self, *, keep: bool = False) -> None:
-        """Release the file; clear the record, or ``keep`` it for the next process. Never raises; a second call does nothing."""
+    def release(self, *, keep: bool = False, instead: Countdown | None = None) -> None:
+        """Release the file; clear the record, ``keep`` it for the next process, or leave another ``instead``. Never raises.
+
+        A second call does nothing.
+        """
         if self._descriptor < 0:
             return
         descriptor, self._descriptor = self._descriptor, -1
         if not keep:
             with suppress(OSError):
-                os.pwrite(descriptor, BLANK, 0)
+                os.pwrite(descriptor, BLANK if instead is None else _encoded(instead), 0)
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)

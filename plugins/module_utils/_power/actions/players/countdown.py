@@ -157,6 +157,8 @@ class PlayerCountdown:
         self.marks: list[int] = []
         #: Whether all messages reached the game; None before the first.
         self.reached: bool | None = None
+        #: An earlier countdown. Its players must still read that it is cancelled.
+        self.owed: Countdown | None = None
 
     def keep_in(self, record: HeldCountdown) -> None:
         """Write the countdown to a record. An earlier countdown there is resumed if it is of this action, else cancelled."""
@@ -168,9 +170,16 @@ class PlayerCountdown:
             self._last_mark = found.last_mark
             self._run_until(Deadline.after(clock, left))
         else:
+            # Said first: the write replaces the only record of it.
+            self.owed = found
+            self.say_owed()
             record.write()
-            if found.is_remembered(clock.now()):
-                self._say(called_off(found.action))
+
+    def say_owed(self) -> None:
+        """Tell players that the earlier countdown is cancelled, if they did not read it yet."""
+        owed = self.owed
+        if owed is not None and self._game is not None and owed.is_remembered(self._context.node.clock.now()):
+            self.owed = None if self._say(called_off(owed.action)) else owed.tried()
 
     def go_on(self, latest: Deadline | None) -> None:
         """Begin, take a slot, or warn, whatever is due; ``latest`` is the latest end. Raises as `RunWatch.check` and `RunWatch.look`."""
@@ -266,15 +275,16 @@ class PlayerCountdown:
         values = {"time": spoken_time(seconds), "action": context.verb, "reason": reason, "server": server.name or server.short_id}
         self._say(filled(self._policy.warn_message, values))
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str) -> bool:
         context = self._context
         if self._game is None:
             self.reached = False
-            return
+            return False
         why = self._game.announce(text)
         if why:
             context.progress.warn(f"server {context.uuid}: its players got no message: {why}")
         self.reached = self.reached is not False and not why
+        return not why
 
     def _write(self, **changes: object) -> None:
         if self._record is not None:
@@ -305,26 +315,25 @@ def call_off_abandoned(node: Node, server: Server) -> None:
         return
     try:
         found, now = held.record, node.clock.now()
-        waits = node.journal.operations.waits(found.operation) is not False
-        game = None if waits and found.seconds_left(now) > -_RESUMED_SECONDS else _game_of_warned(node, server, found)
-        keep = waits
+        keep = waits = node.journal.operations.waits(found.operation) is not False
+        if not found.is_remembered(now) or (waits and found.seconds_left(now) > -_RESUMED_SECONDS):
+            return
+        if found.seconds_left(now) > 0:
+            # Its end may be hours away: from now on, the time of the tries is limited.
+            held.write(due=timestamp(now))
+        snapshot = node.engine.inspect(server.uuid)
+        if snapshot is None or not snapshot.live or snapshot.run != found.run:
+            return
+        game = node.games.of(server, snapshot, node.sources.definition_for_stop(server.uuid))
         if game is not None:
-            # Written first, so that players hear it once.
-            held.write(last_mark=0)
-            if game.announce(called_off(found.action)):
-                # The game did not take it: the next look tries again, until it is too late for players.
-                held.write(last_mark=found.last_mark)
-                keep = True
+            # Written first, because this process may die while players read it.
+            held.write(tries=found.tried().tries)
+            if not game.announce(called_off(found.action)):
+                held.write(last_mark=0)
+        # A game that is missing or fails may take it at the next look.
+        keep = waits or held.record.is_remembered(now)
     except PowerError:
         # The engine is silent: the next look may succeed.
         keep = True
     finally:
         held.release(keep=keep)
-
-
-def _game_of_warned(node: Node, server: Server, found: Countdown) -> Game | None:
-    """Return the game whose players remember a warning; None if there are none."""
-    snapshot = node.engine.inspect(server.uuid) if found.is_remembered(node.clock.now()) else None
-    if snapshot is None or not snapshot.live or snapshot.run != found.run:
-        return None
-    return node.games.of(server, snapshot, node.sources.definition_for_stop(server.uuid))

@@ -151,7 +151,7 @@ class _Wait:
         progress.players = self._count
         progress.player_wait = replace(waited, marks=tuple(countdown.marks), announced=countdown.reached)
         if self._record is not None:
-            self._record.release(keep=self._is_handed_on)
+            self._record.release(keep=self._is_handed_on, instead=countdown.owed)
 
     @property
     def _waits_until(self) -> datetime:
@@ -188,6 +188,7 @@ class _Wait:
         """Make the next move if it is due, and return True if the action may begin."""
         if self._is_look_due():
             self.look()
+            self._countdown.say_owed()
         move = self._move()
         if move is Move.REFUSE:
             # A run that ended by itself has no players, but its missing game cannot say so.
