@@ -305,8 +305,8 @@ def call_off_all_abandoned(node: Node) -> None:
 def call_off_abandoned(node: Node, server: Server) -> None:
     """Tell players that an announced action does not come, if its process died, unless another process resumes it or still may.
 
-    Players without a warning, in another run, or warned long ago hear nothing. The record is cleared, unless the action may still be
-    resumed: then it shows if another action came first (`require_unchanged`).
+    Players without a warning, in another run, or warned long ago hear nothing. The record is cleared, unless the next look tries again or
+    the action may still be resumed: then it shows if another action came first (`require_unchanged`).
     """
     held, keep = None, True
     with contextlib.suppress(PowerError):
