@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -133,6 +134,16 @@ class Client:
         # The engine selects by whole seconds.
         return b"".join(line for line in LOG.splitlines(keepends=True) if since <= stamp_of(line) <= until)
 
+    def _url(self, path: str, *_names: str) -> str:
+        return path
+
+    def _get(self, _url: str, *, params: dict[str, int], stream: bool) -> SimpleNamespace:
+        found = self.logs("c1", since=0, until=params["until"])
+        return SimpleNamespace(close=lambda: None, iter_content=lambda size: (found[at : at + size] for at in range(0, len(found), size)))
+
+    def _raise_for_status(self, _answer: object) -> None:
+        pass
+
 
 def log_of_run(client: Client) -> bytes:
     engine = DockerEngine(Connection(api_version="1.45"))
@@ -155,9 +166,10 @@ def test_an_ended_run_gets_no_line_of_another_run(running: bool, started: str) -
 
 
 @pytest.mark.parametrize(
-    "started, has_beginning", [(STARTED, True), ("2026-01-31T11:58:00Z", False), ("2026-01-31T12:00:06Z", False), ("", False)]
+    "started, has_beginning",
+    [(STARTED, True), ("2026-01-31T12:00:00.9Z", True), ("2026-01-31T11:59:58Z", False), ("2026-01-31T13:00:00Z", True), ("", False)],
 )
-def test_the_beginning_of_a_run_is_there_if_its_first_minute_has_a_line(started: str, has_beginning: bool) -> None:
+def test_a_log_is_whole_if_it_has_a_line_from_before_the_run_or_from_its_first_second(started: str, has_beginning: bool) -> None:
     engine = DockerEngine(Connection(api_version="1.45"))
     engine._calls._clients._idle.append(Client())
     assert engine.logs.has_beginning_of(Run("c1", started)) is has_beginning

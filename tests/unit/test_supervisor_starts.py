@@ -421,6 +421,8 @@ def begun_starts(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> list[tupl
     perform_each = starter.perform_each
 
     def note(targets: Sequence[Target], act: Act, limiter: Limiter, tiers: Sequence[int] | None, **options: bool) -> object:
+        # A slot is free when its server counts as up.
+        assert {target.request.wait_for for target in targets} == {WaitFor.RUNNING}
         groups.append((limiter, tiers is not None))
         return perform_each(targets, act, limiter, tiers, **options)
 
@@ -443,6 +445,74 @@ def test_only_starts_after_a_boot_are_in_tiers_and_staggered(watched: Watched, m
     # They share the limit.
     groups[0][0].slot().begin()
     assert groups[1][0].whole is not None and not groups[1][0].whole.try_take()
+
+
+@pytest.mark.parametrize("verdict", ["ended", "engine_stopped"])
+def test_a_retry_of_a_start_in_tiers_has_no_tiers_and_no_stagger(watched: Watched, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stay_down(watched)
+    watched.fake.node.journal.store.execute("UPDATE ended_runs SET verdict = :verdict", {"verdict": verdict})
+    watched.boot, watched.seconds = "b2", 20.0
+    groups = begun_starts(watched, monkeypatch)
+    watched.starter.remember(due_after_boot(watched.fake.node))
+    watched.fake.define(suspended=True)
+    assert not watched.turn()
+    watched.fake.define()
+    assert watched.await_start() == 1
+    assert [(limiter.stagger is not None, has_tiers) for limiter, has_tiers in groups] == [(True, True), (False, False)]
+
+
+def test_new_tiers_begin_after_the_end_of_old_tiers(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, perform_each = threading.Event(), starter.perform_each
+
+    def late(*given: Any, **options: Any) -> object:
+        gate.wait(5)
+        return perform_each(*given, **options)
+
+    stay_down(watched)
+    watched.boot, watched.seconds = "b2", 20.0
+    watched.begin_anew()
+    monkeypatch.setattr(starter, "perform_each", late)
+    (row,) = due_after_boot(watched.fake.node)
+    watched.starter.remember([row])
+    watched.starter.begin()
+    watched.starter.remember([replace(row, number=row.number + 1)])
+    assert watched.starter.seconds_left() is None
+    # The engine ends: the rest of the old tiers is interrupted, and due for the new ones.
+    watched.starter.end_tiers()
+    gate.set()
+    watched.starter.join()
+    assert (watched.fake.live, watched.row.tries, watched.starter.seconds_left()) == (False, 0, 0)
+    assert watched.turn()
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_start_that_fails_as_the_engine_ends_is_not_put_off(watched: Watched, is_over: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    stay_down(watched)
+    watched.boot, watched.seconds = "b2", 20.0
+    watched.begin_anew()
+    perform = starter.perform
+
+    def end(*given: Any) -> Any:
+        result = perform(*given)
+        if is_over:
+            watched.starter.end_tiers()
+        return result
+
+    monkeypatch.setattr(starter, "perform", end)
+    watched.starter.remember(due_after_boot(watched.fake.node))
+    watched.fake.engine.refuse("start")
+    assert not watched.turn()
+    assert (watched.row.tries, watched.row.attempt, watched.starter.seconds_left()) == ((0, "", 0) if is_over else (1, "", 1))
+
+
+def test_a_tier_waits_for_a_held_lock_up_to_the_timeout(watched: Watched) -> None:
+    stay_down(watched)
+    watched.boot, watched.seconds = "b2", 20.0
+    watched.begin_anew()
+    watched.starter.remember(due_after_boot(watched.fake.node))
+    with watched.fake.lock("stop"):
+        watched.turn()
+    assert (watched.row.code, watched.row.tries) == ("lock_timeout", 1)
 
 
 def test_a_boot_makes_starts_due_before_the_first_start(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,6 +163,7 @@ class Supervisor:
                 self._turn(self._watch)
         finally:
             self._watch = None
+            self._starter.end_tiers()
             reader.close()
 
     def _turn(self, watch: EngineWatch) -> None:

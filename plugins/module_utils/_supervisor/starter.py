@@ -48,6 +48,9 @@ class Starter:
         #: Rows whose servers have a held lock, or whose last try has just finished, and until when to skip them.
         self._asleep: dict[int, Deadline] = {}
         self._threads: list[threading.Thread] = []
+        #: The starts in tiers. The next ones begin after their end.
+        self._in_tiers: threading.Thread | None = None
+        self._tiers_end = threading.Event()
 
     def remember(self, rows: Sequence[EndedRun]) -> None:
         with self._guard:
@@ -58,22 +61,29 @@ class Starter:
         return min((left for left, _row in self._waiting()), default=None)
 
     def _waiting(self) -> list[tuple[float, EndedRun]]:
-        """Return the due rows that are not under way, each with the seconds until its next try."""
+        """Return the due rows that may begin, each with the seconds until its next try. Tiers under way hold back later rows in tiers."""
         boot, now, awake = boot_id(), boot_seconds(), Deadline(SYSTEM_CLOCK, 0.0)
         with self._guard:
-            rows = [row for number, row in self._due.items() if number not in self._under_way]
+            busy = self._in_tiers is not None and self._in_tiers.is_alive()
+            rows = [row for number, row in self._due.items() if number not in self._under_way and not (busy and _after_engine(row, boot))]
             return [(max(seconds_left(row, boot, now), self._asleep.get(row.number, awake).left), row) for row in rows]
 
     def begin(self) -> None:
-        """Begin the due starts whose servers have a free lock."""
+        """Begin the due starts. Outside tiers, the server's lock must be free."""
         node, boot = self._node(), boot_id()
         with self._guard:
             self._threads = [thread for thread in self._threads if thread.is_alive()]
-        ready = [row for left, row in self._waiting() if left <= 0 and not self._sleep_if_held(row, node)]
-        batches = ([row for row in ready if not _after_engine(row, boot)], [row for row in ready if _after_engine(row, boot)])
-        for rows, limiter in zip(batches, (self._quick, self._staggered)):
+        ready = [row for left, row in self._waiting() if left <= 0]
+        # A tier waits for its held locks.
+        in_tiers = [row for row in ready if _after_engine(row, boot)]
+        others = [row for row in ready if not _after_engine(row, boot) and not self._sleep_if_held(row, node)]
+        for rows, limiter in ((others, self._quick), (in_tiers, self._staggered)):
             if rows:
                 self._begin(rows, limiter, node)
+
+    def end_tiers(self) -> None:
+        """Begin no more of the starts in tiers. Their rows stay due, for new tiers."""
+        self._tiers_end.set()
 
     def _sleep_if_held(self, row: EndedRun, node: Node) -> bool:
         """Put a row to sleep if another process holds its server's lock; tell if so. A restart that stopped the server starts it itself."""
@@ -111,9 +121,7 @@ class Starter:
     def _begin(self, rows: Sequence[EndedRun], limiter: Limiter, node: Node) -> None:
         in_tiers = limiter is self._staggered
         ranked = sorted(((self._priority(row, node), row) for row in rows), key=itemgetter(0))
-        # Only with tiers do other starts wait for the readiness of this one.
-        wait_for = self._wait_for if in_tiers else WaitFor.CONTAINER
-        targets = [Target(self._request(row, node, wait_for), row.server) for _priority, row in ranked]
+        targets = [Target(self._request(row, node), row.server) for _priority, row in ranked]
         tiers = [priority for priority, _row in ranked] if in_tiers else None
         numbers = {row.number for row in rows}
         with self._guard:
@@ -121,12 +129,15 @@ class Starter:
 
         def work() -> None:
             try:
-                perform_each(targets, lambda target, slot: self._start(target, slot, numbers), limiter, tiers, is_shared=True)
+                perform_each(targets, lambda target, slot: self._start(target, slot, numbers, in_tiers), limiter, tiers, is_shared=True)
             finally:
                 with self._guard:
                     self._under_way -= numbers
 
         thread = threading.Thread(target=work, name="starts")
+        if in_tiers:
+            self._in_tiers = thread
+            self._tiers_end.clear()
         try:
             thread.start()
         except RuntimeError:
@@ -140,24 +151,27 @@ class Starter:
         definition = node.sources.definition_for_stop(row.server.uuid)
         return Priorities.of(node.settings.priorities).priority(row.server, None if definition is None else definition.priority)
 
-    def _request(self, row: EndedRun, node: Node, wait_for: WaitFor) -> Request:
+    def _request(self, row: EndedRun, node: Node) -> Request:
         return Request(
             server=row.server.uuid,
             action=PowerAction.START,
             operation=new_operation_id(),
             requested_at=node.clock.now(),
-            wait_for=wait_for,
+            wait_for=self._wait_for,
             should_be_up=frozenset(),
             ended_run=row,
             origin=ORIGIN,
             reason=_reason(row),
         )
 
-    def _start(self, target: Target, slot: Slot, group: set[int]) -> Result:
+    def _start(self, target: Target, slot: Slot, group: set[int], in_tiers: bool) -> Result:
         """Start one server if its row is still due. ``group``: the rows of its group whose starts have not finished."""
         node, row = self._node(), target.request.ended_run
         if row is None:
             raise TypeError("a start of the supervisor follows an ended run")
+        if in_tiers:
+            interrupted = node.caller.interrupted
+            node = replace(node, caller=replace(node.caller, interrupted=lambda: interrupted() or self._tiers_end.is_set()))
         try:
             return self._try_start(node, row, target.request, slot)
         except (JournalUnusable, OSError):
@@ -168,11 +182,13 @@ class Starter:
                 self._under_way.discard(row.number)
                 # If the row is under way again, it belongs to another group.
                 group.discard(row.number)
-                if row.number in self._due:
+                if row.number in self._due and not node.caller.interrupted():
                     # Do not try again at once, whatever went wrong.
                     self._asleep[row.number] = Deadline.after(node.clock, _HELD_SECONDS)
 
     def _try_start(self, node: Node, row: EndedRun, planned: Request, slot: Slot) -> Result:
+        if node.caller.interrupted():
+            return _nothing(planned, row)
         try:
             # Read it before the journal and before all waits.
             generation = node.generations.read(row.server.uuid)
@@ -203,7 +219,7 @@ class Starter:
     def _record_outcome(self, node: Node, row: EndedRun, result: Result) -> None:
         """Close the row if its server is up, if the start is unwanted, or if no source has the server any more.
 
-        Otherwise put off the next try, except for an obstacle of `_NOT_NOW`. Raises `JournalUnusable`, OSError.
+        Otherwise put off the next try, except for an obstacle of `_NOT_NOW` or after an interruption. Raises `JournalUnusable`, OSError.
         """
         if self._still_due(node, row) is None:
             return
@@ -214,7 +230,7 @@ class Starter:
         elif result.code == ServerNotFound.code and node.sources.surely_lacks(row.server.uuid):
             # The engine was asked before the definition was read.
             self._close(node, row, result.code, result.msg)
-        elif result.code not in _NOT_NOW:
+        elif result.code not in _NOT_NOW and not node.caller.interrupted():
             self._put_off(node, row, result.code, result.msg)
         elif not node.journal.ended_runs.note_attempt(row.number, ""):
             # A run that comes up now is not of this attempt.
@@ -255,8 +271,8 @@ def _lacks_stop(node: Node, row: EndedRun) -> bool:
 
 
 def _after_engine(row: EndedRun, boot: str) -> bool:
-    """Tell if a start follows an engine stop or a boot. Such starts are staggered, and in tiers."""
-    return row.verdict is Verdict.ENGINE_STOPPED or row.boot != boot
+    """Tell if a start is the first try after an engine stop or a boot. Such starts are staggered, and in tiers."""
+    return row.boot != boot or (row.verdict is Verdict.ENGINE_STOPPED and not row.tries)
 
 
 def _reason(row: EndedRun) -> str:

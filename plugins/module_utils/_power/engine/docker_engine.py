@@ -9,6 +9,7 @@ outlive their caller, so an abandoned stop would still take a server down later.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -108,13 +109,18 @@ class DockerLogs:
         return b"".join(line for stamp, _space, line in stamped if not is_before(stamp, begin))
 
     def has_beginning_of(self, run: Run) -> bool:
-        """Tell if the log has a line from the first minute of a run. If not, the engine may have rotated its beginning away."""
+        """Tell if the log has a line from before a run or from its first second. If not, its beginning may be rotated away."""
         moment = engine_time(run.started_at)
         if moment is None:
             return False
-        since = max(1, int(moment.timestamp()))
+        # The engine selects by whole seconds.
+        params = {"stdout": 1, "stderr": 1, "until": int(moment.timestamp()) + 2}
         with self._calls.asking(f"read the log of container {run.container}") as client:
-            return bool(client.logs(run.container, stdout=True, stderr=True, since=since, until=since + 60))
+            # One byte is enough: the logs of earlier runs may be long. The SDK's own stream may have no timeout.
+            answer = client._get(client._url("/containers/{0}/logs", run.container), params=params, stream=True)
+            with contextlib.closing(answer):
+                client._raise_for_status(answer)
+                return any(answer.iter_content(1))
 
     def tail_of_run(self, run: Run, lines: int) -> bytes:
         """Return the last lines of the log of the newest run."""
