@@ -1,14 +1,13 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Many servers in one task: separate results, slots and locks, and definitions that are read again after a wait."""
+"""Many servers in one task: separate results, slots and locks."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import threading
-import time
 import uuid as uuid_module
 from collections.abc import Callable
 
@@ -118,8 +117,6 @@ def test_max_parallel_bounds_servers_from_their_turn_to_the_end_of_their_wait(la
 
 
 ANY_START = start_of("")
-#: After a longer wait an action reads the definition again.
-STALE_SECONDS = 1.0
 
 
 @pytest.fixture
@@ -132,13 +129,6 @@ def one_in_phase(lab: Lab, uuids: list[str], phase: str) -> tuple[str, str]:
     wait_until(lambda: phase in phases(lab, uuids), f"one is in phase {phase}")
     first, second = sorted(uuids, key=lambda uuid: phases(lab, [uuid]) != [phase])
     return first, second
-
-
-def environment_of(lab: Lab, uuid: str) -> list[str]:
-    container = lab.container(uuid)
-    assert container is not None
-    environment: list[str] = container["Config"]["Env"]
-    return environment
 
 
 def test_boot_slots_bound_boots_from_pre_boot_to_the_answer_of_the_start(
@@ -183,34 +173,6 @@ def test_a_restart_that_waits_for_a_boot_slot_keeps_its_lock_and_a_kill_ends_it(
     assert endings([results[booting]]) == [("done", "")]
     assert (lab.is_up(waiting), lab.is_up(booting)) == (False, True)
     assert_all_free(lab, uuids)
-
-
-@pytest.mark.samples("change0-ending0")
-@pytest.mark.parametrize(
-    "change, ending", [({"environment": {"CHANGED": 1}}, ("done", "")), ({"suspended": True}, ("refused", "suspended"))]
-)
-def test_a_locked_server_lets_others_pass_and_its_definition_is_read_again(
-    lab: Lab, change: dict[str, object], ending: tuple[str, str]
-) -> None:
-    (locked,), others = started(lab, 1, STOP_SECONDS=FOR_EVER), started(lab, 2)
-    with lab.actor("stop", locked) as stop:
-        lab.await_phase(locked, "stop")
-        before = starts(lab, [locked])
-        asked = [locked, *others]
-        with beside(lambda: power_each(lab, "restart", asked, max_parallel=1, wait_seconds=120), lambda: end(lab, locked)) as restarting:
-            await_ended(lab, "restart", others)
-            assert phases(lab, [locked]) == ["stop"]
-            lab.edit(locked, **change)
-            time.sleep(STALE_SECONDS + 0.1)
-            end(lab, locked)
-            results = restarting.result()
-        assert stop.result()["outcome"] == "done"
-    assert endings(results) == [ending, ("done", ""), ("done", "")]
-    assert results[0].waited_seconds > STALE_SECONDS
-    if ending[0] == "done":
-        assert "CHANGED=1" in environment_of(lab, locked)
-    else:
-        assert (results[0].changed, starts(lab, [locked])) == (False, before)
 
 
 def test_an_interrupted_call_finishes_its_running_actions_and_begins_no_other(

@@ -123,31 +123,6 @@ def test_a_start_makes_a_missing_network_and_publishes_the_ports(lab: Lab, netwo
     assert lab.client.inspect_network(network)["Id"] == made["Id"]
 
 
-def test_a_taken_port_refuses_the_start(lab: Lab, network: str) -> None:
-    uuid = lab.server()
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        lab.edit(uuid, allocations={"mappings": {"127.0.0.1": [taken.getsockname()[1]]}})
-        result = lab.power("start", uuid)
-    assert (*ended(result), result.changed, result.state.value) == ("refused", "preboot_failed", False, "offline")
-    assert "is taken; change settings.allocations, or free the port" in result.msg
-    assert [(step.step, step.failed) for step in result.preboot] == [("ports", True)]
-    assert ended(lab.power("start", uuid)) == ("done", "")
-
-
-@pytest.mark.samples("restart", "kill-start")
-@pytest.mark.parametrize("actions", [("restart",), ("stop", "start"), ("kill", "start")], ids="-".join)
-def test_an_unchanged_definition_keeps_the_container(lab: Lab, actions: tuple[str, ...]) -> None:
-    uuid = lab.up()
-    before = lab.container(uuid)
-    results = [lab.power(action, uuid) for action in actions]
-    assert [ended(result) for result in results] == [("done", "")] * len(actions)
-    after = lab.container(uuid)
-    assert after["Id"] == before["Id"] and after["State"]["StartedAt"] != before["State"]["StartedAt"]
-    assert [step.step for step in results[-1].preboot if step.changed] == []
-
-
 def test_a_changed_definition_replaces_the_container(lab: Lab) -> None:
     uuid = lab.up(DATA_WRITE=1, build={"memory_limit": 64})
     before = lab.container(uuid)["Id"]

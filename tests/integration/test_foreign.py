@@ -10,12 +10,11 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.host import pauses as wings_module
 from ansible_collections.fleet.power.plugins.module_utils._power.host.pauses import wings_pid
 
@@ -149,37 +148,6 @@ def test_labels_of_an_image_do_not_make_a_container_a_server(lab: Lab, labels: t
     assert (lab.is_up(uuid), lab.is_up(other)) == (True, True)
 
 
-def test_beside_wings_a_kill_kills_and_warns(lab: Lab) -> None:
-    uuid = lab.up()
-    node = replace(lab.node(), wings_pid=lambda: 4321)
-    result = perform(lab.request("kill", uuid, node), node)
-    assert (result.outcome.value, result.state.value) == ("done", "offline")
-    assert any("Wings (pid 4321)" in warning for warning in result.warnings)
-
-
-@pytest.mark.samples("-start", "-restart", "check-stop")
-@pytest.mark.parametrize("action", ["start", "stop", "restart"])
-@pytest.mark.parametrize("check", [False, True], ids=["", "check"])
-def test_beside_wings_other_actions_are_refused_with_two_solutions(lab: Lab, action: str, check: bool) -> None:
-    uuid = lab.server() if action == "start" else lab.up()
-    node = replace(lab.node(), wings_pid=lambda: 4321)
-    before = lab.container(uuid)
-    result = perform(lab.request(action, uuid, node, check=check), node)
-    assert (result.outcome.value, result.code, result.changed) == ("refused", "wings_active", False)
-    assert "HTTP endpoint" in result.msg
-    assert "stop Wings" in result.msg
-    assert lab.container(uuid) == before
-
-
-def test_allow_wings_permits_actions_beside_wings(lab: Lab) -> None:
-    uuid = lab.server()
-    lab.write_settings(system={"allow_wings": True})
-    node = replace(lab.node(), wings_pid=lambda: 4321)
-    for action in ("start", "kill"):
-        result = perform(lab.request(action, uuid, node), node)
-        assert (result.outcome.value, [warning for warning in result.warnings if "Wings" in warning]) == ("done", [])
-
-
 #: A user without other processes: every other test would see a process of root that is called wings.
 _LONELY = 64321
 
@@ -260,11 +228,3 @@ def test_a_wings_of_root_in_a_container_counts(monkeypatch: pytest.MonkeyPatch) 
     with container_process("wings-of-a-test", 0) as pid:
         assert wings_pid() == pid
         assert wings_seen_by(_LONELY) == pid
-
-
-def test_only_a_process_with_exactly_this_name_is_wings(tmp_path: Path) -> None:
-    for pid, name in (("1", "systemd"), ("77", "wings2"), ("78", "wings"), ("self", "wings")):
-        (tmp_path / pid).mkdir()
-        (tmp_path / pid / "comm").write_text(f"{name}\n")
-    (tmp_path / "79").mkdir()  # it ended while we looked
-    assert wings_pid(proc=str(tmp_path)) == 78

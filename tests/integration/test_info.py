@@ -51,15 +51,6 @@ def test_check_mode_reports_the_plan_and_changes_nothing(
     assert lab.container(uuid) == container
 
 
-def test_check_mode_on_an_unused_node_makes_no_directory(lab: Lab, controller: Controller) -> None:
-    uuid = lab.server()
-    run = controller.play([controller.task(action, uuid) for action in ("start", "stop", "restart", "kill")], "--check", "--diff")
-    assert run.code == 0, run.output
-    assert [result["changed"] for result in run.results] == [True, False, True, False]
-    assert f"-server-{uuid[:8]}: offline" in run.output and f"+server-{uuid[:8]}: starting" in run.output
-    assert sorted(path.name for path in lab.root.iterdir()) == ["config.yml", "controller", "servers"]
-
-
 def test_check_mode_reports_a_held_lock_without_a_wait(lab: Lab, controller: Controller) -> None:
     uuid = lab.up(STOP_SECONDS=60)
     with lab.actor("stop", uuid) as stop:

@@ -18,8 +18,6 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn import kill as kill_file
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
-from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import PowerLock
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.tests.unit.lock_support import fill, small_disk
 
 from .engine_proxy import EngineProxy
@@ -30,34 +28,10 @@ from .phases import by_nobody, kept_in, meanwhile
 _MIB = 1024 * 1024
 
 
-def hold_lock(lab: Lab, uuid: str, action: str, operation: str = "held") -> PowerLock:
-    """Hold a server's lock in this process, as an action does."""
-    node = lab.node()
-    request = Request(uuid, PowerAction(action), operation, node.clock.now(), origin="test")
-    return node.acquire(request, uuid, 0.0, lambda: None)
-
-
-def test_a_kill_ends_the_process_at_once_while_another_action_holds_the_lock(lab: Lab) -> None:
-    uuid = lab.up(MARK=1, IGNORE_SIGNALS="all")
-    with hold_lock(lab, uuid, "restart") as lock, meanwhile(lambda: lab.power("kill", uuid)) as killing:
-        wait_until(lambda: not lab.is_up(uuid), "the process is dead")
-        assert not killing.done()
-        lock.release()
-        result = killing.result()
-    assert (result.outcome.value, result.changed, result.cancelled.value, result.state.value) == ("done", True, "restart", "offline")
-
-
-def test_a_kill_of_an_unknown_server_is_refused_and_cancels_a_first_start(lab: Lab) -> None:
-    uuid = lab.server()
-    (lab.root / "servers" / f"{uuid}.json").unlink()
-    result = lab.power("kill", uuid)
-    assert (result.outcome.value, result.code) == ("refused", "server_not_found")
-    assert lab.generation(uuid) == 1
-
-
 def test_a_kill_is_done_although_its_container_is_removed(lab: Lab) -> None:
     uuid = lab.up(MARK=1)
-    with hold_lock(lab, uuid, "stop") as lock, meanwhile(lambda: lab.power("kill", uuid)) as killing:
+    held = lab.node().acquire(lab.request("stop", uuid), uuid, 0.0, lambda: None)
+    with held as lock, meanwhile(lambda: lab.power("kill", uuid)) as killing:
         wait_until(lambda: not lab.is_up(uuid), "the process is dead")
         lab.client.remove_container(uuid)
         lock.release()
@@ -145,18 +119,6 @@ def test_a_kill_without_a_writable_disk_kills_and_is_unguarded(lab: Lab, failing
     # A kill of a server that is down is unguarded, too, and reports no change.
     again = lab.power("kill", uuid)
     assert (again.outcome.value, again.code, again.changed) == ("done", "unguarded", False)
-
-
-def test_a_kill_without_room_for_a_lock_file_still_kills(lab: Lab) -> None:
-    uuid = lab.server()
-    lab.outsider(uuid)
-    with small_disk(lab.root / "small") as disk:
-        lab.write_settings(system={"lock_directory": str(disk)})
-        fill(disk)
-        result = lab.power("kill", uuid)
-    assert (result.outcome.value, result.code, result.state.value) == ("done", "unguarded", "offline")
-    assert "No space left" in " ".join(result.warnings)
-    assert not lab.is_up(uuid)
 
 
 def test_a_kill_removes_the_restart_policy(lab: Lab) -> None:

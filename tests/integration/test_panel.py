@@ -11,11 +11,9 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.context import STALE_SECONDS
 
 from .lab import Lab, wait_until
-from .many import FOR_EVER, end
-from .panel_server import LIST, ONE, TOKEN, Behaviour, FakePanel, dripping, endless, silent, status, text, truncated, value
+from .panel_server import TOKEN, Behaviour, FakePanel, dripping, endless, silent, status, text, truncated, value
 
 #: The timeout of one request, in seconds: shorter than the real one, so that all faults can be played.
 _PATIENCE_SECONDS = 1.0
@@ -93,22 +91,6 @@ def test_a_restart_without_a_good_answer_of_the_panel_leaves_the_server_up(manag
     managed.panel.well()
     assert managed.lab.power("restart", uuid).outcome.value == "done"
     assert managed.run(uuid) != before
-
-
-def test_a_restart_asks_the_panel_again_after_a_long_stop(managed: Managed) -> None:
-    uuid = managed.up(STOP_SECONDS=FOR_EVER)
-    raw = managed.panel.guests[uuid].raw
-    suspended = {**raw, "settings": {**raw["settings"], "suspended": True}}
-    with managed.lab.actor("restart", uuid) as actor:
-        managed.lab.await_phase(uuid, "stop")
-        managed.panel.put(suspended)
-        # After a stop longer than this the restart asks the Panel again.
-        time.sleep(STALE_SECONDS + 0.1)
-        end(managed.lab, uuid)
-        result = actor.result()
-    assert (result["outcome"], result["code"]) == ("failed", "suspended"), result
-    assert (managed.panel.count(LIST), managed.panel.count(ONE)) == (1, 1)
-    assert not managed.lab.is_up(uuid)
 
 
 @pytest.mark.parametrize("allow_stale", [False, True])

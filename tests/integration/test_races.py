@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import threading
@@ -21,7 +20,7 @@ from ansible_collections.fleet.power.tests.unit.lock_support import fill, small_
 from .engine_proxy import EngineProxy, Seen, at_once
 from .invariants import Act, Lives, lives_of, violations
 from .lab import Actor, Lab, wait_until
-from .phases import BOOTS, EVERY_PHASE, by_nobody, kept_in, meanwhile, named, start_of, starts_since, waiting_containers
+from .phases import BOOTS, EVERY_PHASE, kept_in, meanwhile, named, start_of, starts_since, waiting_containers
 
 #: Phases whose end another action can wait for. (A lost pull ends in a refusal.)
 WAITED_FOR = [(action, phase) for action, phase in BOOTS if phase in ("prepare", "create", "preboot", "start", "observe")]
@@ -168,13 +167,6 @@ def test_a_start_waits_for_a_running_stop_and_boots(lab: Lab, proxy: EngineProxy
     assert lab.node().journal.intents.of(kept.uuid).up is True
 
 
-def test_a_start_of_a_server_that_is_up_needs_no_wait(lab: Lab) -> None:
-    uuid = lab.server()
-    assert lab.power("start", uuid, wait_for="running").outcome.value == "done"
-    result = lab.power("start", uuid, wait_seconds=0)
-    assert (result.outcome.value, result.waited_seconds) == ("unchanged", 0)
-
-
 @pytest.mark.samples("stop", "start")
 @pytest.mark.parametrize("phase", ["stop", "start", "observe"])
 def test_two_restarts_run_one_after_the_other(lab: Lab, proxy: EngineProxy, phase: str) -> None:
@@ -298,35 +290,6 @@ def test_hundreds_of_random_races_break_no_promise(lab: Lab, proxy: EngineProxy,
     race(lab, proxy, range(hundred, hundred + 100), late=late)
 
 
-def test_a_wait_of_zero_names_the_lock_holder_at_once(lab: Lab, proxy: EngineProxy) -> None:
-    with kept_in(lab, proxy, "stop", "stop", reason="maintenance") as kept:
-        result = lab.power("restart", kept.uuid, wait_seconds=0)
-        assert result.waited_seconds < 1
-        assert (result.outcome.value, result.code, result.changed, result.state.value) == ("refused", "lock_timeout", False, "stopping")
-        holder = result.holder
-        assert holder["pid"] == kept.actor.pid
-        assert {name: holder[name] for name in ("action", "phase", "origin", "reason")} == {
-            "action": "stop",
-            "phase": "stop",
-            "origin": "actor",
-            "reason": "maintenance",
-        }
-        assert holder["since"] < holder["phase_deadline"]
-        assert f"stop by actor (phase stop until {holder['phase_deadline']}, since {holder['since']}, pid {kept.actor.pid})" in result.msg
-        assert lab.is_up(kept.uuid)
-
-
-def test_a_wait_of_two_seconds_ends_after_two_seconds(lab: Lab, proxy: EngineProxy) -> None:
-    with kept_in(lab, proxy, "start", "preboot") as kept:
-        began = time.monotonic()
-        result = lab.power("start", kept.uuid, wait_seconds=2)
-        assert 2 <= time.monotonic() - began < 10
-        assert (result.outcome.value, result.code) == ("refused", "lock_timeout")
-        assert 2 <= result.waited_seconds < 3.5
-        assert "start by actor (phase preboot" in result.msg
-        assert "after 2 s" in result.msg
-
-
 def test_a_waiting_action_gets_the_lock_within_a_second_of_its_release(lab: Lab) -> None:
     uuid = lab.up(MARK=1, STOP_SECONDS=1)
     node = lab.node()
@@ -371,14 +334,3 @@ def test_an_action_without_a_lock_changes_nothing(lab: Lab, unusable: Path, acti
     assert str(unusable) in result.msg
     after = lab.container(uuid)
     assert (before and (before["Id"], before["State"])) == (after and (after["Id"], after["State"]))
-
-
-def test_a_refusal_for_missing_rights_on_locks_names_the_right_user_and_group(lab: Lab, proxy: EngineProxy, tmp_path: Path) -> None:
-    uuid = lab.up(MARK=1)
-    # The user may use the engine and read the state, but not the locks.
-    os.chmod(tmp_path / "engine.sock", 0o666)
-    (tmp_path / "state").chmod(0o755)
-    result = by_nobody(lab.at(proxy.host), "stop", uuid)
-    assert (result["outcome"], result["code"], result["changed"]) == ("refused", "lock_unavailable", False)
-    assert "as root or as a member of the group" in result["msg"]
-    assert lab.is_up(uuid)

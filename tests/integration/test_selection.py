@@ -205,15 +205,6 @@ def test_a_start_begins_with_the_lowest_priority_and_tiers_wait_for_readiness(la
     assert_one_tier_after_the_other(lab, [[proxy], [lobby], [game, other]])
 
 
-@pytest.mark.samples("stop")
-@pytest.mark.parametrize("action", ["stop", "kill"])
-def test_a_stop_or_kill_begins_with_the_highest_priority(lab: Lab, action: str) -> None:
-    proxy, lobby, game = prioritised(lab, [10, 50, 100])
-    power_each(lab, "start", [proxy, lobby, game], wait_for="running")
-    assert endings(power_each(lab, action, [proxy, lobby, game], priorities={})) == [("done", "")] * 3
-    assert_one_tier_after_the_other(lab, [[game], [lobby], [proxy]])
-
-
 @pytest.mark.samples("2")
 @pytest.mark.parametrize("max_parallel", [0, 2])
 def test_stagger_separates_starts_and_ignores_unchanged_and_refused_servers(lab: Lab, max_parallel: int) -> None:

@@ -324,7 +324,7 @@ def test_a_kill_needs_no_definition_if_a_container_or_a_record_exists(fake: Fake
     fake.engine.containers.clear()
     fake.file.unlink()
     (fake.root / "state" / "definitions" / f"{UUID}.json").unlink()
-    assert fake.perform("kill").code == "server_not_found"
+    assert (fake.perform("kill").code, generation(fake)) == ("server_not_found", 2)
     with fake.lock("start") as lock:
         fake.clock.after(1, lock.release)
         assert fake.perform("kill").outcome.value == "done"
@@ -336,3 +336,5 @@ def test_a_kill_beside_wings_works_with_a_warning(fake: FakeNode) -> None:
     result = fake.perform("kill")
     assert result.outcome.value == "done"
     assert any("Wings (pid 4711)" in warning for warning in result.warnings)
+    fake.configure(system={"allow_wings": True})
+    assert fake.perform("kill").warnings == ()

@@ -171,6 +171,7 @@ class TestLock:
         assert result.holder is not None
         assert (result.holder["action"], result.holder["origin"], result.holder["pid"]) == ("stop", "bob@web2", os.getpid())
         assert result.waited_seconds == seconds
+        assert "stop by bob@web2 (" in result.msg
         assert fake.live
 
     def test_the_action_works_on_the_state_after_the_wait(self, fake: FakeNode) -> None:
@@ -362,7 +363,8 @@ class TestWings:
         fake.wings = 4711
         result = fake.perform(action)
         assert ending(result) == ("refused", "wings_active", False)
-        assert "(pid 4711)" in result.msg
+        assert "(pid 4711)" in result.msg and "stop Wings" in result.msg and "HTTP endpoint" in result.msg
+        assert ending(fake.perform(action, check=True)) == ("refused", "wings_active", False)
         assert fake.engine.calls == []
         fake.configure(system={"allow_wings": True})
         assert fake.perform(action).outcome.value in ("done", "unchanged")

@@ -106,6 +106,7 @@ def test_a_server_suspended_or_deleted_during_its_stop_is_not_booted(managed: Ma
     managed.fake.engine.stop_seconds = seconds
     managed.fake.clock.after(1, managed.suspend)
     assert managed.act("restart") == ("failed", "suspended")
+    assert managed.asked == [1, UUID if seconds == 2.0 else 1]
     managed.raw = managed.fake.definition()
     managed.call()
     assert managed.act("start") == ("done", "")

@@ -152,6 +152,8 @@ class TestVolume:
         fake.engine.containers.clear()
         assert fake.perform("start").code == "volume_missing"
         assert not fake.volume.exists()
+        fake.volume.mkdir()
+        assert fake.perform("start").outcome.value == "done"
 
     @pytest.mark.parametrize("action", ["start", "restart"])
     def test_a_full_disk_is_refused_before_the_stop(self, fake: FakeNode, action: str) -> None:
@@ -165,6 +167,8 @@ class TestVolume:
         assert (result.outcome.value, result.code, fake.engine.calls) == ("refused", "disk_full", [])
         assert "uses 1 MiB of 1 MiB" in result.msg
         assert fake.live == (action == "restart")
+        os.truncate(fake.volume / "world", MIB)
+        assert fake.perform(action).outcome.value == "done"
 
     def test_a_disk_that_fills_up_during_the_stop_fails_the_boot(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 5.0
