@@ -19,7 +19,8 @@ from ansible_collections.fleet.power.tests.unit.lock_support import fill, leave_
 from .lab import Lab, ended, wait_until
 from .supervisors import Supervising, await_run_after, await_verdicts, crash, die_in_restart, rows_of, run_of, state_directory, verdicts
 
-_BYTES = 1024 * 1024
+#: The log of the journal alone grows to 4 MiB.
+_BYTES = 8 * 1024 * 1024
 
 
 class StateDisk:
