@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..actions.node.progress import Ending, Progress
 from ..model.errors import FailureBudget, NotSelected
 from ..model.plain import as_list, as_map, read_number, read_whole
 from ..model.players import PlayerWait
@@ -18,6 +17,10 @@ from ..model.request import PowerAction
 from ..model.result import Downtime, Outcome, PlanStep, PrebootStep, StopReport
 from ..model.server import PowerState, Server
 from .answers import Masked, ReadText, plain_text, plain_values, read_code, read_countdown, read_players, read_word
+
+if TYPE_CHECKING:
+    # The inventory needs neither the engine nor the journal.
+    from ..actions.node.progress import Ending, Progress
 
 _LOG_LINES = 20
 #: Codes of servers without a request. An operation never has one, whatever the endpoint reports.
