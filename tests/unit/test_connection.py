@@ -47,6 +47,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.request i
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Trust, Web, WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import Recorder
 from ansible_collections.fleet.power.tests.unit.endpoint_support import UUID, request
+from ansible_collections.fleet.power.tests.unit.game_support import stream_game
 from ansible_collections.fleet.power.tests.unit.lock_support import as_nobody_below
 from ansible_collections.fleet.power.tests.unit.tls_support import self_signed
 
@@ -189,30 +190,17 @@ class TestUnsent:
         reason(Connection(host="unix:///run/engine.sock", api_version="1.45"))
 
     def test_a_failed_tls_handshake(self) -> None:
-        listener = socket.create_server(("127.0.0.1", 0))
+        def answer(link: socket.socket) -> None:
+            link.recv(65536)
+            link.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
-        def answer() -> None:
-            link, _address = listener.accept()
-            with link:
-                link.recv(65536)
-                link.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-        with listener:
-            threading.Thread(target=answer, daemon=True).start()
-            found = reason(Connection(host=f"tcp://127.0.0.1:{listener.getsockname()[1]}", tls=True, api_version="1.45"))
+        with stream_game(answer) as (host, port):
+            found = reason(Connection(host=f"tcp://{host}:{port}", tls=True, api_version="1.45"))
         assert "does not speak TLS" in found
 
     def test_a_lost_answer_is_no_proof(self) -> None:
-        listener = socket.create_server(("127.0.0.1", 0))
-
-        def hang_up() -> None:
-            link, _address = listener.accept()
-            with link:
-                link.recv(65536)
-
-        with listener:
-            threading.Thread(target=hang_up, daemon=True).start()
-            reason(Connection(host=f"tcp://127.0.0.1:{listener.getsockname()[1]}", api_version="1.45"), unsent=False)
+        with stream_game(lambda link: link.recv(65536)) as (host, port):
+            reason(Connection(host=f"tcp://{host}:{port}", api_version="1.45"), unsent=False)
 
 
 @pytest.mark.parametrize("name", ["ca_path", "client_cert", "client_key"])

@@ -57,7 +57,7 @@ class Countdown(ProcessRecord):
     why: str = ""
     last_mark: int = 0
     key: str = ""
-    tries: int | None = None
+    tries: int = 0
 
     def facts(self) -> dict[str, Any]:
         names = ("action", "phase", "due", "origin", "reason", "since", "operation")
@@ -82,11 +82,11 @@ class Countdown(ProcessRecord):
 
     def is_remembered(self, now: datetime) -> bool:
         """Return True if players got a warning, and the cancellation is neither too late for them nor tried too often."""
-        return bool(self.last_mark) and self.seconds_left(now) > -_FORGOTTEN_SECONDS and (self.tries or 0) < _MOST_TRIES
+        return bool(self.last_mark) and self.seconds_left(now) > -_FORGOTTEN_SECONDS and self.tries < _MOST_TRIES
 
     def tried(self) -> Countdown:
         """Return it after one more try to send its cancellation."""
-        return replace(self, tries=(self.tries or 0) + 1)
+        return replace(self, tries=self.tries + 1)
 
 
 class Countdowns(ServerFiles):

@@ -151,13 +151,16 @@ def _over(context: ActionContext, snapshot: Snapshot | None, run: Run, holder: H
         context.progress.exit_code = row.exit_code
         context.progress.show_log(row.log)
         return start_failed(context, row.exit_code, oom_killed=row.oom_killed, shown_by="crashes=1")
-    taken = holder is not None and holder.operation != operation
-    # A stop or restart may have released already.
-    taken = taken or (stop is not None and stop.run == run) or (row is not None and row.verdict in _BY_ACTION)
     intent = node.journal.intents.of(uuid)
-    # Another start that found the run up did not end it.
-    taken = taken or (intent is not None and not intent.up and intent.operation != operation)
-    if taken or (snapshot is not None and snapshot.run != run):
+    if (
+        (holder is not None and holder.operation != operation)
+        # A stop or restart may have released already.
+        or (stop is not None and stop.run == run)
+        or (row is not None and row.verdict in _BY_ACTION)
+        # Another start that found the run up did not end it.
+        or (intent is not None and not intent.up and intent.operation != operation)
+        or (snapshot is not None and snapshot.run != run)
+    ):
         by = "" if holder is None else f": {holder.sentence()}"
         return Superseded(f"Cannot wait for server {uuid} any longer: it was started, but another action took it over{by}")
     if snapshot is None:
