@@ -298,8 +298,8 @@ class FakeEngine:
     def silence(self, call: str, *, late: bool = False, times: int = 1) -> None:
         self.fail(call, EngineUnreachable(f"Cannot {call}: no answer"), late=late, times=times)
 
-    def refuse(self, call: str, message: str = "refused") -> None:
-        self.fail(call, EngineError(message, status=500))
+    def refuse(self, call: str, message: str = "refused", *, status: int = 400) -> None:
+        self.fail(call, EngineError(message, status=status, no_effect=status < 500))
 
     def find(self, name: str) -> Snapshot | None:
         return self.containers.get(name) or next((each for each in self.containers.values() if each.name == name), None)

@@ -366,8 +366,22 @@ class TestNoAnswer:
             attempt.start()
         assert attempt.progress.changed
 
+    def test_a_start_behind_a_gateway_that_gave_up_is_fenced(self, fake: FakeNode, attempt: Attempt) -> None:
+        fake.engine.refuse("start", "gateway timeout", status=504)
+        with pytest.raises(StartFailed, match="gateway timeout"):
+            attempt.start()
+        assert fake.engine.find(UUID) is None
+
+    @pytest.mark.parametrize("status", [400, 500])
+    def test_a_refused_start_keeps_the_container(self, fake: FakeNode, attempt: Attempt, status: int) -> None:
+        fake.engine.refuse("start", "port is in use", status=status)
+        with pytest.raises(StartFailed, match="port is in use"):
+            attempt.start()
+        assert fake.engine.find(UUID) is not None
+        assert not attempt.progress.changed
+
     def test_a_start_without_a_connection_is_no_change(self, fake: FakeNode, attempt: Attempt) -> None:
-        fake.engine.fail("start", EngineUnreachable("connection refused", unsent=True))
+        fake.engine.fail("start", EngineUnreachable("connection refused", no_effect=True))
         with pytest.raises(EngineUnreachable):
             attempt.start()
         assert not attempt.progress.changed

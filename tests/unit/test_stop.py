@@ -18,7 +18,12 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pr
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.stop import stop_run
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Deframer, Output, write_once
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, EngineUnreachable, StopFailed
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
+    CancelledByKill,
+    EngineError,
+    EngineUnreachable,
+    StopFailed,
+)
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, StopReport
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -200,6 +205,16 @@ class TestFailure:
         assert not progress.changed
         assert fake.engine.calls == []
 
+    @pytest.mark.parametrize("timeout", [None, 0], ids=["stop", "kill at once"])
+    def test_an_error_of_the_server_leaves_a_stop_in_progress(self, fake: FakeNode, timeout: int | None) -> None:
+        up(fake, NATIVE)
+        fake.engine.refuse("signal", "did not receive an exit event", status=500)
+        progress = fake.progress("stop", stop_timeout=timeout)
+        with pytest.raises((StopFailed, EngineError), match="did not receive an exit event"):
+            stop(fake, progress)
+        assert fake.node.observe(UUID).stop_left
+        assert progress.changed
+
     @pytest.mark.parametrize("way, call", [(COMMAND, "write_stdin"), (SIGINT, "signal")])
     def test_a_run_without_its_container_has_ended(self, fake: FakeNode, way: object, call: str) -> None:
         up(fake, way)
@@ -250,7 +265,7 @@ class TestFailure:
     )
     def test_an_unsent_request_leaves_no_stop_in_progress(self, fake: FakeNode, way: object, call: str, timeout: int | None) -> None:
         up(fake, way)
-        fake.engine.fail(call, EngineUnreachable("connection refused", unsent=True))
+        fake.engine.fail(call, EngineUnreachable("connection refused", no_effect=True))
         progress = fake.progress("stop", stop_timeout=timeout)
         with pytest.raises(EngineUnreachable):
             stop(fake, progress)
@@ -261,7 +276,7 @@ class TestFailure:
     def test_a_lost_connection_after_the_request_leaves_a_stop_in_progress(self, fake: FakeNode, timeout: int | None) -> None:
         fake.engine.stop_seconds = 5.0
         up(fake, NATIVE)
-        refused = EngineUnreachable("connection refused", unsent=True)
+        refused = EngineUnreachable("connection refused", no_effect=True)
         fake.engine.after["signal"].append(lambda: fake.engine.fail("inspect", refused))
         progress = fake.progress("stop", stop_timeout=timeout)
         with pytest.raises(EngineUnreachable):
@@ -292,7 +307,7 @@ def test_a_command_is_unsent_until_the_engine_answers_the_attach(tmp_path: Path,
         engine = DockerEngine(replace(scripted.connection, timeout=1, api_version="1.45"))
         with pytest.raises(EngineUnreachable, match="no answer within 1 s") as caught:
             engine.write_stdin("a", MORE_THAN_FITS.decode())
-        assert caught.value.facts == {"unsent": not attached}
+        assert caught.value.facts == {"no_effect": not attached}
 
 
 @pytest.fixture(name="pair")

@@ -141,7 +141,7 @@ class Connection:
     def unreachable(self, what: str, error: BaseException, seconds: float | None = None) -> EngineUnreachable:
         """Return the error for an engine without an answer, with the reason and a known fix.
 
-        Its fact ``unsent``: certainly nothing was sent, because the connection, its TLS handshake or the attach to a process failed.
+        Its fact ``no_effect``: the call certainly had none.
         ``what`` is what failed; empty for the connection itself. ``seconds`` is the time limit if it differs from a call's.
         """
         reasons, shown, known = errnos(error), shown_host(self.host), known_fault(error, self.host)
@@ -158,7 +158,7 @@ class Connection:
         else:
             why = one_line(without_user(str(error), self.host), 300)
         begin = f"{what}: the engine at {shown} cannot be reached" if what else f"Cannot reach the engine at {shown}"
-        return EngineUnreachable(f"{begin}: {why}", unsent=not what or _is_unsent(error))
+        return EngineUnreachable(f"{begin}: {why}", no_effect=not what or is_before_request(error))
 
 
 def _bound(client: Any) -> None:
@@ -340,7 +340,8 @@ def _quoted(text: str) -> str:
     return repr(printable(text))
 
 
-def _is_unsent(error: BaseException) -> bool:
+def is_before_request(error: BaseException) -> bool:
+    """Tell if the connection, its TLS handshake or the attach to a process failed: nothing was sent."""
     frames = (frame for link in chain(error) for frame, _line in walk_tb(link.__traceback__))
     return any(frame.f_code.co_name in _BEFORE_REQUEST for frame in frames)
 

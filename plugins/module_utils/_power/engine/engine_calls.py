@@ -13,7 +13,7 @@ from typing import Any
 
 from ..model.errors import EngineError
 from ..model.schema import one_line
-from .connection import Connection, Sdk, load_sdk
+from .connection import Connection, Sdk, is_before_request, load_sdk
 
 #: Concurrent calls, and concurrent kills beside them, while the engine answers within a second.
 PLACES = 32
@@ -112,7 +112,10 @@ class EngineCalls:
             with self._clients.one(urgent=urgent) if own_seconds is None else self._clients.own(seconds=own_seconds) as client:
                 yield client
         except sdk.api_error as answer:
-            raise EngineError(f"Cannot {what}: {one_line(str(answer.explanation or answer))}", status=answer.status_code) from answer
+            status, why = answer.status_code, one_line(str(answer.explanation or answer))
+            # Behind an error of a server, a gateway's included, the call may continue.
+            no_effect = status < 500 or is_before_request(answer)
+            raise EngineError(f"Cannot {what}: {why}", status=status, no_effect=no_effect) from answer
         except sdk.transport_errors as error:
             raise self._connection.unreachable(f"Cannot {what}", error, own_seconds) from error
         except KeyError as missing:

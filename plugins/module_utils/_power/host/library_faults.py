@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..model.errors import PowerError
 from ..model.schema import one_line
 
 
 def chain(error: BaseException) -> list[BaseException]:
-    """Return an error, its causes, and errors in the arguments of others: at most 20."""
+    """Return an error of a library, its causes, and errors in the arguments of others: at most 20, without those of earlier calls."""
     links: list[BaseException] = []
     queue: list[object] = [error]
     while queue and len(links) < 20:
         link = queue.pop(0)
-        if isinstance(link, BaseException) and link not in links:
+        # An error that is raised while ours is handled has ours as its context.
+        if isinstance(link, BaseException) and not isinstance(link, PowerError) and link not in links:
             links.append(link)
             queue += [link.__cause__, link.__context__, getattr(link, "reason", None), *link.args]
     return links

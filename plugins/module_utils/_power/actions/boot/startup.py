@@ -94,15 +94,15 @@ def _started_run(context: ActionContext, snapshot: Snapshot) -> SeenRun:
 
 
 def _request_start(context: ActionContext, lock: PowerLock, before: Run) -> None:
-    """Send the request. A missing answer is no refusal: fence the request, or leave it in the record for the next holder."""
+    """Send the request. Without the engine's own answer, fence the request, or leave it in the record for the next holder."""
     uuid, engine, progress = context.uuid, context.node.engine, context.progress
     try:
         engine.start(before.container)
-    except EngineError as error:
-        raise StartFailed(f"Cannot start server {uuid}: {error.reason}") from error
-    except EngineUnreachable as error:
-        if error.facts.get("unsent"):
-            raise
+    except (EngineError, EngineUnreachable) as error:
+        failure = StartFailed(f"Cannot start server {uuid}: {error.reason}") if isinstance(error, EngineError) else error
+        # The engine answers 500 once it has given up; higher numbers are a gateway's.
+        if error.facts.get("no_effect") or error.facts.get("status") == 500:
+            raise failure from None
         # The start may have happened.
         progress.changed = True
         try:
@@ -111,7 +111,7 @@ def _request_start(context: ActionContext, lock: PowerLock, before: Run) -> None
             lock.keep()
             raise
         if is_fenced is not False:
-            raise
+            raise failure from None
         progress.warn(f"server {uuid}: the engine did not answer the start, but carried it out")
     progress.changed = True
 

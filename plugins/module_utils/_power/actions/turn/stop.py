@@ -79,8 +79,8 @@ def stop_run(context: ActionContext, lock: PowerLock, snapshot: Snapshot) -> Run
         if end is None:
             raise StopFailed(f"Cannot stop server {context.uuid}: its process still runs {node.engine.timeout:.0f} s after SIGKILL")
     except PowerError as error:
-        # An inspect may be unsent too: only the request's own error counts.
-        if is_sent or not error.facts.get("unsent"):
+        # An inspect may have no effect either: only the request's own error counts.
+        if is_sent or not error.facts.get("no_effect"):
             # The next holder must know of a stop in progress.
             lock.keep()
             progress.changed = True
@@ -152,5 +152,7 @@ def _send(context: ActionContext, snapshot: Snapshot, way: StopWay) -> str:
     except EngineError as error:
         # Without its container, the run has ended.
         if error.facts.get("status") != 404:
-            raise StopFailed(f"Cannot stop server {uuid}: the engine refused the stop: {error.reason}", unsent=True) from error
+            no_effect = bool(error.facts.get("no_effect"))
+            how = "refused the stop" if no_effect else "failed, but may still carry out the stop"
+            raise StopFailed(f"Cannot stop server {uuid}: the engine {how}: {error.reason}", no_effect=no_effect) from error
     return "native" if way.type is StopType.NATIVE else way.type.value
