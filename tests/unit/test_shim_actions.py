@@ -645,6 +645,19 @@ def test_an_action_with_a_player_policy_waits_in_the_queue_until_its_turn(world:
     assert [(each.action, each.code) for each in world.ended][:1] == [(RESTART, "lock_timeout")]
 
 
+def test_a_late_action_names_the_action_before_it(world: World) -> None:
+    world.acts[STOP] = world.hold
+
+    async def story(actions: Actions) -> None:
+        first = await actions.accept(ALPHA, STOP, 30, "192.0.2.7")
+        await actions.accept(ALPHA, RESTART, 0, "")
+        await until(lambda: world.ended)
+        before = f"stop by 192.0.2.7 (operation {first}) is queued or under way, and wait_seconds is 0; wait longer, or kill it"
+        assert world.ended[0].msg == f"Cannot restart server {ALPHA.uuid}: {before}"
+
+    world.run(story)
+
+
 def test_begins_and_ends_that_the_disk_refused_are_written_later(world: World) -> None:
     def act(request: Request) -> Result:
         world.journal.operations.begin(

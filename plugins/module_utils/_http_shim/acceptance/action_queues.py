@@ -124,7 +124,7 @@ class ActionQueues:
             for ticket in ready:
                 self._begin(ticket)
             for ticket in late:
-                self._refuse(ticket)
+                self._refuse(ticket, queue.first)
             if not ready and not late:
                 break
         if queue is not None and not queue.tickets:
@@ -150,12 +150,9 @@ class ActionQueues:
     def _cancel(self, ticket: Ticket) -> None:
         self._give_up(ticket, Outcome.CANCELLED, CancelledByKill.code, f"Cannot {ticket.what}: {CancelledByKill.why}")
 
-    def _refuse(self, ticket: Ticket) -> None:
-        if ticket.tries_once:
-            why = "another action of it is queued or under way, and wait_seconds is 0"
-        else:
-            why = f"its turn did not come within {ticket.acceptance.wait_seconds} s"
-        msg = f"Cannot {ticket.what}: {why}; wait longer (wait_seconds), or kill it"
+    def _refuse(self, ticket: Ticket, first: Ticket | None) -> None:
+        before, seconds = "another action" if first is None else first.sentence, ticket.acceptance.wait_seconds
+        msg = f"Cannot {ticket.what}: {before} is queued or under way, and wait_seconds is {seconds}; wait longer, or kill it"
         self._give_up(ticket, Outcome.REFUSED, LockTimeout.code, msg)
 
     def _give_up(self, ticket: Ticket, outcome: Outcome, code: str, msg: str) -> None:

@@ -57,6 +57,11 @@ class Ticket:
         """Return the action and its server, for a sentence."""
         return f"{self.acceptance.action.value} server {self.uuid}"
 
+    @property
+    def sentence(self) -> str:
+        """Return the text for people: ``restart by ORIGIN (operation ID)``."""
+        return f"{self.acceptance.action.value} by {self.acceptance.origin} (operation {self.acceptance.operation})"
+
     def waited(self, now: datetime) -> float:
         return max(0.0, (now - self.acceptance.accepted_at).total_seconds())
 

@@ -80,7 +80,7 @@ OPERATION = {
             "description": "from the end of the old run to the start of the next, and until that is ready",
             "properties": {"seconds": {"type": "number"}, "ready_seconds": {"type": "number"}, "since": {"type": "string"}},
         },
-        "operation": {"type": "object"},
+        "operation": {"type": "object", "description": "its id and times; deadline is the end of its wait for its turn and the lock"},
     },
 }
 _NUMBER = {"type": "integer", "minimum": 0}
