@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import threading
@@ -16,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 import yaml
@@ -30,13 +32,11 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.replie
     refusal,
 )
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes import servers
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.power import PowerRoutes
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.servers import PlayerCounts
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.disks import Disks
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, _everything
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.wings_view import (
-    VERSION,
-    server_entry,
-)
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, ServerCache, _everything
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.wings_view import VERSION, server_entry
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import ROUTES
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import build_sources
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
@@ -189,7 +189,7 @@ def test_the_version_equals_the_version_of_the_collection() -> None:
 CACHED = "aaaaaaaa-0000-4000-8000-000000000001"
 
 
-def definition(*, suspended: bool) -> dict[str, object]:
+def definition(*, suspended: object) -> dict[str, object]:
     return {"settings": {"uuid": CACHED, "suspended": suspended, "container": {"image": "game:1"}}}
 
 
@@ -220,6 +220,23 @@ def test_a_removed_server_is_forgotten_although_other_definitions_are_broken(
     # An unreadable list does not prove that a server is gone.
     assert (gone in found) is not panel_answers
     assert unlisted == (() if panel_answers else ("source_unreachable",))
+
+
+@pytest.mark.parametrize("suspended, status_code", [(True, 400), (False, 202), ("perhaps", 202), (None, 202)])
+def test_only_the_current_definition_refuses_a_start_as_suspended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suspended: object, status_code: int
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    async def run(node: Any) -> None:
+        backend: Any = Mock(actions=Mock(accept=AsyncMock(return_value="operation")), known=ServerCache(node, Mock()))
+        request: Any = Mock(body=AsyncMock(return_value=PowerBody(PowerAction.START)), address="", settings=node.settings)
+        assert (await PowerRoutes(backend)._power(request, KnownServer(Server(CACHED), suspended=True))).status == status_code
+
+    with closing(FakePanel(definition(suspended=suspended))) as panel, closing(node_of(panel, tmp_path)) as node:
+        if suspended is None:
+            panel.fault(status(500))
+        asyncio.run(run(node))
 
 
 HELD = 10_000

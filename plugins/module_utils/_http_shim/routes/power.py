@@ -84,6 +84,7 @@ class EventRoutes:
 class PowerRoutes:
     def __init__(self, backend: Backend) -> None:
         self._actions = backend.actions
+        self._known = backend.known
         self._operations = backend.operations
         self._log = backend.log
 
@@ -108,7 +109,7 @@ class PowerRoutes:
             return replies.WRONG_ACTION
         if wanted.refused:
             return replace(replies.error(422, wanted.refused, code=SettingsInvalid.code), note=wanted.refused)
-        if wanted.action.boots and known.suspended:
+        if wanted.action.boots and await self._known.is_suspended(known):
             return replies.SUSPENDED
         server, origin = known.server, origin_of(request.address, request.settings)
         try:

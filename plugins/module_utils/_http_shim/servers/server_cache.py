@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The known servers of this node, with their suspensions: no request waits for the Panel.
+"""The known servers of this node, with their suspensions: no request waits for the Panel, except to be refused as suspended.
 
 Questions about servers start a look in the background if the last one is old enough. An action uses fresh facts when its turn comes.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from ..._power.definitions.definition_files import KeptDefinitions
 from ..._power.model.errors import PowerError, SourceUnreachable, Suspended, internal_error
 from ..._power.model.request import PowerAction
-from ..._power.model.result import Outcome, Result
+from ..._power.model.result import Result
 from ..._power.model.server import Server, parse_uuid
 from ..._power.sources.sources import Sources
 from ..acceptance.shared_node import SharedNode
@@ -50,8 +50,9 @@ class ServerCache:
         self._new_look: asyncio.Task[None] | None = None
         self._changes: dict[str, KnownServer] = {}
         self._threads = WorkerPool(_MOST_SEARCHES, "known")
-        # Separate threads: searches must not delay these looks.
+        # Separate threads: searches must not delay these looks, and a silent Panel must not delay searches.
         self._look_threads, self._new_threads = WorkerPool(1, "known"), WorkerPool(2, "known")
+        self._suspension_threads = WorkerPool(_MOST_SEARCHES, "known")
 
     async def load(self) -> None:
         """Read all servers that need neither the Panel nor the engine, which may be silent. Raises nothing."""
@@ -91,17 +92,27 @@ class ServerCache:
         return [self._found[uuid].server for uuid in sorted(self._found)]
 
     def learn(self, result: Result) -> None:
-        suspended = result.code == Suspended.code
-        if result.action.boots and (suspended or result.outcome is Outcome.DONE):
-            self.note_suspension(result.server.uuid, suspended=suspended)
+        if result.action.boots and result.code == Suspended.code:
+            self.note_suspension(result.server.uuid, suspended=True)
+
+    async def is_suspended(self, known: KnownServer) -> bool:
+        """Tell if a server is suspended. If it was when last seen, its current definition decides; the Panel gets one try of at most 10 s.
+
+        False for an unreadable definition: the action reports the fault.
+        """
+        uuid, suspended = known.server.uuid, known.suspended
+        if suspended:
+            try:
+                suspended = await self._suspension_threads.ask(lambda: _is_suspended(self._node, uuid))
+            except PowerError:
+                return False
+            self.note_suspension(uuid, suspended=suspended)
+        return suspended
 
     def note_suspension(self, uuid: str, *, suspended: bool) -> None:
         known = self._found.get(uuid)
-        if known is not None and known.suspended is not suspended:
+        if known is not None:
             self._note({uuid: replace(known, suspended=suspended)})
-        elif known is not None and self._look is not None:
-            # A look that began earlier may still have the old answer.
-            self._changes[uuid] = known
 
     def close(self) -> None:
         if self._look is not None:
@@ -189,6 +200,12 @@ def _search(node: SharedNode, uuid: str) -> KnownServer | None:
         if not is_there:
             raise
     return _known(Server(uuid), sources) if is_there else None
+
+
+def _is_suspended(node: SharedNode, uuid: str) -> bool:
+    sources = node.fresh_sources()
+    sources.glance()
+    return sources.definition_as_asked(uuid).suspended
 
 
 def _known(server: Server, sources: Sources) -> KnownServer:
