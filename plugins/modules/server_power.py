@@ -444,7 +444,7 @@ servers:
           returned: always
           sample: command
         forced:
-          description: Whether SIGKILL ended it, after the grace or by a kill meanwhile.
+          description: Whether SIGKILL ended it, after the grace or by a kill. RV(servers[].msg) names the kill.
           type: bool
           returned: always
           sample: false

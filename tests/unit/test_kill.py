@@ -12,7 +12,6 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode
-from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import Holder
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -88,6 +87,12 @@ class TestHeldLock:
             result = fake.perform("kill")
         assert (result.outcome.value, result.cancelled) == ("unchanged", None)
 
+    def test_a_kill_that_ends_a_stop_reports_the_server_as_stopping_before(self, fake: FakeNode) -> None:
+        run, lock = fake.up().run, fake.lock("stop")
+        lock.enter(Phase.STOP, run=run)
+        fake.engine.after["signal"].append(lock.release)
+        assert fake.perform("kill").state_before == "stopping"
+
     def test_a_server_that_the_holder_starts_is_killed_under_the_lock(self, fake: FakeNode) -> None:
         fake.down()
         with fake.lock("restart") as lock:
@@ -129,14 +134,14 @@ class TestHeldLock:
         fake.define(suspended=suspended)
         request = fake.request("start")
         with fake.lock("start", request.operation):
-            holder = fake.node.locks.holder(UUID)
+            record = fake.node.locks.look(UUID)
 
-        def end_after_the_look(_uuid: str) -> Holder | None:
+        def end_after_the_look(_uuid: str) -> object:
             monkeypatch.undo()
             perform(request, fake.node)
-            return holder
+            return record
 
-        monkeypatch.setattr(fake.node.locks, "holder", end_after_the_look)
+        monkeypatch.setattr(fake.node.locks, "look", end_after_the_look)
         result = fake.perform("kill")
         assert (result.outcome.value, result.cancelled) == (outcome, None)
 

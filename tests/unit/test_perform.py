@@ -254,12 +254,20 @@ class TestKillDuringAnAction:
     def test_a_stop_that_the_kill_ends_is_reported_as_forced(self, fake: FakeNode, action: str, end: tuple[str, str]) -> None:
         fake.engine.stop_seconds = 100.0
         fake.up()
+        fake.clock.after(9, lambda: fake.progress("kill", origin="bob@web2").begin(fake.node.journal))
         fake.clock.after(10, fake.kill_elsewhere)
         fake.clock.after(10, lambda: fake.engine.end(UUID, 137))
         result = fake.perform(action)
         assert ending(result) == (*end, True)
         assert result.stop is not None and result.stop.forced
         assert (result.stop.how, result.stop.seconds < 11, result.state) == ("signal", True, PowerState.OFFLINE)
+        assert action == "restart" or result.msg == "a kill by bob@web2 ended it"
+
+    def test_a_stop_does_not_report_an_earlier_kill(self, fake: FakeNode) -> None:
+        fake.kill_elsewhere()
+        fake.up()
+        result = fake.perform("stop", generations={UUID: 0})
+        assert result.stop is not None and (result.msg, result.stop.forced) == ("", False)
 
 
 class TestSignal:

@@ -45,7 +45,7 @@ def _generation(uuid: str, node: SharedNode) -> tuple[int | None, int, str]:
 def _set_request_time(ticket: Ticket, now: datetime, generation: int | None, own_raises: int, fault: str) -> str:
     if ticket.is_kill:
         return ""
-    # A stop needs the generation only to report a kill that forced it.
+    # A stop needs the generation only to report a kill.
     if fault and ticket.acceptance.action.boots:
         return fault
     ticket.own_raises = own_raises

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 
 from ..host.own_files import ServerFiles, open_or_make, open_own, sync_directory
 from ..model.errors import LockUnavailable
@@ -30,6 +31,12 @@ class KillGenerations(ServerFiles):
     def read(self, uuid: str) -> int:
         """Return the server's generation, 0 if it was never killed. Raises `LockUnavailable`."""
         return self._size(self._path(uuid)) + self.of_all()
+
+    def read_or_none(self, uuid: str) -> int | None:
+        """Return the server's generation; None if it is unreadable: only a boot needs it."""
+        with suppress(LockUnavailable):
+            return self.read(uuid)
+        return None
 
     def of_all(self) -> int:
         """Return the number of kills of all servers, which applies to each. Raises `LockUnavailable`."""

@@ -86,9 +86,9 @@ class Node:
         """Return a server as any reader sees it: the lock holder's phase, or a leftover, shows a stop in progress."""
         return self.seen_as(uuid, self.engine.inspect(uuid))
 
-    def seen_as(self, uuid: str, snapshot: Snapshot | None) -> Observed:
-        """Return a server as any reader sees it with this snapshot."""
-        holder, leftover = self.locks.look(uuid)
+    def seen_as(self, uuid: str, snapshot: Snapshot | None, record: tuple[Holder | None, Leftover | None] | None = None) -> Observed:
+        """Return a server as any reader sees it with this snapshot and the lock's ``record``; None: the present one."""
+        holder, leftover = record or self.locks.look(uuid)
         stopping = holder.run if holder is not None and holder.phase == Phase.STOP.value else _stopped_run(leftover)
         return self._observed(uuid, snapshot, stopping, holder, leftover)
 

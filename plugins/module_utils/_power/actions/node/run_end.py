@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,7 +14,7 @@ from ...locking.holder import EndedHere
 from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline
 from ...model.clock import timestamp
-from ...model.errors import EngineError, LockUnavailable
+from ...model.errors import EngineError
 from ...model.request import PowerAction
 from ...model.result import Downtime, Phase, RunEnd
 from ...model.server import Run, Server, Snapshot
@@ -122,19 +121,16 @@ def fate_of(node: Node, server: Server, ended: EndedHere) -> Verdict:
     action = PowerAction.named(ended.action)
     if action is None or not action.boots:
         return Verdict.STOPPED
-    try:
-        killed = node.generations.read(server.uuid) != ended.generation
-    except LockUnavailable:
+    generation = node.generations.read_or_none(server.uuid)
+    if generation is None:
         return Verdict.ENDED_UNOBSERVED
-    return Verdict.STOPPED if killed else Verdict.RESTARTING
+    return Verdict.RESTARTING if generation == ended.generation else Verdict.STOPPED
 
 
 def note_found_end(node: Node, server: Server, snapshot: Snapshot | None) -> None:
     """Write the found end of a run before its traces vanish: call this before a start or a removal of the container."""
     if snapshot is not None and snapshot.has_run and not snapshot.live:
-        generation = None
-        with suppress(LockUnavailable):
-            generation = node.generations.read(server.uuid)
+        generation = node.generations.read_or_none(server.uuid)
         node.journal.ended_runs.write(replace(ended_row_of(node, server, snapshot, Verdict.PENDING), generation=generation))
 
 

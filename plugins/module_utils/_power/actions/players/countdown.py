@@ -15,7 +15,7 @@ from ...host.concurrency import map_concurrently
 from ...locking.countdown import Countdown, HeldCountdown
 from ...model.cancellation import CheckCancelled, Deadline
 from ...model.clock import timestamp
-from ...model.errors import EngineError, EngineUnreachable, LockUnavailable, PowerError, Superseded
+from ...model.errors import EngineError, EngineUnreachable, PowerError, Superseded
 from ...model.news import COUNTDOWN
 from ...model.players import COUNTING, WAITING, PlayerPolicy
 from ...model.server import Run, Server, Snapshot
@@ -44,7 +44,8 @@ class RunWatch:
         """Raise as `ActionContext.check_interrupted`, and `Superseded` for a stop whose server was killed."""
         context = self._context
         context.check_interrupted()
-        if not context.request.action.boots and self._is_killed():
+        generation = context.node.generations.read_or_none(context.uuid)
+        if not context.request.action.boots and generation not in (None, context.request.generation(context.uuid)):
             raise superseded(context, "was killed")
 
     def look(self, *, certain: bool) -> None:
@@ -81,13 +82,6 @@ class RunWatch:
         except (EngineError, EngineUnreachable):
             return False
         return snapshot is not None and snapshot.live and snapshot.run == self.run
-
-    def _is_killed(self) -> bool:
-        try:
-            return self._context.killed
-        except LockUnavailable:
-            # A stop continues without this knowledge, as elsewhere.
-            return False
 
     def _intent_up(self) -> bool | None:
         intent = self._context.node.journal.intents.of(self._context.uuid)

@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ...locking.holder import EndedHere, Holder
+from ...locking.holder import EndedHere, Holder, Leftover
 from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline, no_check
 from ...model.errors import UNGUARDED, EngineError, EngineUnreachable, KillUnsettled, LockTimeout, LockUnavailable
@@ -46,8 +46,8 @@ def _kill(context: ActionContext) -> Ending:
     """Kill a server, even without a writable lock or generation. Nothing that may block precedes SIGKILL."""
     node, progress = context.node, context.progress
     faults: list[str] = []
-    # Read the holder before it can notice the kill. It may then release before our first try, and is reported as cancelled.
-    before = node.locks.holder(context.uuid)
+    # Read the record before its holder can notice the kill. It may then release before our first try, and is reported as cancelled.
+    record = node.locks.look(context.uuid)
     is_raised = _raise_generation(context, faults)
     progress.begun = True
     with contextlib.ExitStack() as stack:
@@ -55,7 +55,7 @@ def _kill(context: ActionContext) -> Ending:
         held: LockTimeout | None = None
         try:
             lock = stack.enter_context(node.acquire(context.request, context.uuid, 0.0, no_check))
-            _note_cancelled(before, progress)
+            _note_cancelled(record[0], progress)
         except LockTimeout as error:
             held = error
         except LockUnavailable as error:
@@ -64,7 +64,7 @@ def _kill(context: ActionContext) -> Ending:
         if is_raised:
             _keep_generation(context)
         progress.begin(node.journal)
-        _see_before(context)
+        _see_before(context, record)
         if held is not None:
             lock = _await_holder(context, holder_of(held), faults)
             if lock is not None:
@@ -209,8 +209,8 @@ def _kill_now(context: ActionContext) -> None:
         context.progress.changed = True
 
 
-def _see_before(context: ActionContext) -> None:
-    """Note the state before, from a look after SIGKILL: a container that got the signal was alive then."""
+def _see_before(context: ActionContext, record: tuple[Holder | None, Leftover | None]) -> None:
+    """Note the state before, from a look after SIGKILL: a container that got the signal was alive then. ``record`` is from before it."""
     node, progress = context.node, context.progress
     try:
         snapshot = node.engine.inspect(context.uuid)
@@ -221,7 +221,7 @@ def _see_before(context: ActionContext) -> None:
         progress.state_before = PowerState.RUNNING
     if progress.changed and snapshot is not None:
         snapshot = replace(snapshot, live=True)
-    progress.saw(node.seen_as(context.uuid, snapshot))
+    progress.saw(node.seen_as(context.uuid, snapshot, record))
 
 
 @contextlib.contextmanager

@@ -220,14 +220,11 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
             from ..boot.prepare import prepare
 
             boot = prepare(context, seen.snapshot, again=True)
-    awaited = None
     if boot is None:
-        end_run(context, lock, seen, chosen.steps)
-    else:
-        from .server_boot import boot_server
+        return (Outcome.DONE, "", end_run(context, lock, seen, chosen.steps)), None
+    from .server_boot import boot_server
 
-        awaited = boot_server(context, lock, boot, seen, chosen.steps)
-    return (Outcome.DONE, "", ""), awaited
+    return (Outcome.DONE, "", ""), boot_server(context, lock, boot, seen, chosen.steps)
 
 
 def _note_intent(context: ActionContext, lock: PowerLock, ending: Ending) -> None:

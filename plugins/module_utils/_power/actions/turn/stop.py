@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -14,7 +13,8 @@ from ...definitions.stop_way import stop_signal
 from ...locking.holder import EndedHere, Leftover
 from ...locking.lock import PowerLock
 from ...model.cancellation import no_check
-from ...model.errors import EngineError, LockTimeout, LockUnavailable, PowerError, StopFailed
+from ...model.errors import EngineError, LockTimeout, PowerError, StopFailed
+from ...model.request import PowerAction
 from ...model.result import Downtime, Phase, PlanStep, RunEnd, StopReport, StopTimeout, TimeoutSource
 from ...model.server import Run, Snapshot, StopType, StopWay
 from ..node.context import ActionContext
@@ -24,19 +24,23 @@ from ..node.run_end import record_own_stop, record_stop
 _STOP_KEY = "process_configuration.stop"
 
 
-def end_run(context: ActionContext, lock: PowerLock, seen: Observed, steps: tuple[PlanStep, ...]) -> None:
-    """End the present run as planned: wait for a stop in progress, or stop it."""
+def end_run(context: ActionContext, lock: PowerLock, seen: Observed, steps: tuple[PlanStep, ...]) -> str:
+    """End the present run as planned: wait for a stop in progress, or stop it. Return a message if a kill ended the stop, else empty."""
     if PlanStep.AWAIT_EXIT in steps and seen.snapshot is not None and seen.leftover is not None:
         # A stop may take minutes; others can boot.
         context.slot.end_boot()
         _await_exit(context, lock, seen.snapshot.run, seen.leftover)
     elif PlanStep.STOP in steps and seen.snapshot is not None:
         context.check_cancelled()
+        before = context.node.generations.read_or_none(context.uuid)
         end = stop_run(context, lock, seen.snapshot)
         record_own_stop(context, lock, seen.snapshot.run, end)
-        with contextlib.suppress(LockUnavailable):
-            if context.progress.stop is not None and context.killed:
-                context.progress.stop = replace(context.progress.stop, forced=True)
+        if context.progress.stop is not None and context.node.generations.read_or_none(context.uuid) != before:
+            context.progress.stop = replace(context.progress.stop, forced=True)
+            rows = context.node.journal.operations.of(context.uuid, 5)
+            by = [f" by {row.origin}" for row in rows if row.action == PowerAction.KILL.value and row.under_way and row.origin]
+            return f"a kill{''.join(by[:1])} ended it"
+    return ""
 
 
 def _await_exit(context: ActionContext, lock: PowerLock, run: Run, who: Leftover) -> None:
