@@ -172,9 +172,10 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry
     picture_of,
     variables_of,
 )
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.options import InventoryOptions, refuse_unknown, wanted_of
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.options import InventoryOptions, wanted_of
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.reading import Read, read_all
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
+from ansible_collections.fleet.power.plugins.module_utils._power.model.option import refuse_unknown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 from ansible_collections.fleet.power.plugins.plugin_utils._inventory import Nodes, ReadingCache
 

@@ -24,7 +24,7 @@ from ._power.call import Call, open_call
 from ._power.model.caller import Caller, default_origin, is_ad_hoc
 from ._power.model.errors import INTERNAL_ERROR, Incomplete, IntentUnknown, PowerError, SettingsInvalid, internal_error
 from ._power.model.news import News
-from ._power.model.option import Option, argument_spec
+from ._power.model.option import Option, argument_spec, refuse_unknown
 from ._power.model.players import read_policy
 from ._power.model.redaction import shown_host
 from ._power.model.report import Detail, diff, entries, failure_message, incomplete_message, is_failure, summary
@@ -60,7 +60,12 @@ class PowerModule(AnsibleModule):  # type: ignore[misc]
         raise AssertionError
 
     def fail_json(self, msg: str, **result: Any) -> NoReturn:
-        """Exit with a failure and without a traceback."""
+        """Exit with a failure and without a traceback. A misspelt option is named before any other fault of the options."""
+        unknown = getattr(getattr(self, "validation_result", None), "unsupported_parameters", ())
+        try:
+            refuse_unknown(sorted(unknown), list(self.argument_spec), "the options")
+        except SettingsInvalid as error:
+            msg = str(error)
         with _perhaps_unheard():
             super().fail_json(msg, **{"invocation": self._invocation(), **self._failure, **result})
         raise AssertionError

@@ -14,6 +14,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.option im
 from ansible_collections.fleet.power.plugins.module_utils._power.options import POWER_OPTIONS
 
 options: Any = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils._options")
+testing: Any = pytest.importorskip("ansible.module_utils.testing")
 
 
 def module_with(**params: Any) -> Any:
@@ -36,6 +37,13 @@ def test_a_result_shows_other_options_as_given_but_no_definitions() -> None:
     assert (arguments["docker_host"], arguments["timeout"], arguments["server"]) == ("unix:///a@b.sock", 5, ["x"])
     assert "definitions" not in arguments
     assert "docker_host" not in module_with()._invocation()["module_args"]
+
+
+def test_a_misspelt_option_gets_the_nearest_name_also_without_the_required_action(capsys: pytest.CaptureFixture[str]) -> None:
+    with testing.patch_module_args({"servr": "x"}), pytest.raises(SystemExit):
+        options.PowerModule(POWER_OPTIONS)
+    printed = capsys.readouterr().out
+    assert '"Cannot use the options: there is no servr; did you mean server"' in printed and '"settings_invalid"' in printed
 
 
 def checked(**params: Any) -> Any:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +13,8 @@ from typing import Any
 
 from ..._power.engine.connection import Connection, connect
 from ..._power.model.errors import SettingsInvalid
-from ..._power.model.option import Option
-from ..._power.model.schema import describe, printable
+from ..._power.model.option import Option, refuse_unknown
+from ..._power.model.schema import describe
 
 #: A node's name appears in templates and group names.
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
@@ -97,15 +96,6 @@ def wanted_of(options: Mapping[str, Any], where: Callable[[str], str]) -> Invent
         hostnames=_hostnames(options.get("hostnames") or ()),
         timeout=_bounded(options, "timeout", _TIMEOUT),
     )
-
-
-def refuse_unknown(given: Sequence[str], known: Sequence[str], what: str) -> None:
-    """Raise `SettingsInvalid` for an unknown name: otherwise a misspelt key would silently lose servers."""
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, 1)
-            hint = f"did you mean {near[0]}" if near else f"there are {', '.join(known)}"
-            raise SettingsInvalid(f"Cannot use {what}: there is no {printable(str(name))}; {hint}")
 
 
 def _bounded(options: Mapping[str, Any], name: str, option: Option) -> int:

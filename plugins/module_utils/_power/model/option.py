@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from .errors import SettingsInvalid
+from .schema import printable
 
 
 @dataclass(frozen=True)
@@ -49,3 +52,15 @@ class Option:
 
 def argument_spec(options: Mapping[str, Option]) -> dict[str, dict[str, Any]]:
     return {name: option.argument() for name, option in options.items()}
+
+
+def refuse_unknown(given: Sequence[str], known: Sequence[str], what: str) -> None:
+    """Raise `SettingsInvalid` for an unknown name: otherwise a misspelt key would silently lose servers."""
+    for name in given:
+        if name not in known:
+            # Rarely needed.
+            import difflib
+
+            near = difflib.get_close_matches(str(name), known, 1)
+            hint = f"did you mean {near[0]}" if near else f"there are {', '.join(known)}"
+            raise SettingsInvalid(f"Cannot use {what}: there is no {printable(str(name))}; {hint}")
