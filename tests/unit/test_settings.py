@@ -172,6 +172,7 @@ class TestValues:
             ("docker.overhead.multipliers", {2048: "a"}, '"a" (text)', "a number"),
             ("docker.registries", {"ghcr.io": "bot"}, "docker.registries.ghcr.io", "a map"),
             ("system", [1], "a list", "a map"),
+            ("docker.log_config.config", {"max-file": 1}, "compresses a single file", "add compress: false"),
         ],
     )
     def test_the_error_names_key_value_and_expected_type(self, key: str, value: object, shown: str, expected: str) -> None:
@@ -181,6 +182,10 @@ class TestValues:
         assert sentence.startswith(f"Cannot read settings config.yml: {key}")
         assert shown in sentence
         assert expected in sentence
+
+    @pytest.mark.parametrize("driver, config", [("local", {"max-file": 2}), ("json-file", {"max-file": 1})])
+    def test_a_log_of_several_files_or_without_compression_is_allowed(self, driver: str, config: dict[str, object]) -> None:
+        assert parse({"docker": {"log_config": {"type": driver, "config": config}}}).log_type == driver
 
     @pytest.mark.parametrize(
         "raw",

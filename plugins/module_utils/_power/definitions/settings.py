@@ -18,7 +18,7 @@ from ..model.schema import Check, KeyLocation, KeySpec, Mismatch, ReadValues, re
 from .definition_text import placing, yaml_fault, yaml_library
 from .game_keys import PROFILES_EXIST, GameProfile, GameRule
 from .receiver_keys import ReceiverRule
-from .settings_keys import KEYS, SupervisorRule
+from .settings_keys import KEYS, LOG_BEGINS, SupervisorRule
 
 DEFAULT_PATH = "/etc/fleet-power/config.yml"
 
@@ -158,7 +158,7 @@ def parse_settings(raw: object, *, where: str) -> Settings:
 
 def read_settings(raw: object, place: KeyLocation | None = None, checks: Sequence[Check] = ()) -> ReadValues:
     """Read one document by the table and ``checks``; ``place`` collects unknown keys. Raises `Mismatch` with every fault."""
-    return read_keys({} if raw is None else raw, KEYS, place, (PROFILES_EXIST, *checks))
+    return read_keys({} if raw is None else raw, KEYS, place, (PROFILES_EXIST, LOG_BEGINS, *checks))
 
 
 def _wings(path: str, where: str) -> Mapping[str, Any]:

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from ..model.schema import KeyLocation, KeySpec, Mismatch, ValueType, read_keys
+from ..model.schema import Check, KeyLocation, KeySpec, Mismatch, ValueType, read_keys
 from ..model.supervision import Limits
 from .game_keys import GAME_KEYS
 from .kinds import (
@@ -184,6 +186,7 @@ _NETWORK = (
     KeySpec("docker.network.interfaces.v6.gateway", OPTIONAL_ADDRESS, "fdba:17c8:6c94::1011", "IPv6 gateway", "network_v6_gateway"),
 )
 
+_LOG_TYPE, _LOG_CONFIG = "docker.log_config.type", "docker.log_config.config"
 _LOG_DEFAULT = {"max-size": "5m", "max-file": "1", "compress": "false", "mode": "non-blocking"}
 _REGISTRIES = map_of(record(REGISTRY_KEYS, "a registry"), "a map of registries")
 _CONTAINER = (
@@ -201,15 +204,26 @@ _CONTAINER = (
     KeySpec("docker.overhead.override", BOOLEAN, False, "Use the next keys, not the factors 1.15 (to 2048 MB), 1.10 (to 4096 MB), 1.05"),
     KeySpec("docker.overhead.default_multiplier", FACTOR, 1.05, "Memory for each MB of the limit"),
     KeySpec("docker.overhead.multipliers", MULTIPLIERS, (), "Memory for each MB, for limits up to the key"),
-    KeySpec("docker.log_config.type", TEXT, "local", "Log driver; empty: the engine's", "log_type"),
+    KeySpec(_LOG_TYPE, TEXT, "local", "Log driver; empty: the engine's", "log_type"),
     KeySpec(
-        "docker.log_config.config",
+        _LOG_CONFIG,
         map_of(SCALAR_TEXT, "a map of text"),
         _LOG_DEFAULT,
-        "Options of the log driver local or json-file",
+        "Options of local and json-file; one file needs `compress: false`",
         "log_config",
     ),
 )
+
+
+def _require_log(values: Mapping[str, Any]) -> None:
+    config = values[_LOG_CONFIG]
+    compress = config.get("compress", "true" if values[_LOG_TYPE] == "local" else "false")
+    if config.get("max-file") == "1" and compress == "true":
+        raise Mismatch(_LOG_CONFIG, "compresses a single file, which no engine starts; add compress: false, or raise max-file")
+
+
+#: The engine creates such a container and then refuses its start, after the stop of a restart.
+LOG_BEGINS = Check((_LOG_TYPE, _LOG_CONFIG), _require_log)
 
 _UNUSED = tuple(
     KeySpec(name, ANYTHING, None, "Wings' own", used=False)
