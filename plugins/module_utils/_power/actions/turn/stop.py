@@ -35,7 +35,8 @@ def end_run(context: ActionContext, lock: PowerLock, seen: Observed, steps: tupl
         before = context.node.generations.read_or_none(context.uuid)
         end = stop_run(context, lock, seen.snapshot)
         record_own_stop(context, lock, seen.snapshot.run, end)
-        if context.progress.stop is not None and context.node.generations.read_or_none(context.uuid) != before:
+        generation = context.node.generations.read_or_none(context.uuid)
+        if context.progress.stop is not None and None not in (before, generation) and generation != before:
             context.progress.stop = replace(context.progress.stop, forced=True)
             rows = context.node.journal.operations.of(context.uuid, 5)
             by = [f" by {row.origin}" for row in rows if row.action == PowerAction.KILL.value and row.under_way and row.origin]
