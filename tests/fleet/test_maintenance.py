@@ -96,7 +96,7 @@ def test_maintenance_respects_actions_and_changes_of_others_since_its_stop(lease
     run_with(node, [kept, stopped, before, suspended, removed], [started])
     failed = playbook("maintenance", [node], maintenance_tasks=work(tmp_path, "exit 1"))
     assert failed.rc != 0
-    assert "what was stopped stays down until then" in failed.stdout
+    assert "and the stopped ones stay down until then" in failed.stdout
     assert not node.is_up(uuid_of(kept))
 
     adhoc([node], "fleet.power.server_power", f"server={uuid_of(stopped)} action=stop")
@@ -133,9 +133,9 @@ def test_maintenance_reports_a_server_that_stays_down_and_the_next_run_starts_it
 
     failed = playbook("maintenance", [first, second])
     assert failed.rc != 0
-    assert "bad: start_failed" in failed.stdout
+    assert "Cannot start all servers again: bad: " in words_of(failed) and "(start_failed)" in words_of(failed)
     assert f"the other nodes were not begun: {second.name}" in words_of(failed)
-    assert "those that are not back yet will be started" in failed.stdout
+    assert "which the next run starts if they are down" in failed.stdout
     assert text_of(first, RECORD) != ""
     assert second.started_at(uuid_of(other)) == untouched
     back = first.started_at(uuid_of(good))
@@ -205,7 +205,7 @@ def test_maintenance_refuses_a_second_run_on_the_same_node(lease: Lease, tmp_pat
     node.write("/run/fleet-power/go", "")
     assert second.rc != 0
     assert "is maintaining this node, with process " in words_of(second)
-    assert "this run has stopped nothing" in words_of(second)
+    assert "this run has stopped no server" in words_of(second)
     ran = first.finish()
     assert ran.rc == 0, ran.output
     assert text_of(node, MARK) == "once\n"
@@ -219,7 +219,7 @@ def test_maintenance_takes_over_another_controllers_run_only_on_request(lease: L
     kept = write_record(node, holder=holder)
     refused = playbook("maintenance", [node])
     assert refused.rc != 0
-    assert "alice@web1 began a run on web1 that may still be at the maintenance of this node, process 4711" in words_of(refused)
+    assert "alice@web1 may still be maintaining this node, with process 4711 on web1" in words_of(refused)
     assert "add -e maintenance_take_over=true" in words_of(refused)
     assert text_of(node, RECORD) == kept
     assert playbook("maintenance", [node], maintenance_take_over="true").rc == 0

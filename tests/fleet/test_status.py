@@ -146,7 +146,7 @@ def test_an_unseen_server_appears_in_the_status_and_prevents_actions_on_the_flee
         ran = playbook("maintenance", [dark], maintenance_reboot=True)
         assert ran.rc == 2
         assert f"Cannot finish the maintenance of {dark.name}: Cannot tell which servers run: Cannot see server dune: " in words_of(ran)
-        assert "this run has stopped nothing" in words_of(ran)
+        assert "this run has stopped no server" in words_of(ran)
         assert (runs_of(well, [fine]), runs_of(dark, [shown, dune])) == before
 
 
