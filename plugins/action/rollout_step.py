@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import secrets
@@ -18,7 +19,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.fleet.power.plugins.module_utils._fleet.options import options_fault
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import report, times
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row, outcome_words
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import batches_by_node
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles, alone, load
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import NewRun, nodes_in_flight, open_run, understand
@@ -27,7 +28,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import plural
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
 from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
-from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport, local_now
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport, local_now, shared_state
 from ansible_collections.fleet.power.plugins.plugin_utils._rollout_step import (
     RolloutPlay,
     RolloutSteps,
@@ -141,16 +142,19 @@ class ActionModule(ActionBase):
             path = run_files.begin(record, old)
             page.follow(path)
         if not self._check:
-            chosen = sum(row.batch > 0 for row in record.rows)
+            with shared_state(_interruptible(), create=True) as state:
+                state["file"] = path
             continues = f" continues run {record.resumes}" if record.resumes else ""
+            apart = outcome_words([row for row in record.rows if row.server is not None and not row.batch])
             speak(
-                f"Run {record.run}{continues}: {plural(chosen, 'server')} in {plural(record.batches, 'batch', 'batches')}, kept in {path}"
+                f"Run {record.run}{continues}: {plural(report.counts(record)['selected'], 'server')} in "
+                f"{plural(record.batches, 'batch', 'batches')}{f' (without a batch: {apart})' if apart else ''}, kept in {path}"
             )
         if record.batches and not record.stopped:
             if record.for_players:
                 speak(times.worst_line(record, self._waits if record.action in BOOTS else replace(self._waits, soak=0)))
             if not self._check:
-                # After Ctrl-C Ansible ends at once and shows nothing more.
+                # After SIGTERM Ansible shows nothing more.
                 speak(f"If it is interrupted, {report.going_on(record, path)}")
         self._notifications.begin(record, path)
         return {
@@ -239,3 +243,19 @@ class ActionModule(ActionBase):
 
 def _page() -> RunReport:
     return RunReport(constants.DEFAULT_LOCAL_TMP)
+
+
+def _interruptible() -> str:
+    return os.path.join(constants.DEFAULT_LOCAL_TMP, "fleet-power-run")
+
+
+def say_how_to_resume() -> None:
+    """Say how to resume this command's rolling run, if it has not reported its end: Ctrl-C ends Ansible at once."""
+    with shared_state(_interruptible()) as state, contextlib.suppress(KeyError, RolloutError):
+        record = load(state["file"])
+        if record.owner.get("pid") == os.getpid():
+            speak(f"To do what is left, {report.going_on(record, state['file'])}")
+
+
+# As the last output. Ansible's main process loads this module, and removes its temporary directory later.
+atexit.register(say_how_to_resume)

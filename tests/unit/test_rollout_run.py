@@ -182,6 +182,15 @@ def test_an_unreachable_node_counts_once_and_stops_a_rolling_run_without_budget(
     assert [row.called for row in record.unfinished] == ["node-2", "node-3", "node-1 Server 100", "node-1 Server 101"]
 
 
+def test_an_unreachable_node_counts_once_if_it_may_have_a_named_server() -> None:
+    seen = {**fleet(1, 2), "node-2": LOST}
+    assert outcomes(opened(seen, servers=["Server 100"])) == {"Server 100": "not_done"}
+    missing = opened({**seen, "node-3": LOST}, servers=["Server 100", "Lobby", "Proxy"], max_failures=2)
+    assert (missing.stopped, missing.failures, len(missing.unfinished)) == ("", 2, 5)
+    resumed = opened({**seen, "node-2": listing(info(3, name="Lobby"), info(4, name="Proxy")), "node-3": LOST}, missing)
+    assert outcomes(resumed) == {"Server 100": "not_done", "Lobby": "not_done", "Proxy": "not_done"}
+
+
 def test_an_unknown_server_name_raises_an_error_before_the_rolling_run() -> None:
     with pytest.raises(RolloutError, match=r"Cannot find Nobody: .*nothing was done") as caught:
         opened(fleet(1, 1), servers=["Server 100", "Nobody"])
@@ -192,6 +201,7 @@ def test_a_suspended_server_fails_the_rolling_run_before_its_beginning() -> None
     record = opened({"node-1": listing(info(1), info(2, suspended=True))})
     assert outcomes(record)["Server 2"] == "refused suspended"
     assert record.stopped
+    assert over(record).data["servers"] == 2
 
 
 def test_an_unreachable_canary_node_stops_the_rolling_run_despite_the_budget() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.plugin_utils import _rollout_step as steps
 from ansible_collections.fleet.power.tests.unit.rollout_controller import Controller, new_controller, plugin
-from ansible_collections.fleet.power.tests.unit.rollout_support import ended, fleet, uuid
+from ansible_collections.fleet.power.tests.unit.rollout_support import ended, fleet, info, listing, uuid
 
 
 @pytest.fixture
@@ -43,14 +43,30 @@ def test_a_good_rolling_run_shows_a_table_and_leaves_only_the_result(controller:
     assert again["msg"].endswith("No such file or directory; a run that did everything removes its resume file")
 
 
-def test_the_resume_file_lists_servers_in_flight_before_the_batch_begins(controller: Controller) -> None:
+def test_an_interrupted_rolling_run_names_servers_in_flight_and_its_file(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin.os, "getpid", os.getppid)
+    Path(plugin.constants.DEFAULT_LOCAL_TMP).mkdir()
     controller.nodes(fleet(1, 1))
     planned = controller.plan()
     controller.begin(planned["file"], 1)
+    plugin.say_how_to_resume()
+    assert controller.shown[-1] == f"To do what is left, continue with the same command and -e rollout_resume={planned['file']}"
     assert json.loads(Path(planned["file"]).read_text())["not_done"] == ["node-1 Server 100: in flight"]
     taken_up = controller.step("take_up", resume=planned["file"])
     assert (taken_up["nodes"], taken_up["runs"]) == (["node-1"], [planned["run"]])
-    assert f"Waiting for actions of run {planned['run']} still in flight on node-1, until " in controller.shown[-1]
+    assert f"Actions of run {planned['run']} may still be in flight on node-1: waiting until " in controller.shown[-1]
+    controller.report(planned["file"])
+    controller.shown.clear()
+    plugin.say_how_to_resume()
+    assert controller.shown == []
+
+
+def test_the_plan_and_the_summary_count_a_suspended_server(controller: Controller) -> None:
+    controller.nodes({"node-1": listing(info(1), info(2, suspended=True))})
+    file = controller.plan(suspended="skip")["file"]
+    assert controller.shown[0] == f"Run {controller.run}: 2 servers in 1 batch (without a batch: 1 skipped), kept in {file}"
+    controller.report(file)
+    assert controller.result["msg"].startswith("restart of 2 in ")
 
 
 def test_a_rolling_run_without_budget_stops_and_names_the_resume_file(controller: Controller) -> None:

@@ -24,7 +24,7 @@ from ..._power.model.cancellation import Deadline
 from ..._power.receivers.receiver import Receiver
 from . import run_files
 from .record import Record, Row
-from .report import going_on, result
+from .report import counts, going_on, result
 from .values import RolloutError
 
 #: The two notifications of a rolling run. The second has one id for all its event types.
@@ -71,7 +71,6 @@ def word_of(event: Event) -> str:
 
 
 def _plan(record: Record) -> dict[str, Any]:
-    selected = [row for row in record.rows if row.batch > 0]
     return {
         "run": record.run,
         "action": record.action,
@@ -79,8 +78,8 @@ def _plan(record: Record) -> dict[str, Any]:
         "by": record.by or None,
         "resumes": record.resumes or None,
         "began_at": record.began_at,
-        "nodes": len({row.node for row in selected}),
-        "servers": len(selected),
+        "nodes": len({row.node for row in record.rows if row.batch}),
+        "servers": counts(record)["selected"],
         "batches": {"planned": record.batches, "begun": 0},
         "budget": {"allowed": record.budget, "used": record.failures},
         "window": {"not_before": record.not_before or None, "deadline": record.deadline or None},

@@ -164,8 +164,6 @@ def _choose_unlisted(old: Record, resumed: _Resumed, found: Selected, unseen_bef
     """Choose servers on nodes whose lists were incomplete, and among those in ``unseen_before``; report names that were missing."""
     answers, lists, asked = resumed.answers, resumed.lists, resumed.asked
     nodes = [row.node for row in old.unfinished if row.node is not None and row.server is None]
-    found.rows += [node_fault(node, answers[node]) for node in nodes if node in answers and node not in lists]
-    found.rows += [Row(node, None, msg="It is not in this play") for node in nodes if node not in answers]
     names = tuple(row.server for row in old.unfinished if row.node is None and row.server is not None)
     if asked.names is not None:
         unseen = (Candidate(str(row.node), str(row.server), row.name) for row in old.unfinished if row.unseen)
@@ -175,6 +173,8 @@ def _choose_unlisted(old: Record, resumed: _Resumed, found: Selected, unseen_bef
     new = {node: [entry for entry in lists[node] if entry.get("server") not in before] for node in nodes if node in lists}
     choice = choose([*candidates(new, asked), *unseen_before], asked)
     if asked.names is None or choice.missing:
+        found.rows += [node_fault(node, answers[node]) for node in nodes if node in answers and node not in lists]
+        found.rows += [Row(node, None, msg="It is not in this play") for node in nodes if node not in answers]
         found.add_unknown(*list_rows({node: answers[node] for node in new}))
     return choice
 
@@ -320,9 +320,10 @@ def _record(understood: Understood, new: NewRun, old: Record | None) -> Record:
 def _all_of(answers: Mapping[str, Answer | None], asked: Criteria) -> Selected:
     lists = _lists(answers)
     choice = choose(candidates(lists, asked), asked)
-    found = Selected(choice, [node_fault(node, answer) for node, answer in answers.items() if node not in lists])
+    found = Selected(choice)
     if asked.names is None or choice.missing:
-        # If all servers are named and found, an incomplete list does not matter.
+        # If all servers are named and found, a lost node or an incomplete list does not matter.
+        found.rows += [node_fault(node, answer) for node, answer in answers.items() if node not in lists]
         found.add_unknown(*list_rows({node: answers[node] for node in lists}))
     if choice.missing and not found.rows and all(each.name for each in choice.unseen):
         raise RolloutError(
@@ -369,7 +370,7 @@ def _check_canary(record: Record, canary: str, unanswered: set[str | None], foun
         raise RolloutError(f"Cannot take node {canary} as canary: it has no selected server; nothing was done")
 
 
-def _missing(name: str, untouched: bool) -> Row:
-    """Return the row of a server that no node has; an unreachable node may have it."""
+def _missing(name: str, unanswered: bool) -> Row:
+    """Return the row of a server that no node has. If ``unanswered``, a node that may have it counts as failed already."""
     msg = f"No node that could be asked has server {name}"
-    return Row(None, name, outcome=FAILED, code="server_not_found", msg=msg, untouched=untouched)
+    return Row(None, name, outcome=NOT_DONE if unanswered else FAILED, code="server_not_found", msg=msg)

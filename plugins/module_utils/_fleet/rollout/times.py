@@ -327,10 +327,10 @@ def deadline_fault(record: Record, number: int, seconds: float, now: float) -> s
 
 
 def flight_line(nodes: Sequence[str], runs: Sequence[str], seconds: float, now: datetime) -> str:
-    """Return the line of the wait for actions of earlier runs."""
+    """Return the line of a wait for actions of earlier runs, before a look at them."""
     some = ", ".join(nodes) if len(nodes) <= _NODES else f"{', '.join(nodes[:_NODES])} and {len(nodes) - _NODES} more nodes"
     until = _clock(now + timedelta(seconds=seconds))
-    return f"{_clock(now)} Waiting for actions of run {', '.join(runs)} still in flight on {some}, until {until} at the longest"
+    return f"{_clock(now)} Actions of run {', '.join(runs)} may still be in flight on {some}: waiting until {until} at the longest"
 
 
 def soak_line(record: Record, number: int, seconds: float, now: datetime) -> str:
