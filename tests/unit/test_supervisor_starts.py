@@ -415,6 +415,13 @@ def test_a_server_that_stayed_down_starts_after_a_boot(watched: Watched) -> None
     assert watched.starts == 2
 
 
+def boot_down(watched: Watched) -> None:
+    """Boot the machine with the server down."""
+    stay_down(watched)
+    watched.boot, watched.seconds = "b2", 20.0
+    watched.begin_anew()
+
+
 def begun_starts(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Limiter, bool]]:
     """Let one server start at a time. Return a list that gets the limiter of each later group of starts, and whether it has tiers."""
     groups: list[tuple[Limiter, bool]] = []
@@ -434,8 +441,7 @@ def begun_starts(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> list[tupl
 
 
 def test_only_starts_after_a_boot_are_in_tiers_and_staggered(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    stay_down(watched)
-    watched.boot, watched.seconds = "b2", 20.0
+    boot_down(watched)
     groups = begun_starts(watched, monkeypatch)
     watched.starter.remember(due_after_boot(watched.fake.node))
     assert watched.turn()
@@ -449,9 +455,8 @@ def test_only_starts_after_a_boot_are_in_tiers_and_staggered(watched: Watched, m
 
 @pytest.mark.parametrize("verdict", ["ended", "engine_stopped"])
 def test_a_retry_of_a_start_in_tiers_has_no_tiers_and_no_stagger(watched: Watched, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    stay_down(watched)
+    boot_down(watched)
     watched.fake.node.journal.store.execute("UPDATE ended_runs SET verdict = :verdict", {"verdict": verdict})
-    watched.boot, watched.seconds = "b2", 20.0
     groups = begun_starts(watched, monkeypatch)
     watched.starter.remember(due_after_boot(watched.fake.node))
     watched.fake.define(suspended=True)
@@ -468,9 +473,7 @@ def test_new_tiers_begin_after_the_end_of_old_tiers(watched: Watched, monkeypatc
         gate.wait(5)
         return perform_each(*given, **options)
 
-    stay_down(watched)
-    watched.boot, watched.seconds = "b2", 20.0
-    watched.begin_anew()
+    boot_down(watched)
     monkeypatch.setattr(starter, "perform_each", late)
     (row,) = due_after_boot(watched.fake.node)
     watched.starter.remember([row])
@@ -487,9 +490,7 @@ def test_new_tiers_begin_after_the_end_of_old_tiers(watched: Watched, monkeypatc
 
 @pytest.mark.parametrize("is_over", [False, True])
 def test_a_start_that_fails_as_the_engine_ends_is_not_put_off(watched: Watched, is_over: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    stay_down(watched)
-    watched.boot, watched.seconds = "b2", 20.0
-    watched.begin_anew()
+    boot_down(watched)
     perform = starter.perform
 
     def end(*given: Any) -> Any:
@@ -505,14 +506,36 @@ def test_a_start_that_fails_as_the_engine_ends_is_not_put_off(watched: Watched, 
     assert (watched.row.tries, watched.row.attempt, watched.starter.seconds_left()) == ((0, "", 0) if is_over else (1, "", 1))
 
 
-def test_a_tier_waits_for_a_held_lock_up_to_the_timeout(watched: Watched) -> None:
-    stay_down(watched)
-    watched.boot, watched.seconds = "b2", 20.0
-    watched.begin_anew()
+@pytest.mark.parametrize("signal", [False, True])
+def test_only_a_signal_ends_a_wait_for_ready_in_tiers(watched: Watched, signal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, left = watched.fake, []
+    fake.define(process={"startup": {"done": ["ready"]}})
+    boot_down(watched)
+    begun_starts(watched, monkeypatch)
+    (row,) = due_after_boot(fake.node)
+    watched.starter.remember([row])
+    fake.clock.after(2, lambda: end_tiers(watched, signal))
+    fake.clock.after(3, lambda: watched.starter.remember([replace(row, number=row.number + 1)]))
+    fake.clock.after(4, lambda: left.append(watched.starter.seconds_left()))
+    fake.clock.after(5, lambda: fake.engine.logs.update({fake.seen().id: b"ready\n"}))
+    watched.turn()
+    assert (left, round(fake.clock.monotonic())) == (([], 3) if signal else ([None], 6))
+
+
+def end_tiers(watched: Watched, signal: bool) -> None:
+    watched.fake.interrupted = signal
+    watched.starter.end_tiers()
+
+
+@pytest.mark.parametrize("signal, code, tries", [(None, "lock_timeout", 1), (False, "", 0), (True, "interrupted_by_signal", 0)])
+def test_a_tier_waits_for_a_held_lock(watched: Watched, signal: bool | None, code: str, tries: int) -> None:
+    boot_down(watched)
     watched.starter.remember(due_after_boot(watched.fake.node))
+    if signal is not None:
+        watched.fake.clock.after(2, lambda: end_tiers(watched, signal))
     with watched.fake.lock("stop"):
         watched.turn()
-    assert (watched.row.code, watched.row.tries) == ("lock_timeout", 1)
+    assert (watched.fake.node.journal.operations.of(UUID)[0].code, watched.row.tries) == (code, tries)
 
 
 def test_a_boot_makes_starts_due_before_the_first_start(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:

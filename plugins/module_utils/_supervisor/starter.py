@@ -17,6 +17,7 @@ from .._power.actions.turn.perform import perform
 from .._power.definitions.supervision import definition_fingerprint, policy_of
 from .._power.host.machine import boot_id, boot_seconds
 from .._power.journal.schema import JournalUnusable
+from .._power.model.caller import Caller
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK
 from .._power.model.errors import InterruptedBySignal, LockUnavailable, NotSelected, ServerNotFound, UnderMaintenance
@@ -82,7 +83,7 @@ class Starter:
                 self._begin(rows, limiter, node)
 
     def end_tiers(self) -> None:
-        """Begin no more of the starts in tiers. Their rows stay due, for new tiers."""
+        """Begin no more of the starts in tiers. Their rows stay due, for new tiers. These begin after all waits for ready under way."""
         self._tiers_end.set()
 
     def _sleep_if_held(self, row: EndedRun, node: Node) -> bool:
@@ -170,8 +171,8 @@ class Starter:
         if row is None:
             raise TypeError("a start of the supervisor follows an ended run")
         if in_tiers:
-            interrupted = node.caller.interrupted
-            node = replace(node, caller=replace(node.caller, interrupted=lambda: interrupted() or self._tiers_end.is_set()))
+            signal, ended = node.caller.interrupted, self._tiers_end.is_set
+            node = replace(node, caller=Caller(lambda: signal() or ended(), handed_on=lambda: ended() and not signal()))
         try:
             return self._try_start(node, row, target.request, slot)
         except (JournalUnusable, OSError):

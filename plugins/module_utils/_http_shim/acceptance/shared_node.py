@@ -131,11 +131,6 @@ class RetriedOperations(RecordedOperations):
         super().__init__(store, marks, clock)
         self._late_writes = late_writes
 
-    def end(self, result: Result, *, origin: str = "", reason: str = "", with_event: bool = True) -> None:
-        """Record the end of an operation, unless a signal prevented its begin."""
-        if not was_put_off(result):
-            super().end(result, origin=origin, reason=reason, with_event=with_event)
-
     def recorded(self, uuid: str, limit: int) -> list[OperationRow]:
         """As `of`, but from the disk, so that clients may see them. Raises `JournalUnusable` or OSError if the journal is unreadable."""
         return self._rows_or_raise(OPERATIONS_OF, (uuid, limit))

@@ -49,8 +49,8 @@ class Caller:
     """The callbacks of a caller.
 
     ``interrupted``: begin nothing new. ``hold`` blocks until the action may begin, or is interrupted. ``listener`` gets the news of each
-    server. ``handed_on``: this process ends and another resumes its waits. A countdown then keeps its record and sends players nothing.
-    Nothing is cancelled; a wait for ready lasts until the process ends.
+    server. ``handed_on``: the interruption cancels nothing, because another process or a later try begins the rest. Such an action leaves
+    no trace. Its countdown keeps its record and sends players nothing. A wait for ready lasts until its end or the end of the process.
     """
 
     interrupted: Callable[[], bool] = never

@@ -71,7 +71,7 @@ def await_ready(context: ActionContext, awaited: AwaitedRun) -> None:
     """Wait until the server is ready, as ``wait_for`` asks, at most ``wait_timeout`` seconds, then close the output.
 
     Raises `StartFailed` (the run ended by itself), `StartTimeout` (the container stays up), `Superseded` or `CancelledByKill`. A signal
-    ends only the wait, with a warning; the end of a service does not.
+    ends only the wait, with a warning; an action that is `handed_on` waits on.
     """
     progress = context.progress
     progress.is_state_old = True

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ...host.system_log import announce
 from ...journal.operations import not_durable
-from ...model.errors import INTERNAL_ERROR, EngineUnreachable, FailureBudget, NotSelected, PowerError, internal_error
+from ...model.errors import INTERNAL_ERROR, EngineUnreachable, FailureBudget, InterruptedBySignal, NotSelected, PowerError, internal_error
 from ...model.request import PowerAction, Request, WaitFor
 from ...model.result import Outcome, Result
 from ...model.server import Server
@@ -32,7 +32,8 @@ def _record_ending(context: ActionContext, ending: Ending) -> Result:
     node.sources.keep_list()
     result = progress.result(*ending)
     is_repeated = _is_repeated(result, request)
-    is_recorded = progress.begun or not (is_repeated or result.code in UNREPORTED_CODES)
+    comes_later = result.code == InterruptedBySignal.code and node.caller.handed_on()
+    is_recorded = progress.begun or not (is_repeated or comes_later or result.code in UNREPORTED_CODES)
     if is_recorded:
         node.journal.operations.end(result, origin=request.origin, reason=request.reason, with_event=not is_repeated)
     fault = node.journal.sync()
