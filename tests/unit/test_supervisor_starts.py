@@ -489,21 +489,21 @@ def test_new_tiers_begin_after_the_end_of_old_tiers(watched: Watched, monkeypatc
 
 
 @pytest.mark.parametrize("is_over", [False, True])
-def test_a_start_that_fails_as_the_engine_ends_is_not_put_off(watched: Watched, is_over: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_that_fails_as_the_engine_ends_is_not_put_off(watched: Watched, is_over: bool) -> None:
     boot_down(watched)
-    perform = starter.perform
+    engine = watched.fake.engine
 
-    def end(*given: Any) -> Any:
-        result = perform(*given)
-        if is_over:
-            watched.starter.end_tiers()
-        return result
+    def end() -> None:
+        engine.events.serving = not is_over
+        raise EngineUnreachable("no answer")
 
-    monkeypatch.setattr(starter, "perform", end)
     watched.starter.remember(due_after_boot(watched.fake.node))
-    watched.fake.engine.refuse("start")
+    engine.before["start"].append(end)
     assert not watched.turn()
     assert (watched.row.tries, watched.row.attempt, watched.starter.seconds_left()) == ((0, "", 0) if is_over else (1, "", 1))
+    assert not watched.turn()
+    engine.events.serving = True
+    assert watched.turn() is is_over
 
 
 @pytest.mark.parametrize("signal", [False, True])

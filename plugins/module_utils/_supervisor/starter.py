@@ -20,7 +20,7 @@ from .._power.journal.schema import JournalUnusable
 from .._power.model.caller import Caller
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK
-from .._power.model.errors import InterruptedBySignal, LockUnavailable, NotSelected, ServerNotFound, UnderMaintenance
+from .._power.model.errors import EngineUnreachable, InterruptedBySignal, LockUnavailable, NotSelected, ServerNotFound, UnderMaintenance
 from .._power.model.request import PowerAction, Priorities, Request, WaitFor, new_operation_id
 from .._power.model.result import Outcome, Result
 from .._power.model.supervision import ORIGIN, EndedRun, Limits, Verdict, seconds_left, wait_before
@@ -28,6 +28,7 @@ from .._power.model.supervision import ORIGIN, EndedRun, Limits, Verdict, second
 #: Obstacles that pass by themselves. The next try comes after `_HELD_SECONDS`, without back-off.
 _NOT_NOW = (InterruptedBySignal.code, UnderMaintenance.code)
 _HELD_SECONDS = 1.0
+_SERVING_SECONDS = 5.0
 
 
 class Starter:
@@ -77,6 +78,8 @@ class Starter:
         ready = [row for left, row in self._waiting() if left <= 0]
         # A tier waits for its held locks.
         in_tiers = [row for row in ready if _after_engine(row, boot)]
+        if in_tiers and not node.engine.events.is_serving(_SERVING_SECONDS):
+            in_tiers = []
         others = [row for row in ready if not _after_engine(row, boot) and not self._sleep_if_held(row, node)]
         for rows, limiter in ((others, self._quick), (in_tiers, self._staggered)):
             if rows:
@@ -205,6 +208,9 @@ class Starter:
             raise JournalUnusable("it cannot be written")
         request = replace(planned, requested_at=node.clock.now(), generations={row.server.uuid: generation}, ended_run=fresh)
         result = perform(request, node, row.server, slot)
+        # An engine that shuts down refuses connections before its event stream ends.
+        if result.code == EngineUnreachable.code and not node.engine.events.is_serving(_SERVING_SECONDS):
+            self.end_tiers()
         self._record_outcome(node, fresh, result)
         return result
 
