@@ -17,7 +17,6 @@ from .._power.actions.turn.perform import perform
 from .._power.definitions.supervision import definition_fingerprint, policy_of
 from .._power.host.machine import boot_id, boot_seconds
 from .._power.journal.schema import JournalUnusable
-from .._power.model.caller import Caller
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK
 from .._power.model.errors import EngineUnreachable, InterruptedBySignal, LockUnavailable, NotSelected, ServerNotFound, UnderMaintenance
@@ -175,7 +174,8 @@ class Starter:
             raise TypeError("a start of the supervisor follows an ended run")
         if in_tiers:
             signal, ended = node.caller.interrupted, self._tiers_end.is_set
-            node = replace(node, caller=Caller(lambda: signal() or ended(), handed_on=lambda: ended() and not signal()))
+            caller = replace(node.caller, interrupted=lambda: signal() or ended(), handed_on=lambda: ended() and not signal())
+            node = replace(node, caller=caller)
         try:
             return self._try_start(node, row, target.request, slot)
         except (JournalUnusable, OSError):
