@@ -57,7 +57,7 @@ class Shim:
                 **(user or {}),
             )
         try:
-            wait_until(lambda: self.events("listening") or self.child.poll() is not None, "the HTTP shim listens")
+            wait_until(lambda: self.events("listening") or self.child.poll() is not None, "the HTTP shim listens", 60.0)
             assert self.child.poll() is None, self.child.communicate()[1].decode()
         except BaseException:
             self.close()

@@ -45,7 +45,7 @@ class Supervising:
 
     def await_ready(self) -> Supervising:
         """Wait until the supervisor has looked at all servers once."""
-        wait_until(lambda: self.is_ready or self.child.poll() is not None, "the supervisor has looked")
+        wait_until(lambda: self.is_ready or self.child.poll() is not None, "the supervisor has looked", 60.0)
         assert self.child.poll() is None, self.errors.read_text()
         return self
 
@@ -108,7 +108,7 @@ class SupervisingHere:
         self._thread.start()
         node = self._lab.node()
         with closing(node.journal):
-            wait_until(lambda: node.journal.supervisor.value("looked"), "the supervisor has looked")
+            wait_until(lambda: node.journal.supervisor.value("looked"), "the supervisor has looked", 60.0)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

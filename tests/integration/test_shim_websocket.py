@@ -321,7 +321,7 @@ def test_the_shim_does_not_collect_an_endless_frame(bare: tuple[Lab, Shim], fram
 def test_consoles_without_a_token_block_no_valid_console_and_are_closed(tmp_path: Path) -> None:
     lab = Lab(tmp_path, NO_ENGINE, None)
     server = lab.server()
-    with shim_on(lab, api={"port": 0, "request_timeout": 2}, **ALLOWED) as shim:
+    with shim_on(lab, api={"port": 0, "request_timeout": 6}, **ALLOWED) as shim:
 
         async def story() -> None:
             async with browser() as session:
