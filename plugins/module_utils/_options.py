@@ -63,7 +63,7 @@ class PowerModule(AnsibleModule):  # type: ignore[misc]
         """Exit with a failure and without a traceback. A misspelt option is named before any other fault of the options."""
         unknown = getattr(getattr(self, "validation_result", None), "unsupported_parameters", ())
         try:
-            refuse_unknown(sorted(unknown), list(self.argument_spec), "the options")
+            refuse_unknown(sorted(unknown), [*self.argument_spec, *self.aliases], "the options")
         except SettingsInvalid as error:
             msg = str(error)
         with _perhaps_unheard():

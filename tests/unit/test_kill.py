@@ -302,6 +302,13 @@ class TestEngine:
         # A silent engine gets no further request.
         assert result.state == ("offline" if fault == "refused" else None)
 
+    @pytest.mark.parametrize("error", [EngineError("gateway timeout", status=504), EngineUnreachable("no answer")])
+    def test_a_sigkill_that_may_have_been_sent_is_a_change(self, fake: FakeNode, error: EngineError | EngineUnreachable) -> None:
+        fake.up()
+        fake.engine.fail("signal", error)
+        result = fake.perform("kill")
+        assert (result.outcome.value, result.code, result.changed) == ("failed", error.code, True)
+
     def test_an_engine_that_refuses_the_second_sigkill_leaves_the_kill_unsettled(self, fake: FakeNode) -> None:
         fake.up()
         fake.engine.before["inspect"].append(lambda: fake.engine.fail("signal", EngineUnreachable("Cannot send: no answer")))

@@ -263,6 +263,13 @@ class TestKillDuringAnAction:
         assert (result.stop.how, result.stop.seconds < 11, result.state) == ("signal", True, PowerState.OFFLINE)
         assert action == "restart" or result.msg == "a kill by bob@web2 ended it"
 
+    def test_a_stop_does_not_report_a_kill_that_came_to_nothing(self, fake: FakeNode) -> None:
+        fake.engine.stop_seconds = 20.0
+        fake.up()
+        fake.clock.after(9, fake.kill_elsewhere)
+        result = fake.perform("stop")
+        assert result.stop is not None and (result.msg, result.stop.forced) == ("", False)
+
     def test_a_stop_does_not_report_an_earlier_kill(self, fake: FakeNode) -> None:
         fake.kill_elsewhere()
         fake.up()

@@ -173,6 +173,10 @@ class TestValues:
             ("docker.registries", {"ghcr.io": "bot"}, "docker.registries.ghcr.io", "a map"),
             ("system", [1], "a list", "a map"),
             ("docker.log_config.config", {"max-file": 1}, "compresses a single file", "add compress: false"),
+            ("docker.log_config.config", {"max-file": "01"}, "compresses a single file", "add compress: false"),
+            ("docker.log_config.config", {"max-file": "x"}, "must have a max-file of 1 or more", ""),
+            ("docker.log_config.config", {"compress": "T"}, "must have true or false", ""),
+            ("docker.log_config", {"type": "json-file", "config": {"max-file": 3, "compress": True}}, ".config compresses", "or max-size"),
         ],
     )
     def test_the_error_names_key_value_and_expected_type(self, key: str, value: object, shown: str, expected: str) -> None:

@@ -26,6 +26,8 @@ from ..http.worker_pool import ThreadRefused, WorkerPool
 #: Seconds between two looks at everything, and between two looks for new servers on the node.
 _LOOK_SECONDS, _NEW_SECONDS = 10.0, 0.5
 _MOST_SEARCHES = 4
+#: Wings answers at once; the Panel gets one try of this length.
+_PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -96,15 +98,16 @@ class ServerCache:
             self.note_suspension(result.server.uuid, suspended=True)
 
     async def is_suspended(self, known: KnownServer) -> bool:
-        """Tell if a server is suspended. If it was when last seen, its current definition decides; the Panel gets one try of at most 10 s.
+        """Tell if a server is suspended. If it was when last seen, its current definition decides, for at most `_PATIENCE_SECONDS`.
 
-        False for an unreadable definition: the action reports the fault.
+        False for a definition that is not readable by then: the action reports the fault.
         """
         uuid, suspended = known.server.uuid, known.suspended
         if suspended:
             try:
-                suspended = await self._suspension_threads.ask(lambda: _is_suspended(self._node, uuid))
-            except PowerError:
+                asked = self._suspension_threads.ask(lambda: _is_suspended(self._node, uuid))
+                suspended = await asyncio.wait_for(asked, _PATIENCE_SECONDS)
+            except (PowerError, asyncio.TimeoutError):
                 return False
             self.note_suspension(uuid, suspended=suspended)
         return suspended

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -187,6 +188,11 @@ _NETWORK = (
 )
 
 _LOG_TYPE, _LOG_CONFIG = "docker.log_config.type", "docker.log_config.config"
+#: The engine's own defaults of the two drivers.
+_LOG_USUAL = {
+    "local": {"max-size": "20m", "max-file": "5", "compress": "true"},
+    "json-file": {"max-size": "", "max-file": "1", "compress": "false"},
+}
 _LOG_DEFAULT = {"max-size": "5m", "max-file": "1", "compress": "false", "mode": "non-blocking"}
 _REGISTRIES = map_of(record(REGISTRY_KEYS, "a registry"), "a map of registries")
 _CONTAINER = (
@@ -216,10 +222,16 @@ _CONTAINER = (
 
 
 def _require_log(values: Mapping[str, Any]) -> None:
-    config = values[_LOG_CONFIG]
-    compress = config.get("compress", "true" if values[_LOG_TYPE] == "local" else "false")
-    if config.get("max-file") == "1" and compress == "true":
-        raise Mismatch(_LOG_CONFIG, "compresses a single file, which no engine starts; add compress: false, or raise max-file")
+    if values[_LOG_TYPE] not in _LOG_USUAL:
+        return
+    config = {**_LOG_USUAL[values[_LOG_TYPE]], **values[_LOG_CONFIG]}
+    files, compress = config["max-file"], config["compress"]
+    if not re.fullmatch(r"[0-9]{1,9}", files) or int(files) < 1:
+        raise Mismatch(_LOG_CONFIG, "must have a max-file of 1 or more")
+    if compress not in ("true", "false"):
+        raise Mismatch(_LOG_CONFIG, "must have true or false as compress")
+    if compress == "true" and (int(files) == 1 or not config["max-size"]):
+        raise Mismatch(_LOG_CONFIG, "compresses a single file, which no engine starts; add compress: false, or max-size and max-file")
 
 
 #: The engine creates such a container and then refuses its start, after the stop of a restart.

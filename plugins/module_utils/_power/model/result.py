@@ -22,9 +22,10 @@ _SLACK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class RunEnd:
-    """The observed end of a run. ``finished_at`` is the engine's time, empty if unknown."""
+    """The observed end of a run. ``finished_at`` is the engine's time, empty if unknown; so is ``exit_code`` then, as None."""
 
     finished_at: str = ""
+    exit_code: int | None = None
 
     def seconds_since(self, started_at: str) -> float | None:
         """Return the seconds that a run was up since ``started_at``; None if unknown."""

@@ -133,7 +133,7 @@ class Node:
         snapshot = self.engine.inspect(run.container)
         if snapshot is None or snapshot.run != run:
             return RunEnd()
-        return None if snapshot.live else RunEnd(snapshot.finished_at)
+        return None if snapshot.live else RunEnd(snapshot.finished_at, snapshot.exit_code)
 
     def _await_hint(self, run: Run, seconds: float, check_cancelled: CheckCancelled, *, begin: bool) -> bool:
         deadline = Deadline.after(self.clock, min(seconds, _HINTED_SECONDS))

@@ -205,8 +205,13 @@ def _kill_until_down(context: ActionContext, lock: PowerLock) -> Snapshot | None
 
 def _kill_now(context: ActionContext) -> None:
     """Send SIGKILL; "not running" and "no such container" are success."""
-    if context.node.engine.signal(context.uuid, "SIGKILL"):
-        context.progress.changed = True
+    try:
+        is_sent = context.node.engine.signal(context.uuid, "SIGKILL")
+    except (EngineError, EngineUnreachable) as error:
+        # Without an answer of its own, the engine may have sent it.
+        context.progress.changed |= not error.facts.get("no_effect")
+        raise
+    context.progress.changed |= is_sent
 
 
 def _see_before(context: ActionContext, record: tuple[Holder | None, Leftover | None]) -> None:

@@ -22,6 +22,8 @@ from ..node.node import Node, Observed
 from ..node.run_end import record_own_stop, record_stop
 
 _STOP_KEY = "process_configuration.stop"
+#: The exit code after SIGKILL.
+_KILLED = 137
 
 
 def end_run(context: ActionContext, lock: PowerLock, seen: Observed, steps: tuple[PlanStep, ...]) -> str:
@@ -35,9 +37,10 @@ def end_run(context: ActionContext, lock: PowerLock, seen: Observed, steps: tupl
         before = context.node.generations.read_or_none(context.uuid)
         end = stop_run(context, lock, seen.snapshot)
         record_own_stop(context, lock, seen.snapshot.run, end)
-        generation = context.node.generations.read_or_none(context.uuid)
-        if context.progress.stop is not None and None not in (before, generation) and generation != before:
-            context.progress.stop = replace(context.progress.stop, forced=True)
+        stop, generation = context.progress.stop, context.node.generations.read_or_none(context.uuid)
+        is_killed = None not in (before, generation) and generation != before and end.exit_code == _KILLED
+        if stop is not None and not stop.forced and is_killed:
+            context.progress.stop = replace(stop, forced=True)
             rows = context.node.journal.operations.of(context.uuid, 5)
             by = [f" by {row.origin}" for row in rows if row.action == PowerAction.KILL.value and row.under_way and row.origin]
             return f"a kill{''.join(by[:1])} ended it"
