@@ -12,3 +12,4 @@ class ActionModule(ServerAction):
     """The action plugin that runs before the module of the same name."""
 
     _adds_origin = True
+    _run = "run_limits_module"

@@ -27,6 +27,7 @@ from ansible_collections.fleet.power.plugins.plugin_utils._server_action import 
 
 class ActionModule(ServerAction):
     _adds_origin = True
+    _run = "run_power_module"
 
     def _executed(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Return the module's result. An action that takes longer than `AFTER_SECONDS` becomes a job, and this waits for its end."""

@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import TextIO
 
 from . import _power
+from ._core import hold_own_core
 from ._power.actions.node.node import Node, build_sources
 from ._power.definitions.settings import Settings
 from ._power.host.own_files import open_or_make
@@ -85,6 +86,7 @@ def _whole_number(option: Option) -> Callable[[str], int]:
 
 def run_program(work: Callable[[], int | None]) -> int:
     """Do the work of a program; return its exit code, 0 for None. After an error it is 1, and one line on standard error says why."""
+    hold_own_core()
     import_whole()
     try:
         return work() or 0

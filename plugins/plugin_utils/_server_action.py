@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import getpass
 import hashlib
+import json
 import os
 import socket
 import time
@@ -17,8 +18,14 @@ from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.fleet.power.plugins.module_utils import _core
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import AD_HOC
 
+display = Display()
+SOURCES = os.path.dirname(os.path.realpath(_core.__file__))
+#: Of the sources. Ansible loads this file before it forks, so each command reads them once.
+DIGEST = _core.digest_of(SOURCES)
 #: The names of option server. Loading the declared options would take longer than all the rest here.
 _SERVER_NAMES = ("server", "servers", "uuid")
 #: Tasks at a time on the servers of one node, in one Ansible. They share a connection, on which sshd allows ten sessions by default. So two
@@ -41,6 +48,8 @@ class ServerAction(ActionBase):  # type: ignore[misc]
     """An action plugin that runs the module of its own name. A task that names no server gets the server of its host."""
 
     _supports_async = True
+    #: The function of `_options` that is the module.
+    _run: str
     #: Whether a task that gives no origin gets one.
     _adds_origin = False
 
@@ -53,14 +62,39 @@ class ServerAction(ActionBase):  # type: ignore[misc]
             arguments["origin"] = self._origin(variables)
         with _turn(self._node(variables)):
             result.update(self._executed(arguments, variables))
-        with contextlib.suppress(OSError):
-            mark = _reached(str(variables.get("inventory_hostname", "")))
-            os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _touch(_mark("reached", str(variables.get("inventory_hostname", ""))))
         return result
 
     def _executed(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=self._task.async_val)
+        """Return the module's result. It runs from the node's core if possible, because its sources are large."""
+        host = str(self._task.delegate_to or task_vars.get("inventory_hostname", ""))
+        slow = _mark("slow", host)
+        if not self._task.async_val and os.environ.get(_core.VARIABLE) != "0" and not os.path.exists(slow):
+            answer = self._called(arguments, task_vars)
+            if _core.ABSENT not in answer:
+                return answer
+            display.v(f"fleet.power sends the whole module, which takes longer: {answer[_core.ABSENT]}", host=host)
+            _touch(slow)
+        whole: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=self._task.async_val)
+        return whole
+
+    def _called(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        asked: dict[str, Any] = {"run": self._run, "digest": DIGEST}
+        if self._connection.transport == "local":
+            asked.update(collection=SOURCES, keeps_bytecode=not self._task.check_mode)
+        before = self._task.environment
+        self._task.environment = [*(before or ()), {_core.VARIABLE: json.dumps(asked)}]
+        try:
+            answer: dict[str, Any] = self._execute_module("fleet.power.core_call", module_args=arguments, task_vars=task_vars)
+        finally:
+            self._task.environment = before
         return answer
+
+    def _update_module_args(self, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any], **options: Any) -> None:
+        super()._update_module_args(module_name, module_args, task_vars, **options)
+        if module_name == "fleet.power.core_call":
+            # Ansible's messages name the module that the task named.
+            module_args["_ansible_module_name"] = self._task.action
 
     def _node(self, task_vars: Mapping[str, Any]) -> str | None:
         """Return the node whose connection several hosts share, None for a host that is no server."""
@@ -83,12 +117,17 @@ def with_server_of_host(arguments: Mapping[str, Any], task_vars: Mapping[str, An
 
 def was_reached(host: str) -> bool:
     """Tell whether a task of this collection has reached a host earlier in this Ansible."""
-    return os.path.exists(_reached(host))
+    return os.path.exists(_mark("reached", host))
 
 
-def _reached(host: str) -> str:
-    """Return the mark of a reached host, in the only directory that all forks share."""
-    return os.path.join(constants.DEFAULT_LOCAL_TMP, f"fleet-power-reached-{_short(host)}")
+def _mark(what: str, host: str) -> str:
+    """Return the path of a mark on a host, in the only directory that all forks share."""
+    return os.path.join(constants.DEFAULT_LOCAL_TMP, f"fleet-power-{what}-{_short(host)}")
+
+
+def _touch(mark: str) -> None:
+    with contextlib.suppress(OSError):
+        os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def _short(name: str) -> str:

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from . import lab, scratch
+from .cores import bring_core
 from .lab import Lease, Node
 
 #: These files run first, the longest in front, so that no worker runs one of them alone at the end.
@@ -44,8 +46,16 @@ def _scratch(tmp_path: Path, _collections: Path) -> Iterator[None]:
 
 @pytest.fixture
 def lease() -> Iterator[Lease]:
-    """``lease(count) -> list[Node]`` returns free nodes in a new state. The test's end returns them."""
-    yield from lab.leases()
+    """``lease(count) -> list[Node]`` returns free nodes in a new state, with the core unless ``bare``. The test's end returns them."""
+    with contextlib.contextmanager(lab.leases)() as take:
+
+        def with_core(count: int, *, bare: bool = False, renewed: bool = False) -> list[Node]:
+            nodes = take(count, bare=bare, renewed=renewed)
+            for node in () if bare else nodes:
+                bring_core(node)
+            return nodes
+
+        yield with_core
 
 
 @pytest.fixture

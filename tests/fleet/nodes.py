@@ -106,6 +106,10 @@ class Node:
             raise AssertionError(f"{self.name}: {command!r} ended {ran.returncode}: {ran.stderr or ran.stdout}")
         return ran.stdout
 
+    def feed(self, command: str, content: bytes) -> bytes:
+        """Run a shell command on the node with this input; return its standard output."""
+        return subprocess.run([*self._ssh(), command], input=content, capture_output=True, check=True).stdout
+
     def _ssh(self, *more: str) -> list[str]:
         """Return the words of an SSH command, with more arguments before the address."""
         connection, _unused = lab_inventory("nodes")

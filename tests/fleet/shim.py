@@ -19,7 +19,7 @@ from .ran import Ran, made
 TOKEN = "hunter2-of-the-shim"
 SERVICE = "fleet-power-shim"
 UNIT = f"/etc/systemd/system/{SERVICE}.service"
-LIBRARIES = "/usr/local/lib/fleet-power"
+CORES = "/usr/local/lib/fleet-power"
 #: The longest `wait_seconds` of an action. A test's change to the service takes less time.
 PATIENT = 300
 
@@ -92,6 +92,11 @@ def pid_of(node: Node, service: str = SERVICE) -> int:
     return int(shown(node, "MainPID", service=service)["MainPID"])
 
 
-def library_of(node: Node, service: str = SERVICE) -> str:
-    """Return the path of the library that a service runs."""
+def core_of(node: Node, service: str = SERVICE) -> str:
+    """Return the path of the core that a service runs from."""
     return node.ssh(f"tr '\\0' '\\n' </proc/{pid_of(node, service)}/environ | sed -n s/^PYTHONPATH=//p").strip()
+
+
+def cores(node: Node) -> list[str]:
+    """Return the paths of a node's cores."""
+    return node.ssh(f"ls -d {CORES}/core-*", check=False).split()

@@ -11,7 +11,7 @@ from typing import Any
 
 from .lab import Node, adhoc, playbook, uuid_of
 from .ran import Ran, made
-from .shim import LIBRARIES, shown
+from .shim import shown
 
 SUPERVISOR = "fleet-power-supervisor"
 RESTORE = "fleet-power-restore"
@@ -42,11 +42,6 @@ def units(node: Node) -> dict[str, str]:
         if found["UnitFileState"]:
             states[service] = f"{found['UnitFileState']} {found['ActiveState']}"
     return states
-
-
-def libraries(node: Node) -> list[str]:
-    """Return the paths of the supervisor's libraries on a node."""
-    return node.ssh(f"ls {LIBRARIES}/supervisor-*.zip", check=False).split()
 
 
 def crash(node: Node, server: Mapping[str, Any]) -> None:

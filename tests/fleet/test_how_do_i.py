@@ -94,10 +94,10 @@ def test_every_command_of_the_guide_works(lease: Lease, tmp_path: Path) -> None:
     kept = stays["settings"]["uuid"]
 
     # The first line installs the collection from Galaxy.
-    library = old.ssh("stat -c %Y /usr/local/lib/fleet-power/library.zip 2>/dev/null || true")
+    core = old.ssh("stat -c %Y /usr/local/lib/fleet-power/core-* 2>/dev/null || true")
     fleet.follow("--upgrade", but="ansible-galaxy")
     assert old.ssh("systemctl is-active fleet-power-supervisor").strip() == "active"
-    assert library == "" or old.ssh("stat -c %Y /usr/local/lib/fleet-power/library.zip") >= library
+    assert core == "" or old.ssh("stat -c %Y /usr/local/lib/fleet-power/core-*") >= core
 
     fleet.follow("ss -Htlnp")
     fleet.follow("sqlite3.connect")

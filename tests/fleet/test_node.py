@@ -17,8 +17,8 @@ from ansible_collections.fleet.power.tests.integration.event_sending import Even
 
 from .lab import Lease, Node, adhoc, inventory, playbook, restored, server, uuid_of, wait_until
 from .ran import changes, made, refusal
-from .shim import library_of, pid_of
-from .supervised import BACK_SECONDS, EVENTS, RESTORE, SECRET, SHORT, SUPERVISOR, crash, is_back, libraries, units
+from .shim import core_of, cores, pid_of
+from .supervised import BACK_SECONDS, EVENTS, RESTORE, SECRET, SHORT, SUPERVISOR, crash, is_back, units
 
 SETTINGS = {
     "system": {"stop_timeout": 30},
@@ -33,7 +33,6 @@ MADE = """\
 /etc/fleet-power/servers root fleet-power 750
 /etc/tmpfiles.d/fleet-power.conf root root 644
 /run/fleet-power root fleet-power 2770
-/usr/local/lib/fleet-power/library.zip root root 644
 /var/lib/fleet-power root fleet-power 2770
 /var/lib/fleet-power/volumes root root 711
 """
@@ -82,7 +81,7 @@ def test_a_machine_becomes_a_node_and_a_second_run_changes_nothing(node: Node, t
         assert node.ssh(f"stat -c '%n %U %G %a' $(echo '{MADE}' | cut -d' ' -f1)") == MADE
         assert node.ssh("id -u pterodactyl; id -g pterodactyl").split() == ["988", "988"]
         assert units(node) == {SUPERVISOR: "enabled active", EVENTS: "enabled active"}
-        assert libraries(node) == [library_of(node, SUPERVISOR)]
+        assert cores(node) == [core_of(node, SUPERVISOR)]
         assert node.ssh(f"cat /etc/fleet-power/servers/{file.name}") == file.read_text()
 
         pids = [pid_of(node, service) for service in (SUPERVISOR, EVENTS)]
@@ -118,9 +117,8 @@ def _is_neither_restarted_nor_reported(node: Node, lobby: Mapping[str, Any], rec
     """Without supervisor and receivers, a crash has no start and no event. Without the start after a boot, no unit remains."""
     made(playbook("node", [node], **{**asked, **SHORT, "node_supervise": False, "node_event_receivers": []}))
     assert units(node) == {RESTORE: "enabled inactive"}
-    assert libraries(node) == []
-    left = node.ssh("ls /etc/fleet-power/receivers /usr/local/lib/fleet-power/events-* 2>/dev/null", check=False)
-    assert left.split() == ["/etc/fleet-power/receivers:"]
+    assert len(cores(node)) == 1
+    assert node.ssh("ls /etc/fleet-power/receivers") == ""
     counts = "SELECT (SELECT count(*) FROM operations) > 0, (SELECT count(*) FROM outbox_about), (SELECT count(*) FROM receivers)"
     kept = f"sqlite3.connect('/var/lib/fleet-power/journal.sqlite').execute('{counts}').fetchall()"
     assert node.ssh(f'python3 -c "import sqlite3; print({kept})"').strip() == "[(1, 0, 0)]"
@@ -159,7 +157,7 @@ def online(lease: Lease) -> Node:
 
 
 @pytest.mark.long
-def test_the_role_installs_engine_and_libraries_on_a_bare_machine(online: Node) -> None:
+def test_the_role_installs_engine_and_cores_on_a_bare_machine(online: Node) -> None:
     made(playbook("node", [online], node_engine_install=True))
     assert changes(made(playbook("node", [online], node_engine_install=True))) == []
     assert changes(made(playbook("node", [online], "--check", node_engine_install=True))) == []
@@ -172,7 +170,7 @@ def test_modules_and_unit_run_in_a_virtual_environment(online: Node) -> None:
     first = made(playbook("node", [online], **asked))
     python = "/usr/local/lib/fleet-power/venv/bin/python"
     assert f"ansible_python_interpreter: {python}" in first.stdout
-    assert online.ssh("python3 -c 'import docker' 2>&1", check=False) != "", "the libraries are only in the virtual environment"
+    assert online.ssh("python3 -c 'import docker' 2>&1", check=False) != "", "the cores are only in the virtual environment"
 
     by_it = inventory([online], ansible_python_interpreter=python)
     assert changes(made(playbook("node", by_it, **asked))) == []

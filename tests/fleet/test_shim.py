@@ -14,7 +14,7 @@ import pytest
 from .firewalls import StandIns
 from .lab import Lease, Node, nodes_command, playbook, playbook_begun, server, uuid_of, wait_until
 from .ran import changes, made, refusal
-from .shim import LIBRARIES, SERVICE, TOKEN, UNIT, accepted, ask, begun, done, end_of, installed, pid_of, shown
+from .shim import CORES, SERVICE, TOKEN, UNIT, accepted, ask, begun, core_of, cores, done, end_of, installed, pid_of, shown
 
 
 @pytest.fixture
@@ -114,10 +114,10 @@ def test_an_upgrade_loses_no_accepted_action(node: Node) -> None:
     slow = server("slow", STOP_SECONDS=8)
     installed(node, slow)
     done(node, slow, "start")
-    # As after an install of another library.
-    new = node.ssh(f"ls {LIBRARIES}/shim-*.zip").strip()
-    old = f"{LIBRARIES}/shim-of-before.zip"
-    node.ssh(f"cp {new} {old}; sed -i 's#{new}#{old}#' {UNIT}; systemctl daemon-reload; systemctl restart {SERVICE}")
+    # As after an install of another core.
+    new = core_of(node)
+    old = f"{CORES}/core-of-before"
+    node.ssh(f"cp -r {new} {old}; sed -i 's#{new}#{old}#' {UNIT}; systemctl daemon-reload; systemctl restart {SERVICE}")
     pid = pid_of(node)
 
     run = playbook_begun("shim", [node])
@@ -126,8 +126,10 @@ def test_an_upgrade_loses_no_accepted_action(node: Node) -> None:
     begun(node, going)
     waiting = [accepted(node, slow, action) for action in ("stop", "start")]
     ran = made(run.finish())
-    assert {"Write the unit", "Have it restarted", "Remove them"} <= set(changes(ran)) and pid_of(node) != pid
-    assert node.ssh(f"ls {LIBRARIES}/shim-*.zip").strip() == new
+    assert {"Write the unit", "Have it restarted", "Remove node cores that nothing uses any more"} <= set(changes(ran)) and pid_of(
+        node
+    ) != pid
+    assert cores(node) == [new]
     assert [end_of(node, each)["outcome"] for each in (going, *waiting)] == ["done"] * 3
     assert node.is_up(uuid_of(slow))
     assert '"actions": 2' in node.ssh(f"journalctl --unit {SERVICE} --output cat --grep resumed | tail -n 1")
@@ -186,7 +188,7 @@ def test_the_shim_runs_in_a_virtual_environment_and_a_second_run_changes_nothing
     asked = {"shim_python": "virtualenv"}
     assert "Install the libraries into the virtual environment" in changes(installed(online, **asked))
     assert ask(online, "/healthz", token="")[0] == 200
-    assert online.ssh(f"tr '\\0' ' ' </proc/{pid_of(online)}/cmdline").startswith(f"{LIBRARIES}/venv/bin/python -B -m ")
+    assert online.ssh(f"tr '\\0' ' ' </proc/{pid_of(online)}/cmdline").startswith(f"{CORES}/venv/bin/python -B -m ")
     pid = pid_of(online)
     assert changes(made(playbook("shim", [online], **asked))) == []
     assert pid_of(online) == pid

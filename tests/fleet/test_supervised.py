@@ -18,7 +18,7 @@ from ansible_collections.fleet.power.tests.integration.panel_server import FakeP
 from .lab import Node, cut_off, playbook, restored, server, uuid_of, wait_until
 from .maintenance import MARK, RECORD, text_of, work
 from .ran import changes, made, refusal
-from .shim import pid_of, shown
+from .shim import cores, pid_of, shown
 from .supervised import (
     BACK_SECONDS,
     EVENTS,
@@ -31,7 +31,6 @@ from .supervised import (
     crash,
     facts,
     is_back,
-    libraries,
     starts,
     supervised,
     units,
@@ -261,7 +260,6 @@ def grown(node: Node) -> Grown:
 
 #: The tasks that add a supervisor, in order. Other tasks do not change the node.
 CHANGES = (
-    "Have a library of its own for the supervisor",
     "Write the unit of the supervisor",
     "Have the supervisor started",
     "Disable the unit",
@@ -299,7 +297,6 @@ REMOVALS = (
     "Write the unit",
     "Enable the unit",
     "Disable and stop the supervisor",
-    "Remove the libraries of the supervisor",
     "Remove the unit of the supervisor",
 )
 
@@ -312,5 +309,5 @@ def test_a_node_boots_correctly_after_an_interrupted_removal_of_the_supervisor(n
     grown.cut_power()
     supervised(node, node_supervise=False)
     assert units(node)[RESTORE].startswith("enabled") and SUPERVISOR not in units(node)
-    assert libraries(node) == []
+    assert len(cores(node)) == 1
     assert grown.are_up() == [True, True, False, False]

@@ -18,6 +18,7 @@ from typing import Any
 
 import ansible_collections.fleet.power as collection
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._core import PACKAGE
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import Leftover
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import RESTORE_ORIGIN
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
@@ -214,24 +215,22 @@ def test_a_waiting_action_gets_the_lock_soon_after_its_holder_died(lab: Lab, pro
     assert 0 < result["lock"]["waited_seconds"] < 15
 
 
-PACKAGE = "ansible_collections.fleet.power.plugins.module_utils"
-MODULE_UTILS = Path(next(iter(collection.__path__)), *PACKAGE.split(".")[3:])
+MODULE_UTILS = Path(next(iter(collection.__path__)), "plugins", "module_utils")
 PATIENCE = 60.0
-PACK = MODULE_UTILS.parents[1] / "roles/node/files/pack.py"
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library as role node packs it."""
-    path = tmp_path_factory.mktemp("archive") / "power.zip"
-    subprocess.run([sys.executable, PACK, MODULE_UTILS, path], check=True)
+def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The core under the name that it has on a node."""
+    path = tmp_path_factory.mktemp("core")
+    (path / PACKAGE).symlink_to(MODULE_UTILS)
     return path
 
 
 class Restore:
-    def __init__(self, lab: Lab, archive: Path, arguments: tuple[str, ...]) -> None:
+    def __init__(self, lab: Lab, core: Path, arguments: tuple[str, ...]) -> None:
         command = [sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-m", f"{PACKAGE}.restore", "--config", str(lab.config)]
-        environment = {**os.environ, "PYTHONPATH": str(archive), "DOCKER_HOST": lab.docker_host}
+        environment = {**os.environ, "PYTHONPATH": str(core), "DOCKER_HOST": lab.docker_host}
         self.child = subprocess.Popen(
             [*command, *arguments], env=environment, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -246,11 +245,11 @@ Begin = Callable[..., Restore]
 
 
 @pytest.fixture
-def begin(lab: Lab, archive: Path) -> Iterator[Begin]:
+def begin(lab: Lab, core: Path) -> Iterator[Begin]:
     begun: list[Restore] = []
 
     def restore(*arguments: str, node: Lab = lab) -> Restore:
-        begun.append(Restore(node, archive, arguments))
+        begun.append(Restore(node, core, arguments))
         return begun[-1]
 
     yield restore

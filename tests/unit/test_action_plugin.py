@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import importlib
+import json
 import multiprocessing
 import os
 import signal
@@ -29,6 +30,9 @@ pytest.importorskip("ansible.plugins.action")
 plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.server_power")
 server_host = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._server_action")
 
+info = importlib.import_module("ansible_collections.fleet.power.plugins.action.server_power_info")
+INFO = "fleet.power.server_power_info"
+
 WHO = f"{getpass.getuser()}@{socket.gethostname()}"
 UUID = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
 Send = Callable[..., dict[str, Any]]
@@ -39,17 +43,31 @@ class Templar:
         return UUID if value == "{{ mine }}" else value
 
 
+def executed(_self: object, module_name: str = "", **sent: Any) -> dict[str, Any]:
+    """The node has no core, so the whole module follows."""
+    return {"fleet_core": "there is none"} if module_name == "fleet.power.core_call" else sent
+
+
 @pytest.fixture
 def send(monkeypatch: pytest.MonkeyPatch) -> Send:
     """The module arguments for a task's arguments and a host's variables."""
 
     def arguments_sent(given: dict[str, Any], variables: dict[str, Any] | None = None, *, asynchronous: int = 0) -> dict[str, Any]:
         task = SimpleNamespace(
-            args=given, async_val=asynchronous, check_mode=False, environment=None, no_log=False, get_name=lambda: "bring it up"
+            args=given,
+            async_val=asynchronous,
+            check_mode=False,
+            environment=None,
+            no_log=False,
+            delegate_to=None,
+            get_name=lambda: "bring it up",
         )
-        action = plugin.ActionModule(task=task, connection=None, play_context=None, loader=None, templar=Templar(), shared_loader_obj=None)
+        connection = SimpleNamespace(transport="ssh")
+        action = plugin.ActionModule(
+            task=task, connection=connection, play_context=None, loader=None, templar=Templar(), shared_loader_obj=None
+        )
         monkeypatch.setattr(server_host.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
-        monkeypatch.setattr(plugin.ActionModule, "_execute_module", lambda self, **sent: sent)
+        monkeypatch.setattr(plugin.ActionModule, "_execute_module", executed)
         before = dict(given)
         sent = action.run(task_vars=variables)
         assert given == before
@@ -75,6 +93,55 @@ def test_the_origin_of_an_ad_hoc_command_says_ad_hoc(send: Send, variables: dict
 def test_a_host_with_a_server_uuid_is_the_default_server(send: Send) -> None:
     assert send({"action": "start"}, {"server_uuid": "{{ mine }}"})["server"] == UUID
     assert send({"action": "start", "server": None}, {"server_uuid": UUID})["server"] == UUID
+
+
+class Node:
+    """Records the modules that a task runs on its node. ``has_core``: the node has the core."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, *, has_core: bool, transport: str = "ssh") -> None:
+        self.has_core, self.transport, self.ran = has_core, transport, []
+        monkeypatch.setattr(server_host.constants, "DEFAULT_LOCAL_TMP", str(folder))
+        monkeypatch.setattr(server_host.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
+        monkeypatch.setattr(info.ActionModule, "_execute_module", lambda action, name=None, **sent: self.run(action, name))
+
+    def task(self, *, asynchronous: int = 0) -> dict[str, Any]:
+        fields = {"args": {}, "async_val": asynchronous, "check_mode": False, "environment": [{"TMPDIR": "/x"}]}
+        task = SimpleNamespace(action=INFO, delegate_to=None, **fields)
+        connection = SimpleNamespace(transport=self.transport)
+        action = info.ActionModule(task=task, connection=connection, play_context=None, loader=None, templar=None, shared_loader_obj=None)
+        result: dict[str, Any] = action.run(task_vars={"inventory_hostname": "node-1"})
+        assert task.environment == [{"TMPDIR": "/x"}]
+        return result
+
+    def run(self, action: Any, name: str | None) -> dict[str, Any]:
+        asked = json.loads(action._task.environment[-1]["FLEET_POWER_CORE"]) if name else {}
+        self.ran.append((name and name.rpartition(".")[2]) or "whole")
+        if name is None or self.has_core or "collection" in asked:
+            return {"servers": [], "run": asked.get("run")}
+        return {"changed": False, "fleet_core": f"there is no core {asked['digest']}"}
+
+
+def test_a_module_runs_from_the_core_of_its_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    node = Node(monkeypatch, tmp_path, has_core=True)
+    assert [node.task()["run"], node.task()["run"]] == ["run_info_module"] * 2
+    assert node.ran == ["core_call"] * 2
+
+
+def test_a_node_without_the_core_is_asked_once_and_gets_the_whole_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    node = Node(monkeypatch, tmp_path, has_core=False)
+    assert node.task() == node.task() == {"servers": [], "run": None}
+    assert node.ran == ["core_call", "whole", "whole"]
+
+
+def test_an_asynchronous_task_gets_the_whole_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    node = Node(monkeypatch, tmp_path, has_core=True)
+    node.task(asynchronous=60)
+    assert node.ran == ["whole"]
+
+
+def test_a_local_connection_imports_the_installed_collection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    node = Node(monkeypatch, tmp_path, has_core=False, transport="local")
+    assert node.task()["run"] == "run_info_module"
 
 
 def _at_once(folder: Path, nodes: list[str]) -> int:

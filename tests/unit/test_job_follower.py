@@ -298,7 +298,7 @@ def run_action(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run the action plugin of a task on a scripted node. ``module`` returns the answer of the module."""
 
     def acted(scripted: ScriptedNode, module: Callable[[], dict[str, Any]], **task: Any) -> Any:
-        fields = {"async_val": 0, "check_mode": False, "environment": None, "no_log": False, **task}
+        fields = {"async_val": 0, "check_mode": False, "delegate_to": None, "environment": None, "no_log": False, **task}
         given = SimpleNamespace(args={"action": "start", "server": "a"}, get_name=lambda: "bring it up", **fields)
         connection = SimpleNamespace(transport="local", close=scripted.disconnect)
         action = plugin.ActionModule(
@@ -328,7 +328,8 @@ def test_an_action_that_cannot_be_a_job_runs_once_without_a_job(script: Script, 
     scripted = script()
     answers = [{"changed": False, "fleet_unfollowed": "no room"}, dict(RESULT)]
     assert act(scripted, lambda: answers.pop(0), environment=[{"TMPDIR": "/x"}]) == RESULT
-    assert [len(json.loads(text)) for text in scripted.asked] == [2, 1]
+    # TMPDIR, the core, and the job.
+    assert [len(json.loads(text)) for text in scripted.asked] == [3, 2]
 
 
 def test_after_a_reconnect_an_action_that_cannot_be_a_job_runs_once_without_a_job(script: Script, act: Act) -> None:
@@ -343,7 +344,7 @@ def test_after_a_reconnect_an_action_that_cannot_be_a_job_runs_once_without_a_jo
         return found
 
     assert act(scripted, answer) == RESULT
-    assert [len(json.loads(text)) for text in scripted.asked] == [1, 2, 0]
+    assert [len(json.loads(text)) for text in scripted.asked] == [2, 3, 1]
 
 
 def test_a_kill_of_ansible_during_the_module_gives_up_the_job(script: Script, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs of the roles: an isolated Python, the library in one file, and capabilities."""
+"""Programs of the roles: an isolated Python, and capabilities."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import shutil
 import stat
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._core import PACKAGE
 
 yaml = pytest.importorskip("yaml")
 
@@ -75,11 +75,10 @@ def test_each_service_limits_its_memory() -> None:
 
 def test_the_settings_reader_ignores_modules_in_the_current_directory(tmp_path: Path) -> None:
     variables = yaml.safe_load((ROLE_FILES / "shim" / "vars" / "main.yml").read_text())
-    for name in ("json", "grp", "ansible_collections"):
+    for name in ("json", "grp", "fleet_power"):
         (tmp_path / f"{name}.py").write_text("open('was-here', 'w')")
-    library = str(Path(__file__).resolve().parents[2] / ".build")
     script = (ROLE_FILES / "shim" / "files" / "read_settings.py").read_text()
-    words = [sys.executable, "-I", "-B", "-c", variables["__shim_run_with_library"], library, str(tmp_path / "none.yml")]
+    words = [sys.executable, "-I", "-B", "-c", variables["__shim_run_with_core"], core_in(tmp_path), str(tmp_path / "none.yml")]
     ran = subprocess.run(words, input=script, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert ran.returncode == 1 and ran.stderr.startswith("Cannot ") and len(ran.stderr.splitlines()) == 1
     assert not (tmp_path / "was-here").exists()
@@ -91,46 +90,20 @@ MODULE_UTILS = CHECKOUT / "plugins" / "module_utils"
 ONE, TWO = "11111111-0000-4000-8000-000000000001", "22222222-0000-4000-8000-000000000002"
 
 
+def core_in(directory: Path) -> str:
+    """Return a directory of sources as on a node."""
+    core = directory / "core"
+    core.mkdir()
+    (core / PACKAGE).symlink_to(MODULE_UTILS)
+    return str(core)
+
+
 def program(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, FILES / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-# ----- the library
-
-
-def packed(target: Path, module_utils: Path = MODULE_UTILS) -> Path:
-    subprocess.run([sys.executable, FILES / "pack.py", module_utils, target], check=True)
-    return target
-
-
-def test_the_same_files_make_the_same_bytes_at_any_place_and_time(tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    # Copied in another order, with other times and modes.
-    for path in sorted(MODULE_UTILS.rglob("*.py"), reverse=True):
-        copy = elsewhere / path.relative_to(MODULE_UTILS)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-        os.chmod(copy, 0o600)
-        os.utime(copy, (1, 1))
-    assert packed(tmp_path / "one.zip").read_bytes() == packed(tmp_path / "other.zip", elsewhere).read_bytes()
-
-
-def test_the_library_contains_every_source_of_the_collection(tmp_path: Path) -> None:
-    names = set(zipfile.ZipFile(packed(tmp_path / "library.zip")).namelist())
-    root = "ansible_collections/fleet/power/plugins/module_utils"
-    assert {f"{root}/{path.relative_to(MODULE_UTILS)}" for path in MODULE_UTILS.rglob("*.py")} <= names
-
-
-def test_python_runs_from_the_library_alone(tmp_path: Path) -> None:
-    environment = {"PATH": os.defpath, "PYTHONPATH": str(packed(tmp_path / "library.zip"))}
-    words = [sys.executable, "-S", "-B", "-m", "ansible_collections.fleet.power.plugins.module_utils.restore", "--help"]
-    ran = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert "--stagger" in ran.stdout
 
 
 # ----- the definitions
@@ -293,16 +266,14 @@ def test_invalid_settings_fail_the_check_before_they_are_written(tmp_path: Path)
     check = yaml.safe_load((role / "vars" / "main.yml").read_text())["__node_try_settings"]
     (task,) = (each for each in yaml.safe_load((role / "tasks" / "settings.yml").read_text())[0]["block"] if "copy" in str(each))
     assert "__node_try_settings" in task["ansible.builtin.copy"]["validate"] and task["no_log"] and task["diff"] is False
-    file = tmp_path / "config.yml"
+    file, core = tmp_path / "config.yml", core_in(tmp_path)
     for text, error in (
         ("token: hunter22\nsystem: {stop_timeout: 30}", ""),
         ("token: hunter22\nsystem: {stop_timeout: soon}", "system.stop_timeout"),
         ("token: hunter22\ndocker: {host: 'tcp://10.0.0.1:99999'}", "docker.host"),
     ):
         file.write_text(text)
-        ran = subprocess.run(
-            [sys.executable, "-I", "-B", "-c", check, CHECKOUT / ".build", file], capture_output=True, text=True, check=False
-        )
+        ran = subprocess.run([sys.executable, "-I", "-B", "-c", check, core, file], capture_output=True, text=True, check=False)
         assert (ran.returncode == 0) == (not error)
         assert error in ran.stderr.splitlines()[-1] if error else not ran.stderr
         assert "hunter22" not in ran.stderr

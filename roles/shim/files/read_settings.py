@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print the node's settings for the HTTP shim as JSON: ``read_settings.py FILE [NETWORK...]``, on the node, with the library.
+"""Print the node's settings for the HTTP shim as JSON: ``read_settings.py FILE [NETWORK...]``, on the node, with the core.
 
 Standard output has no secret. Standard error has one sentence if the service could not work.
 """
@@ -17,8 +17,8 @@ import stat
 import sys
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, load_settings
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
+from fleet_power._power.definitions.settings import Settings, load_settings
+from fleet_power._power.model.errors import PowerError
 
 _ROLE = "run the role fleet.power.node first"
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}

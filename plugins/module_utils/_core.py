@@ -1,0 +1,145 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The core of a node: the sources in this directory, installed once, which modules and services import as the package `PACKAGE`.
+
+Its directory has the hash of the sources in its name. Only root can write it, so the name is true. No other package has the same name, so a
+file of a core never meets one of a call's payload. Each process that runs from a core holds a shared lock of its directory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import pwd
+import stat
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from types import ModuleType
+
+HOME = "/usr/local/lib/fleet-power"
+PACKAGE = "fleet_power"
+#: In the environment of a call: the core that it should run from, as JSON.
+VARIABLE = "FLEET_POWER_CORE"
+#: In an answer: why the call found no core. It did nothing.
+ABSENT = "fleet_core"
+
+
+class CoreUnusable(Exception):
+    """Modules cannot run from this core. The text is the reason."""
+
+
+def core_directory(digest: str) -> str:
+    return f"{HOME}/core-{digest}"
+
+
+def sources(directory: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the path below a directory, and the content, of each Python source, in order. Raises OSError."""
+    for parent, directories, names in os.walk(directory):
+        directories[:] = sorted(name for name in directories if name != "__pycache__" and not name.startswith("."))
+        for name in sorted(names):
+            if name.endswith(".py") and not name.startswith("."):
+                path = os.path.join(parent, name)
+                with open(path, "rb") as file:
+                    yield os.path.relpath(path, directory), file.read()
+
+
+def digest_of(directory: str) -> str:
+    """Return the hash of the sources in a directory: 16 hexadecimal digits. Raises OSError."""
+    total = hashlib.sha256()
+    for path, content in sources(directory):
+        total.update(f"{path}\0{len(content)}\0".encode() + content)
+    return total.hexdigest()[:16]
+
+
+def pack(directory: str, target: str) -> None:
+    """Write the sources in a directory as a zip file, with the same bytes each time, and print their hash. Raises OSError."""
+    with zipfile.ZipFile(target, "w") as archive:
+        for path, content in sources(directory):
+            # Stored, not deflated: compressed bytes differ between versions of zlib.
+            archive.writestr(zipfile.ZipInfo(f"{PACKAGE}/{path}"), content)
+    print(digest_of(directory))
+
+
+def use_core(core: str) -> None:
+    """Let this process import `PACKAGE` from a core, which stays until the process ends. Raises `CoreUnusable`."""
+    try:
+        descriptor = hold_core(core)
+        fault = fault_of(core)
+        if not fault and not os.path.samestat(os.fstat(descriptor), os.stat(core)):
+            fault = f"{core} was replaced"
+    except FileNotFoundError:
+        fault = f"there is no {core}; run the playbook fleet.power.node with --tags node_core"
+    except OSError as error:
+        fault = f"{core} cannot be used: {error.strerror}"
+    if fault:
+        raise CoreUnusable(fault)
+    # Another Python than that of the services finds no bytecode, and must not write any.
+    sys.dont_write_bytecode = True
+    _import_from(os.path.join(os.path.realpath(core), PACKAGE))
+
+
+def hold_core(core: str) -> int:
+    """Return a descriptor with a shared lock of a core, which role node removes only without such locks. Raises OSError."""
+    descriptor = os.open(core, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return descriptor
+
+
+def hold_own_core() -> None:
+    """Hold the core that this process runs from, if it runs from one, until it ends."""
+    if __name__.partition(".")[0] == PACKAGE:
+        with suppress(OSError):
+            hold_core(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
+
+def use_collection(directory: str, *, keeps_bytecode: bool) -> None:
+    """Let this process import `PACKAGE` from an installed collection's module_utils. Bytecode goes to the user's cache, if at all."""
+    cache = _bytecode_cache() if keeps_bytecode else None
+    sys.pycache_prefix = cache or sys.pycache_prefix
+    # PYTHONDONTWRITEBYTECODE keeps directories of sources clean, which the cache is not.
+    sys.dont_write_bytecode = cache is None
+    _import_from(directory)
+
+
+def _import_from(directory: str) -> None:
+    package = ModuleType(PACKAGE)
+    package.__path__ = [directory]
+    sys.modules[PACKAGE] = package
+
+
+def fault_of(core: str) -> str:
+    """Return why others than root may write a core or a directory above it; empty if only root may. Raises OSError."""
+    path = os.path.realpath(core)
+    paths = [os.path.join(parent, name) for parent, directories, names in os.walk(path) for name in (*directories, *names)]
+    return next((fault for each in (*_with_parents(path), *paths) if (fault := _fault(each, 0))), "")
+
+
+def _with_parents(path: str) -> list[str]:
+    return [path] if path == "/" else [*_with_parents(os.path.dirname(path)), path]
+
+
+def _fault(path: str, owner: int) -> str:
+    found = os.lstat(path)
+    if stat.S_ISLNK(found.st_mode):
+        return f"{path} is a symbolic link"
+    if found.st_uid not in (0, owner):
+        return f"{path} belongs to user {found.st_uid}; run chown root {path}"
+    # The mask of an access control list counts as the group's permissions.
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"others than its owner may write {path}; run chmod go-w {path}"
+    return ""
+
+
+def _bytecode_cache() -> str | None:
+    """Return this user's directory for bytecode, made if missing; None without one that only the user and root can write."""
+    user = os.geteuid()
+    with suppress(KeyError, OSError):
+        cache = os.path.join(os.path.realpath(pwd.getpwuid(user).pw_dir), ".cache", "fleet-power")
+        os.makedirs(cache, mode=0o700, exist_ok=True)
+        if not any(_fault(path, user) for path in _with_parents(cache)):
+            return cache
+    return None

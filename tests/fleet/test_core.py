@@ -1,0 +1,83 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Calls that run from the node core, and calls that cannot."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import zipfile
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._core import HOME
+
+from .lab import Node, adhoc_begun, bring_up, inventory, phase_of, playbook, server, wait_until
+from .ran import made
+from .scratch import collection_root
+from .shim import cores
+
+FILES = f"{HOME}/core-*/fleet_power"
+
+
+def facts(node: Node, *options: str) -> tuple[dict[str, Any], str]:
+    """Return the result of a look at all servers, and the whole output."""
+    ran = made(adhoc_begun([node], "server_power_info", "", *options).finish())
+    return ran.results[0]["result"], ran.output
+
+
+def test_a_call_sends_no_file_of_the_core(node: Node) -> None:
+    kept = "/root/kept"
+    where, before = inventory([node], ansible_remote_tmp=kept), node.ssh(f"find {HOME} | sort")
+    made(adhoc_begun(where, "server_power_info", surroundings={"ANSIBLE_KEEP_REMOTE_FILES": "1"}).finish())
+    payload = node.feed(f"cat {kept}/*/AnsiballZ_core_call.py", b"").decode()
+    (packed,) = (text for text in re.findall(r"[A-Za-z0-9+/=]{1000,}", payload))
+    names = [name for name in zipfile.ZipFile(io.BytesIO(base64.b64decode(packed))).namelist() if name.startswith("ansible_coll")]
+    assert {name.partition("/plugins/")[2] for name in names if not name.endswith("__init__.py")} == {
+        "modules/core_call.py",
+        "module_utils/_core.py",
+    }
+    assert node.ssh(f"rm -r {kept}; find {HOME} | sort") == before
+
+
+@pytest.mark.parametrize(
+    "fault, why",
+    [
+        (f"chmod 666 {FILES}/_power/call.py", "others than its owner may write"),
+        (f"chmod 775 {HOME}", f"run chmod go-w {HOME}"),
+        (f"chown 1 {FILES}/_power", "belongs to user 1"),
+        (f"rm -r {HOME}", "run the playbook fleet.power.node with --tags node_core"),
+    ],
+    ids=["file", "parent", "owner", "none"],
+)
+def test_a_core_that_cannot_be_trusted_is_not_used_and_the_result_is_the_same(node: Node, fault: str, why: str) -> None:
+    bring_up({node: [server("lobby")]})
+    before, output = facts(node, "-v")
+    assert "whole module" not in output
+    node.ssh(fault)
+    after, output = facts(node, "-v")
+    assert output.count("whole module") == 1 and why in output
+    assert {each: after[each] for each in ("changed", "complete")} == {"changed": False, "complete": True}
+    assert [each["server"] for each in after["servers"]] == [each["server"] for each in before["servers"]]
+    assert after.keys() == before.keys() and after["servers"][0].keys() == before["servers"][0].keys()
+
+
+def test_an_upgrade_of_the_core_leaves_an_action_its_own(node: Node) -> None:
+    slow = server("slow", STOP_SECONDS=15)
+    bring_up({node: [slow]})
+    (old,) = cores(node)
+    going = adhoc_begun([node], "server_power", "server=slow action=stop")
+    wait_until(lambda: phase_of(node, slow) == "stop", "the stop is under way")
+    path = collection_root() / "plugins" / "module_utils" / "_core.py"
+    text = path.read_text()
+    try:
+        path.write_text(f"{text}# Another version.\n")
+        made(playbook("node", [node], "--tags", "node_core"))
+        assert len(cores(node)) == 2 and going.is_going()
+        assert going.finish().results[0]["result"]["servers"][0]["outcome"] == "done"
+        made(playbook("node", [node], "--tags", "node_core"))
+        assert old not in cores(node) and len(cores(node)) == 1
+    finally:
+        path.write_text(text)

@@ -1,0 +1,171 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The core of a node: its hash, its trust, its installation and removal; and the bytecode of a core on the controller."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils import _core, _core_install
+from ansible_collections.fleet.power.plugins.plugin_utils import _server_action as of_controller
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+MODULE_UTILS = CHECKOUT / "plugins" / "module_utils"
+PYTHON = os.path.realpath(sys.executable)
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file that only root can write")
+
+
+@pytest.fixture(name="home")
+def trusted_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory that only root can write, also by the way to it, unlike pytest's."""
+    home = Path(tempfile.mkdtemp(prefix="fleet-power-test-", dir="/run"))
+    for module in (_core, _core_install):
+        monkeypatch.setattr(module, "HOME", str(home))
+    monkeypatch.setattr(_core_install, "_UNITS", str(home / "*.service"))
+    yield home
+    shutil.rmtree(home)
+
+
+def installed(home: Path) -> Path:
+    archive = home / "core.zip"
+    _core.pack(str(MODULE_UTILS), str(archive))
+    assert _core_install.install(str(archive)) == (str(home / f"core-{of_controller.DIGEST}"), True)
+    return home / f"core-{of_controller.DIGEST}"
+
+
+def ran(core: Path, code: str) -> str:
+    """Run code in a process that uses a core as a call does; return its output."""
+    use = f"from ansible_collections.fleet.power.plugins.module_utils import _core; _core.use_core({str(core)!r}); {code}"
+    environment = {"PYTHONPATH": str(CHECKOUT / ".build"), "PATH": os.defpath}
+    done = subprocess.run([PYTHON, "-S", "-c", use], env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return done.stdout if done.returncode == 0 else done.stderr.splitlines()[-1]
+
+
+def test_the_hash_changes_with_any_name_and_content_of_a_source(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    found = set()
+    for path, text in (("a.py", ""), ("a.py", "1"), ("below/a.py", "1"), ("below/b.py", "1"), ("b.txt", "no source"), ("__pycache__", "")):
+        (tmp_path / path).write_text(text)
+        found.add(_core.digest_of(str(tmp_path)))
+    assert len(found) == 4
+
+
+@as_root
+def test_everything_of_the_collection_comes_from_the_core(home: Path) -> None:
+    core = installed(home)
+    code = (
+        "import fleet_power._power.call, fleet_power.supervisor, sys; "
+        "print(sorted({m.__spec__.origin.split('/plugins/')[0] for n, m in sys.modules.items() if n.startswith('fleet_power.')"
+        " and not m.__spec__.origin.startswith(sys.argv[0])})); print([n for n in sys.modules if n.startswith('ansible_coll')])"
+    )
+    shown = ran(core, code.replace("sys.argv[0]", repr(str(core))))
+    assert shown.splitlines()[0] == "[]"
+    assert sum("module_utils." in name for name in shown.splitlines()[1].split(",")) == 1
+
+
+@as_root
+def test_bytecode_of_the_core_is_used_and_none_is_written(home: Path) -> None:
+    core = installed(home)
+    before = sorted(core.rglob("*"))
+    assert ran(core, "import fleet_power._power.call as c; print(c.__cached__)").strip().startswith(str(core))
+    shutil.rmtree(core / "fleet_power/_power/__pycache__")
+    assert ran(core, "import fleet_power._power.call; print('imported')") == "imported\n"
+    assert sorted(core.rglob("*")) == [path for path in before if core / "fleet_power/_power/__pycache__" not in (path, *path.parents)]
+
+
+@as_root
+@pytest.mark.parametrize("fault", ["a file", "a directory", "an owner", "a link", "a parent", "the removal"])
+def test_a_core_that_others_can_write_is_never_imported(home: Path, fault: str) -> None:
+    core = installed(home)
+    chosen = core / "fleet_power" / "_power" / "call.py"
+    if fault == "a link":
+        chosen.rename(home / "elsewhere.py")
+        chosen.symlink_to(home / "elsewhere.py")
+    elif fault == "an owner":
+        os.chown(chosen, 1, 1)
+    elif fault == "the removal":
+        shutil.rmtree(core)
+    else:
+        path = {"a file": chosen, "a directory": chosen.parent, "a parent": home}[fault]
+        path.chmod(path.stat().st_mode | 0o020)
+    said = {
+        "a link": "is a symbolic link",
+        "an owner": "belongs to user 1; run chown root",
+        "the removal": "there is no /run/fleet-power-test",
+    }
+    assert said.get(fault, "others than its owner may write") in ran(core, "print('used')")
+
+
+def test_a_core_below_a_directory_of_all_users_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "core").mkdir()
+    with pytest.raises(_core.CoreUnusable, match="; run ch"):
+        _core.use_core(str(tmp_path / "core"))
+
+
+@as_root
+def test_an_installed_core_stays_and_a_damaged_one_is_replaced(home: Path) -> None:
+    core = installed(home)
+    assert _core.fault_of(str(core)) == ""
+    assert _core_install.install(str(home / "core.zip")) == (str(core), False)
+    (core / "fleet_power" / "_options.py").unlink()
+    assert installed(home) == core
+    assert (core / "fleet_power" / "_options.py").exists()
+
+
+@as_root
+def test_a_second_python_adds_its_bytecode(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    core = installed(home)
+    monkeypatch.setattr(_core_install.sys, "implementation", SimpleNamespace(cache_tag="other-1"))
+    assert _core_install.install(str(home / "core.zip")) == (str(core), True)
+    assert _core.digest_of(str(core / "fleet_power")) == of_controller.DIGEST
+
+
+def test_the_same_sources_make_the_same_archive(tmp_path: Path) -> None:
+    shutil.copytree(MODULE_UTILS, tmp_path / "copy", ignore=shutil.ignore_patterns("__pycache__"), copy_function=shutil.copyfile)
+    for directory, name in ((MODULE_UTILS, "one.zip"), (tmp_path / "copy", "other.zip")):
+        _core.pack(str(directory), str(tmp_path / name))
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "other.zip").read_bytes()
+
+
+@as_root
+def test_only_cores_that_nothing_uses_are_removed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    current = installed(home)
+    for name in ("core-held", "core-named", "core-unused", ".core-unfinished", "venv"):
+        (home / name / "fleet_power").mkdir(parents=True)
+    (home / "a.service").write_text(f"Environment=PYTHONPATH={home}/core-named\n")
+    held = _core.hold_core(str(home / "core-held"))
+    _core_install.remove_unused(str(current))
+    os.close(held)
+    assert capsys.readouterr().out.splitlines()[1:] == [str(home / ".core-unfinished"), str(home / "core-unused")]
+    _core_install.remove_unused(str(current))
+    assert capsys.readouterr().out.splitlines() == [str(home / "core-held")]
+    assert sorted(os.listdir(home)) == ["a.service", current.name, "core-named", "core.zip", "venv"]
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
+def test_bytecode_of_the_collection_goes_to_a_cache_that_only_its_user_can_write(tmp_path: Path, shared: bool) -> None:
+    home = Path(tempfile.mkdtemp(prefix="fleet-power-test-", dir=Path.home()))
+    try:
+        (home / ".cache").mkdir(mode=0o777 if shared else 0o755)
+        (home / ".cache").chmod(0o777 if shared else 0o755)
+        shutil.copytree(MODULE_UTILS, tmp_path / "module_utils", ignore=shutil.ignore_patterns("__pycache__"))
+        code = (
+            "import os, pwd; from ansible_collections.fleet.power.plugins.module_utils import _core; user = pwd.getpwuid(os.geteuid());"
+            f"pwd.getpwuid = lambda _: type('U', (), {{'pw_dir': {str(home)!r}}});"
+            f"_core.use_collection({str(tmp_path / 'module_utils')!r}, keeps_bytecode=True); import fleet_power._power.call, json"
+        )
+        environment = {"PYTHONPATH": str(CHECKOUT / ".build"), "PATH": os.defpath}
+        subprocess.run([PYTHON, "-S", "-c", code], env=environment, check=True, timeout=60)
+        assert not list((tmp_path / "module_utils").rglob("__pycache__"))
+        assert bool(list(home.rglob("call.*.pyc"))) is not shared
+    finally:
+        shutil.rmtree(home)
