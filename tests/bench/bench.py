@@ -31,14 +31,17 @@ from ansible_collections.fleet.power.tests.bench import (  # noqa: E402
     supervisor,
     synced,
 )
-from ansible_collections.fleet.power.tests.bench.measure import Row, table  # noqa: E402
+from ansible_collections.fleet.power.tests.bench.measure import Row, table, worse  # noqa: E402
 from ansible_collections.fleet.power.tests.bench.peer import install_peer  # noqa: E402
 from ansible_collections.fleet.power.tests.integration.lab import Lab, lab_on  # noqa: E402
 
+#: The values of the rows at the last release.
+RELEASED = CHECKOUT / "tests" / "bench" / "released.json"
 HOME = CHECKOUT / ".build" / "bench"
 Measure = Callable[[Lab], Iterable[Row]]
 ROWS: Mapping[str, Measure] = {
     "restart": lambda lab: one_server.restart(lab, install_peer(HOME)),
+    "one-info": lambda lab: one_server.info(lab, install_peer(HOME)),
     "start": lambda lab: [one_server.start(lab)],
     "lock": lambda lab: [lock.measure(lab.root)],
     "kill": lambda lab: [one_server.kill(lab)],
@@ -57,7 +60,8 @@ NAMES = (*ROWS, *five_hundred.ROWS)
 
 
 def main(names: list[str]) -> int:
-    """Measure the named rows, or all. A row with many servers takes minutes."""
+    """Measure the named rows, or all. A row with many servers takes minutes. The name ``keep`` keeps the values, for a release."""
+    keep, names = "keep" in names, [name for name in names if name != "keep"]
     # After SIGTERM, containers are removed as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     host = os.environ.get("DOCKER_HOST")
@@ -70,6 +74,10 @@ def main(names: list[str]) -> int:
     rows = [row for name, measure in _chosen(names or NAMES) for row in _measured(name, measure, host)]
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}; medians (10 % to 90 %)")
     print(table(rows))
+    released = json.loads(RELEASED.read_text())
+    print("\n".join(worse(rows, released)))
+    if keep:
+        RELEASED.write_text(json.dumps({**released, **{row.what: round(row.value, 2) for row in rows}}, indent=2, sort_keys=True) + "\n")
     results = HOME / "results.json"
     facts = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "load": os.getloadavg(), "rows": [row.facts() for row in rows]}
     results.write_text(json.dumps(facts, indent=2) + "\n")

@@ -18,10 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.fleet.power.plugins.module_utils._core import VARIABLE
+from ansible_collections.fleet.power.plugins.plugin_utils._server_action import SOURCES
 from ansible_collections.fleet.power.tests.integration.lab import Lab
 
 POWER = "fleet.power.server_power"
 INFO = "fleet.power.server_power_info"
+#: The functions of `_options` that are the modules.
+_RUN = {POWER: "run_power_module", INFO: "run_info_module"}
 #: Seconds between two looks at the memory of a module's processes.
 _LOOK_SECONDS = 0.01
 
@@ -88,7 +92,8 @@ class Commands:
         kept = self._root / f"payload-{self._payloads}"
         self.ad_hoc(module, options, {"ANSIBLE_KEEP_REMOTE_FILES": "1", "ANSIBLE_REMOTE_TEMP": str(kept)})
         (file,) = kept.glob("*/AnsiballZ_*.py")
-        return Payload(file, self._environment)
+        asked = {"run": _RUN.get(module), "collection": SOURCES, "keeps_bytecode": True}
+        return Payload(file, {**self._environment, VARIABLE: json.dumps(asked)})
 
     def _run(self, command: Sequence[str], environment: Mapping[str, str]) -> Done:
         return _run(command, {**self._environment, **environment})
@@ -100,6 +105,11 @@ class Payload:
     def __init__(self, file: Path, environment: Mapping[str, str]) -> None:
         self._command = [sys.executable, str(file)]
         self._environment = environment
+
+    @property
+    def size(self) -> int:
+        """Return the bytes that went to the node."""
+        return Path(self._command[1]).stat().st_size
 
     def run(self) -> Done:
         """Run the module. It must succeed."""

@@ -14,11 +14,14 @@ from typing import Any
 #: One round: prepare outside the measured time, then return the seconds.
 Round = Callable[[], float]
 
+#: More than the noise of medians of one run.
+_WORSE = 1.15
 #: For each unit, the factor and the number of decimals. Samples of time are always seconds.
 _SHOWN: Mapping[str, tuple[float, int]] = {
     "ms": (1000, 1),
     "s": (1, 2),
     "MB": (1, 1),
+    "KB": (1, 1),
     "inspects": (1, 0),
     "1/s": (1, 0),
     "percent": (1, 2),
@@ -101,6 +104,15 @@ def difference(what: str, ours: Spread, other: Spread, other_name: str, target: 
 def bound(what: str, ours: Spread, target: float, notes: Sequence[str] = ()) -> Row:
     """Compare the median with the target only, in its own unit."""
     return Row(what, ours, None, "", _SHOWN[ours.unit][0] * ours.median, target, ours.unit, tuple(notes))
+
+
+def worse(rows: Sequence[Row], released: Mapping[str, float]) -> list[str]:
+    """Return a line for each row that is worse than that of the last release by more than `_WORSE`."""
+    return [
+        f"WORSE THAN THE LAST RELEASE: {row.what}: {row.value:.2f} {row.unit}, then {released[row.what]:.2f}"
+        for row in rows
+        if row.what in released and row.value > _WORSE * released[row.what]
+    ]
 
 
 def table(rows: Sequence[Row]) -> str:

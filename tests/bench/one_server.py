@@ -14,39 +14,58 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
-from ansible_collections.fleet.power.tests.bench.commands import POWER, Commands
+from ansible_collections.fleet.power.tests.bench.commands import INFO, POWER, Commands
 from ansible_collections.fleet.power.tests.bench.many import Restarts, equals, servers
-from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, difference, in_turn, ratio
-from ansible_collections.fleet.power.tests.bench.peer import PEER
+from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, bound, difference, in_turn, ratio
+from ansible_collections.fleet.power.tests.bench.peer import PEER, PEER_NAME
 from ansible_collections.fleet.power.tests.integration.lab import Lab, wait_until
 
-_RESTARTS, _RESTARTS_PIPED = 15, 5
+_RESTARTS, _INFOS = 30, 15
+_PING = "ansible.builtin.ping"
 _STARTS = 25
 _FILES = 500
 _KILLS = 12
 
 
 def restart(lab: Lab, collections: Path) -> list[Row]:
-    """Measure with Ansible's defaults. A note gives the result with pipelining."""
+    """Measure whole commands: with Ansible's defaults, with pipelining, and with the whole module as on a node without the core."""
     with servers(lab, 1) as uuids, equals(lab, uuids) as (peer,):
-        ours, other = _compare(lab, collections, uuids[0], peer, _RESTARTS, pipelining=False)
-        ours_piped, other_piped = _compare(lab, collections, uuids[0], peer, _RESTARTS_PIPED, pipelining=True)
-    note = f"with pipelining {ours_piped.median / other_piped.median:.2f} times ({ours_piped.text()} beside {other_piped.text()})"
-    return [ratio("ad-hoc restart", ours, other, "docker_container", 0.9, [note])]
+        ways = (("", False, {}), (", pipelining", True, {}), (", whole module", False, {"FLEET_POWER_CORE": "0"}))
+        return [
+            ratio(f"ad-hoc restart{what}", *_compare(lab, collections, uuids[0], peer, environment, pipelining=piped), PEER_NAME, target)
+            for (what, piped, environment), target in zip(ways, (1.0, 1.0, 1.9))
+        ]
 
 
-def _compare(lab: Lab, collections: Path, uuid: str, peer: str, rounds: int, *, pipelining: bool) -> tuple[Spread, Spread]:
+def _compare(
+    lab: Lab, collections: Path, uuid: str, peer: str, environment: Mapping[str, str], *, pipelining: bool
+) -> tuple[Spread, Spread]:
     commands = Commands(lab, collections, pipelining=pipelining)
 
     def one(container: str, module: str, options: Mapping[str, object]) -> float:
         with Restarts(lab, [container]):
-            return commands.ad_hoc(module, options).seconds
+            return commands.ad_hoc(module, options, environment).seconds
 
     return in_turn(
         lambda: one(uuid, POWER, commands.own(server=uuid, action="restart")),
         lambda: one(peer, PEER, {"name": peer, "restart": True}),
-        rounds,
+        _RESTARTS,
     )
+
+
+def info(lab: Lab, collections: Path) -> list[Row]:
+    """Measure the whole command that describes one server, and the bytes that a call sends."""
+    commands = Commands(lab, collections)
+    with servers(lab, 1) as uuids, equals(lab, uuids) as (peer,):
+        ours, other = in_turn(
+            lambda: commands.ad_hoc(INFO, commands.own(server=uuids[0])).seconds,
+            lambda: commands.ad_hoc(f"{PEER}_info", {"name": peer}).seconds,
+            _INFOS,
+        )
+        calls = (INFO, commands.own(server=uuids[0])), (_PING, {"data": "pong"})
+        sent, least = (commands.payload(*call).size for call in calls)
+    size = Spread(((sent - least) / 1000,), "KB")
+    return [ratio("ad-hoc info", ours, other, f"{PEER_NAME}_info", 1.0), bound("bytes of a call, beyond ping", size, 15)]
 
 
 def start(lab: Lab) -> Row:

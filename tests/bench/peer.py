@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 PEER = "community.docker.docker_container"
+PEER_NAME = PEER.rpartition(".")[2]
 _WANTED = ("ansible_collections/community/docker/", "ansible_collections/community/library_inventory_filtering_v1/")
 #: The release of `ansible` for ansible-core 2.N is N minus this number.
 _RELEASES_APART = 7
