@@ -16,7 +16,7 @@ import pwd
 import stat
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from types import ModuleType
 
@@ -47,21 +47,22 @@ def sources(directory: str) -> Iterator[tuple[str, bytes]]:
                     yield os.path.relpath(path, directory), file.read()
 
 
-def digest_of(directory: str) -> str:
-    """Return the hash of the sources in a directory: 16 hexadecimal digits. Raises OSError."""
+def digest_of(files: Iterable[tuple[str, bytes]]) -> str:
+    """Return the hash of the paths and contents of `sources`: 16 hexadecimal digits."""
     total = hashlib.sha256()
-    for path, content in sources(directory):
+    for path, content in files:
         total.update(f"{path}\0{len(content)}\0".encode() + content)
     return total.hexdigest()[:16]
 
 
 def pack(directory: str, target: str) -> None:
     """Write the sources in a directory as a zip file, with the same bytes each time, and print their hash. Raises OSError."""
+    files = list(sources(directory))
     with zipfile.ZipFile(target, "w") as archive:
-        for path, content in sources(directory):
+        for path, content in files:
             # Stored, not deflated: compressed bytes differ between versions of zlib.
             archive.writestr(zipfile.ZipInfo(f"{PACKAGE}/{path}"), content)
-    print(digest_of(directory))
+    print(digest_of(files))
 
 
 def use_core(core: str) -> None:

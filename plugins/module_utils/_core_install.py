@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
-from ._core import HOME, PACKAGE, core_directory, digest_of, fault_of, hold_core
+from ._core import HOME, PACKAGE, core_directory, digest_of, fault_of, hold_core, sources
 from ._power.host.own_files import sync_directory
 
 _UNITS = "/etc/systemd/system/fleet-power-*.service"
@@ -46,10 +46,10 @@ def install(archive: str) -> tuple[str, bool]:
     try:
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(unfinished)
-        digest = digest_of(f"{unfinished}/{PACKAGE}")
+        digest = digest_of(sources(f"{unfinished}/{PACKAGE}"))
         core = core_directory(digest)
         if os.path.lexists(core):
-            if digest_of(f"{core}/{PACKAGE}") == digest:
+            if digest_of(sources(f"{core}/{PACKAGE}")) == digest:
                 return core, _compile(core)
             # Processes that run from the damaged core keep their files.
             os.rename(core, tempfile.mkdtemp(prefix=_UNFINISHED, dir=HOME))

@@ -25,7 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.caller im
 display = Display()
 SOURCES = os.path.dirname(os.path.realpath(_core.__file__))
 #: Of the sources. Ansible loads this file before it forks, so each command reads them once.
-DIGEST = _core.digest_of(SOURCES)
+DIGEST = _core.digest_of(_core.sources(SOURCES))
 #: The names of option server. Loading the declared options would take longer than all the rest here.
 _SERVER_NAMES = ("server", "servers", "uuid")
 #: Tasks at a time on the servers of one node, in one Ansible. They share a connection, on which sshd allows ten sessions by default. So two

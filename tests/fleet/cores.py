@@ -21,7 +21,7 @@ _COMPILE = f"cd {HOME} && python3 -m compileall -q --invalidation-mode unchecked
 
 def bring_core(node: Node) -> None:
     """Bring the core of this test's collection, with bytecode of the node's Python."""
-    digest = digest_of(str(collection_root() / "plugins" / "module_utils"))
+    digest = digest_of(sources(str(collection_root() / "plugins" / "module_utils")))
     if digest not in _packed:
         _packed[digest] = _pack(digest, node)
     node.feed(f"mkdir -p {HOME} && tar -xzC {HOME}", _packed[digest])

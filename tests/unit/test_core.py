@@ -55,7 +55,7 @@ def test_the_hash_changes_with_any_name_and_content_of_a_source(tmp_path: Path) 
     found = set()
     for path, text in (("a.py", ""), ("a.py", "1"), ("below/a.py", "1"), ("below/b.py", "1"), ("b.txt", "no source"), ("__pycache__", "")):
         (tmp_path / path).write_text(text)
-        found.add(_core.digest_of(str(tmp_path)))
+        found.add(_core.digest_of(_core.sources(str(tmp_path))))
     assert len(found) == 4
 
 
@@ -126,7 +126,7 @@ def test_a_second_python_adds_its_bytecode(home: Path, monkeypatch: pytest.Monke
     core = installed(home)
     monkeypatch.setattr(_core_install.sys, "implementation", SimpleNamespace(cache_tag="other-1"))
     assert _core_install.install(str(home / "core.zip")) == (str(core), True)
-    assert _core.digest_of(str(core / "fleet_power")) == of_controller.DIGEST
+    assert _core.digest_of(_core.sources(str(core / "fleet_power"))) == of_controller.DIGEST
 
 
 def test_the_same_sources_make_the_same_archive(tmp_path: Path) -> None:
