@@ -101,9 +101,9 @@ class FakeNode:
         self.node = self.build()
         return self.node
 
-    def build(self) -> Node:
+    def build(self, *, read_only: bool = False) -> Node:
         settings = parse_settings({"system": self._system, **self._settings}, where="config.yml")
-        journal = Journal(settings.state_directory, settings.lock_directory, settings.group, self.clock)
+        journal = Journal(settings.state_directory, settings.lock_directory, settings.group, self.clock, read_only=read_only)
         self._journals.append(journal)
         return Node(
             settings=settings,

@@ -151,10 +151,13 @@ def test_a_closed_call_has_synced_all_rows_that_it_wrote_and_read(fake: FakeNode
 def test_facts_of_servers_are_synced_before_they_are_reported(fake: FakeNode, recorder: Recorder) -> None:
     fake.up()
     perform(fake.node.journal, "op", Server(UUID, "Cobalt"))
-    reader = fake.build()
+    reader = fake.build(read_only=True)
     assert not recorder.is_synced
+    del recorder.events[:]
     found = describe((UUID,), reader, FactOptions(), remember=lambda _uuid, _run: None)
     assert found.entries[0]["last_operation"]["id"] == "op" and recorder.is_synced
+    reader.journal.close()
+    assert recorder.events == [_SYNC]
     recorder.error = OSError(errno.EIO, os.strerror(errno.EIO))
     perform(fake.node.journal, "op-2", Server(UUID, "Cobalt"))
     for _look in range(2):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Union
 
 from ...definitions.definition import Definition, secrets_of
@@ -19,6 +18,7 @@ from ...journal.journal import Intent
 from ...journal.operations import OperationRow
 from ...model.errors import EngineError, EngineUnreachable, PowerError, ServerNotFound
 from ...model.players import PlayerCount
+from ...model.records import dataclass, replace
 from ...model.report import Described, Unseen
 from ...model.request import Priorities
 from ...model.schema import blanked, few
@@ -214,10 +214,11 @@ def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember:
     """Read the facts of the named servers, each once, or of all. Raises as `describe_each`, and errors of the list of containers."""
     chosen, warnings = choose(names, node.sources.search.identify_to_look) if names else (everything(node, None), [])
     node.sources.glance()
+    # Before the sync of `describe_each`: a later read would need one more.
+    events, unsure = event_facts(node.journal, node.settings.state_directory)
     found = describe_each(chosen, node, wanted, remember=remember)
     unlisted = () if names else tuple(str(error) for error in node.sources.listing.unlisted)
     unknown = unknown_warnings(found.entries, node.sources.warnings)
-    events, unsure = event_facts(node.journal, node.settings.state_directory)
     unsure_words = (unsure,) if unsure else ()
     return replace(found, warnings=(*warnings, *found.warnings, *unknown, *unsure_words), unlisted=unlisted, events=events)
 
