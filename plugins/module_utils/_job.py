@@ -25,11 +25,11 @@ import stat
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from . import _job_wait
 from ._power.host.machine import life
+from ._power.model.records import dataclass
 
 #: An action plugin asks for a job with this variable: its id, the seconds until the handover, and the latest start if it may have begun
 #: before. That start is a life of the machine and an age in it.

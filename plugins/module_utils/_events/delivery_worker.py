@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from itertools import zip_longest
 from uuid import NAMESPACE_URL, uuid5
 
@@ -23,6 +22,7 @@ from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, Clock, timestamp
 from .._power.model.errors import internal_error
+from .._power.model.records import dataclass, replace
 from .._power.receivers.receiver import DefinitionOf, Posted, Receiver, Taking, WebhookClient, message_of
 from .delivery import DROPPED, DeliveryPlan, lane_of
 

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 from .._power.engine.event_stream import ContainerEvent
 from .._power.model.clock import engine_time
+from .._power.model.records import dataclass, field
 from .._power.model.server import Run
 
 _NANOSECONDS = 10**9

@@ -9,7 +9,6 @@ import contextlib
 import queue
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._power.engine.event_stream import ContainerEvent, DockerEventStream
@@ -17,6 +16,7 @@ from .._power.host.engine_process import engine_began, engine_life, is_life, man
 from .._power.host.machine import boot_id
 from .._power.model.clock import engine_time
 from .._power.model.errors import PowerError
+from .._power.model.records import dataclass
 from .._power.model.server import Run
 from .._power.model.supervision import SeenRun
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 
 from .._power.actions.boot.startup import matchers_of
 from .._power.actions.node.node import Node
@@ -22,6 +21,7 @@ from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import engine_time, timestamp
 from .._power.model.errors import EngineError, EngineUnreachable
+from .._power.model.records import dataclass, field, replace
 from .._power.model.request import PowerAction
 from .._power.model.result import RunEnd
 from .._power.model.server import Run, Server, Snapshot

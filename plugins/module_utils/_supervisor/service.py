@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 from .._power.actions.many.bulk import allow_files
 from .._power.actions.node.node import Node, build_node
@@ -26,6 +25,7 @@ from .._power.model.caller import Caller
 from .._power.model.cancellation import Deadline, wait_until
 from .._power.model.clock import SYSTEM_CLOCK, engine_time, timestamp
 from .._power.model.errors import EngineError, EngineUnreachable, MissingLibrary, internal_error
+from .._power.model.records import dataclass, replace
 from .._power.model.request import WaitFor
 from .._power.model.server import Run, Server
 from .._power.model.supervision import EndedRun, Verdict

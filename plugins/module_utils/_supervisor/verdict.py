@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from .._power.model.records import dataclass
 from .._power.model.supervision import Verdict
 from .end_reports import ReportedEnd
 

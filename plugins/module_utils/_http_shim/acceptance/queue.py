@@ -10,12 +10,12 @@ has ended. An action that waits for players or for readiness stands aside: it ho
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Union
 
 from ..._power.journal.acceptance import Acceptance, ended, moved
 from ..._power.journal.schema import Work
+from ..._power.model.records import dataclass, field
 from ..._power.model.request import PowerAction, WaitFor
 from ..._power.model.result import Outcome, Result
 

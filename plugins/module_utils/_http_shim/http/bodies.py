@@ -10,11 +10,11 @@ import functools
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..._power.model.errors import SettingsInvalid
 from ..._power.model.players import PlayerPolicy, read_policy
+from ..._power.model.records import dataclass, replace
 from ..._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
 from ..._power.model.schema import is_nested_deeper, joined
 from ..._power.options import POWER_OPTIONS, WAIT_SECONDS

@@ -11,10 +11,10 @@ import ipaddress
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from urllib.parse import unquote
 
 from ..._power.definitions.settings import Settings
+from ..._power.model.records import dataclass, field, replace
 from ..._power.model.request import POWER_ACTIONS, PowerAction
 
 JSON = "application/json; charset=utf-8"

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Union
 
 from ..._power.events.event import Event
 from ..._power.journal.outbox import OutboxState, RecordedEvents
+from ..._power.model.records import dataclass
 from ..http.replies import Reply, json_reply
 from ..http.worker_pool import ThreadRefused, WorkerPool
 

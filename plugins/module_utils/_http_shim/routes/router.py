@@ -9,12 +9,12 @@ import asyncio
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs
 
 from ..._power.definitions.settings import Settings
 from ..._power.model.errors import PowerError, internal_error
+from ..._power.model.records import dataclass, field, replace
 from ..acceptance.actions import Actions
 from ..acceptance.operations import Operations
 from ..acceptance.shared_node import SharedNode

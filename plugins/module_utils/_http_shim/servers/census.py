@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from ..._power.actions.many.server_facts import FactOptions, describe_each
@@ -15,6 +14,7 @@ from ..._power.actions.many.service_facts import OFF, event_facts
 from ..._power.host.supervisor_record import UNKNOWN, supervisor_facts
 from ..._power.model.errors import PowerError, internal_error
 from ..._power.model.players import COUNTING, WAITING
+from ..._power.model.records import dataclass, field
 from ..._power.model.server import PowerState, Server
 from ..._power.model.supervision import SupervisionState, Verdict
 from ..acceptance.shared_node import SharedNode

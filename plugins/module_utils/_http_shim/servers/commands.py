@@ -8,12 +8,12 @@ delays only its own commands. Lives in the event loop; threads write.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 
 from ..._power.actions.turn.stop import graceful_stop
 from ..._power.model.cancellation import Deadline
 from ..._power.model.clock import SYSTEM_CLOCK
 from ..._power.model.errors import EngineError, EngineUnreachable, PowerError
+from ..._power.model.records import dataclass, field
 from ..._power.model.server import Run, Snapshot, StopType
 from ..acceptance.shared_node import SharedNode
 from ..http.worker_pool import ThreadRefused, WorkerPool

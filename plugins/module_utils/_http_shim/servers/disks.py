@@ -12,12 +12,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..._power.actions.boot.prepare import bounds_of
 from ..._power.definitions.settings import Settings
 from ..._power.model.cancellation import Deadline, no_check
 from ..._power.model.clock import SYSTEM_CLOCK
+from ..._power.model.records import dataclass
 from ..._power.volume.volume import Volume
 from ..._power.volume.volume_walk import Bounds
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from ..._power.definitions.definition_files import KeptDefinitions
 from ..._power.model.errors import PowerError, SourceUnreachable, Suspended, internal_error
+from ..._power.model.records import dataclass, replace
 from ..._power.model.request import PowerAction
 from ..._power.model.result import Result
 from ..._power.model.server import Server, parse_uuid

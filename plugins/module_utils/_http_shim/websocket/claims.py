@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ..._power.model.errors import MissingLibrary
+from ..._power.model.records import dataclass
 from ..._power.model.server import parse_uuid
 
 CONNECT = "websocket.connect"

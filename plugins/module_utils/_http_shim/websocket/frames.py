@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from ..._power.model.records import dataclass
 from ..._power.model.schema import parsed_json
 
 LARGEST_FRAME = 4096

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from ..._power.actions.node.node import Node, Observed
 from ..._power.engine.engine_answers import Use
 from ..._power.model.errors import PowerError
+from ..._power.model.records import dataclass, field
 from ..._power.model.result import Phase
 from ..._power.model.server import PowerState, Run, Snapshot, Startup
 from ..._power.model.supervision import SeenRun

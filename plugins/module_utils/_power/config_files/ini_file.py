@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 
 from ..definitions.definition import ConfigRule
+from ..model.records import dataclass, field
 from .rules import ABSENT, KEEP, ConfigFault, value_text, wanted
 from .splice import lines_of
 

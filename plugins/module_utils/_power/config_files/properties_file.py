@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..definitions.definition import ConfigRule
+from ..model.records import dataclass
 from .rules import ABSENT, KEEP, ConfigFault, value_text, wanted
 from .splice import spliced
 

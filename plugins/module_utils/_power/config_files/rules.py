@@ -15,13 +15,13 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Final, Union
 
 from ..definitions.definition import ConfigRule
 from ..host.regex_sandbox import NotStarted, PatternChild, RegexTimeout, translated
+from ..model.records import dataclass
 
 #: The most children; more would only wait for the processors.
 _places = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar, Union
 
+from ..model.records import dataclass, field
 from .rules import ConfigFault
 from .toml_words import TomlScalar, Words, key_text
 

@@ -9,8 +9,8 @@ TOML 1.1 (line breaks in inline tables, ``\\e``, ``\\xHH``, times without second
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from ..model.records import dataclass
 from .rules import ConfigFault, Number, is_moment
 
 #: Forbidden control characters, for a class. Tabs are allowed; line feeds are handled separately.

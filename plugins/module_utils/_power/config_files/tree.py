@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Union
 
 from ..definitions.definition import ConfigRule
+from ..model.records import dataclass, field
 from .paths import Step, index_of, steps_of
 from .rules import ABSENT, KEEP, ConfigFault, Present, Value, same, wanted
 from .splice import Edit, spliced

@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import dataclass
 from typing import Union
 
 from ..definitions.definition import ConfigRule
+from ..model.records import dataclass
 from .rules import KEEP, ConfigFault, value_text, wanted
 
 EVERY = "*"

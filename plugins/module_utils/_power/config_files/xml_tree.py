@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import codecs
 import re
-from dataclasses import dataclass, field
 from typing import Any
 from xml.parsers import expat
 
+from ..model.records import dataclass, field
 from .rules import ConfigFault
 from .xml_path import BLANKS
 

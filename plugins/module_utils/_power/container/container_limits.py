@@ -10,12 +10,12 @@ only CPU time and pids can become unlimited again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from ..definitions.definition import Build
 from ..definitions.settings import Settings
+from ..model.records import dataclass
 from ..model.schema import Mismatch
 from ..model.server import Amount, ContainerLimits
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Union
 
 from ..definitions.definition import Definition
 from ..definitions.settings import Settings
+from ..model.records import dataclass
 from ..model.schema import Mismatch
 
 _Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]

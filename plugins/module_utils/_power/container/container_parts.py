@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from ..model.records import dataclass
 from ..model.schema import printable
 from ..model.server import ContainerLimits, Snapshot
 from .container_labels import LABEL_PARTS, LABEL_SERVER, LABEL_SPEC, LABEL_STOP

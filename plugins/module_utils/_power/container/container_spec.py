@@ -9,13 +9,13 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..definitions.definition import Definition, Mount
 from ..definitions.settings import Settings
 from ..definitions.stop_way import stop_way_text
 from ..model.errors import DefinitionInvalid
+from ..model.records import asdict, dataclass
 from ..model.schema import Mismatch, printable
 from .container_labels import LABEL_NAME, LABEL_PARTS, LABEL_SERVER, LABEL_SPEC, LABEL_STOP, OUR_LABELS, made_by_wings
 from .container_limits import resources

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..model.errors import DefinitionInvalid
+from ..model.records import dataclass, field
 from ..model.redaction import secrets_in
 from ..model.schema import Check, KeyLocation, Mismatch, blanked, few, printable, read_keys
 from ..model.server import Server, StopWay

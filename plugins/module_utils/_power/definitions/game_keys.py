@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
+from ..model.records import dataclass, replace
 from ..model.schema import (
     REQUIRED,
     Check,

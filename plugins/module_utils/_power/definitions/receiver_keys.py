@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
 from ..events.event import EventType
+from ..model.records import dataclass, field
 from ..model.schema import REQUIRED, Gathered, KeyLocation, KeySpec, Mismatch, ValueType, read_keys
 from .kinds import ABSOLUTE_PATH, FILLED_TEXT, list_of, one_of, text_that
 from .selectors import EGG_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, take_selector

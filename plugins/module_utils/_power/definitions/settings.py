@@ -9,11 +9,11 @@ import os
 import pwd
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..host.machine import node_timezone
 from ..model.errors import SettingsInvalid
+from ..model.records import dataclass, field, fields
 from ..model.schema import Check, KeyLocation, KeySpec, Mismatch, ReadValues, read_keys
 from .definition_text import placing, yaml_fault, yaml_library
 from .game_keys import PROFILES_EXIST, GameProfile, GameRule

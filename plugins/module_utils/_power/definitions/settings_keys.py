@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from ..model.records import dataclass
 from ..model.schema import Check, KeyLocation, KeySpec, Mismatch, ValueType, read_keys
 from ..model.supervision import Limits
 from .game_keys import GAME_KEYS

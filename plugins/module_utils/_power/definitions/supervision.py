@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
+from ..model.records import asdict, dataclass, replace
 from ..model.server import Server
 from ..model.supervision import Limits
 from .definition import Definition

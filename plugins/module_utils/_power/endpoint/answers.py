@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
 from ..model.errors import EndpointError
 from ..model.plain import as_list, as_map, read_flag, read_number, read_whole
 from ..model.players import COUNTING, WAITING, PlayerCount
+from ..model.records import dataclass, field
 from ..model.redaction import secrets_in
 from ..model.report import Unseen
 from ..model.request import PowerAction, WaitFor

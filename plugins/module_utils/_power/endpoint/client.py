@@ -9,7 +9,6 @@ import ipaddress
 import re
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -17,6 +16,7 @@ from ..host.listener import Vouching
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import EndpointError, EndpointUnreachable, EndpointUntrusted, ServerNotFound, SettingsInvalid, Suspended
 from ..model.players import PlayerPolicy
+from ..model.records import dataclass
 from ..model.redaction import mask, shown_address
 from ..model.report import Unseen
 from ..model.request import PowerAction, Readiness

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..model.errors import FailureBudget, NotSelected
 from ..model.plain import as_list, as_map, read_number, read_whole
 from ..model.players import PlayerWait
+from ..model.records import dataclass, field
 from ..model.request import PowerAction
 from ..model.result import Downtime, Outcome, PlanStep, PrebootStep, StopReport
 from ..model.server import PowerState, Server

@@ -11,7 +11,6 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from importlib.util import find_spec
 from traceback import walk_tb
 from typing import Any
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 from ..host.library_faults import certificate_fault, chain, compression_fault, refuse_negative_chunks
 from ..model.errors import EngineUnreachable, MissingLibrary, SettingsInvalid
 from ..model.option import Option
+from ..model.records import dataclass
 from ..model.redaction import shown_host, without_user
 from ..model.schema import joined, one_line, printable, values_in
 

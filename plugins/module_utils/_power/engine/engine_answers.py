@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..container.container_labels import LABEL_SERVER, WAITING, claims_to_be, made_by_wings
 from ..container.container_limits import limits_of
 from ..model.clock import engine_time
 from ..model.plain import as_map, read_whole
+from ..model.records import dataclass
 from ..model.server import ImageSeen, ListedContainer, Snapshot, parse_uuid
 
 #: Events after which a server's state may differ: a signal or a line of standard input may stop it.

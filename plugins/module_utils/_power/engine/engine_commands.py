@@ -15,13 +15,13 @@ import re
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..host.machine import boot_seconds, processes, stat_of
 from ..model.cancellation import Deadline, wait_until
 from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import EngineError, PowerError
+from ..model.records import dataclass, field
 from .engine_calls import EngineCalls
 from .output import Deframer, Output
 

@@ -10,11 +10,11 @@ import json
 import socket
 import threading
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ..model.errors import EngineUnreachable
 from ..model.plain import as_map, read_whole
+from ..model.records import dataclass
 from .engine_answers import server_in_event
 from .engine_calls import EngineCalls
 

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 from uuid import uuid4
 
+from ..model.records import dataclass, field
 from ..model.server import Server
 
 

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ..definitions.definition import Definition
 from ..definitions.game_keys import names_of_profiles, profile_named
 from ..definitions.settings import Settings
 from ..model.players import PlayerCount
+from ..model.records import dataclass
 from ..model.schema import printable
 from ..model.server import Server, Snapshot
 

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass, field
 
 from ..definitions.game_keys import Rcon
 from ..model.cancellation import Deadline
+from ..model.records import dataclass, field
 from ..model.server import Snapshot
 from .exchange import GameExchange, Unanswered, variable
 

@@ -16,7 +16,8 @@ import pwd
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from ..model.records import dataclass
 
 _LISTENS = "0A"
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}

@@ -10,7 +10,8 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+
+from ..model.records import dataclass
 
 #: Fields of /proc/PID/stat after the command: state, session, and start in clock ticks since boot.
 _STATE, _SESSION, _START = 0, 3, 19

@@ -10,9 +10,9 @@ process that starts at the same moment.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..model.records import asdict, dataclass
 from .machine import ProcessRecord, this_process
 from .own_files import read_sealed, seal, unseal
 

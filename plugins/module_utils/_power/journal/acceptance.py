@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from ..host import machine
 from ..model.clock import read_timestamp, timestamp
 from ..model.errors import SettingsInvalid
 from ..model.players import PlayerPolicy, read_policy
+from ..model.records import dataclass, field, replace
 from ..model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
 from ..model.result import Result
 from ..model.server import Server, parse_uuid

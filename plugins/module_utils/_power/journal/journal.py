@@ -10,11 +10,11 @@ method returns the result of an empty journal.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..model.clock import Clock, timestamp
+from ..model.records import dataclass
 from ..model.server import Server
 from .mark import ProcessMarks
 from .operations import RecordedOperations

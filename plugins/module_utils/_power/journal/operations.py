@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..model.clock import Clock, timestamp
 from ..model.errors import INTERRUPTED, NOT_DURABLE
+from ..model.records import dataclass, replace
 from ..model.request import PowerAction
 from ..model.result import Outcome, Result
 from ..model.server import Server

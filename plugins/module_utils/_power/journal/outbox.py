@@ -13,12 +13,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
-from dataclasses import astuple, dataclass, field, fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ..events.event import Event, EventType
+from ..model.records import astuple, dataclass, field, fields
 from ..model.server import Server
 from .schema import insertion, replacing, storable, value_of
 from .store import JournalStore, each_of

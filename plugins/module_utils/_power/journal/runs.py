@@ -10,12 +10,12 @@ run: its verdict, and whether a start is due after it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..events.event import Event
 from ..model.clock import engine_time, timestamp
+from ..model.records import dataclass, field, replace
 from ..model.server import Run
 from ..model.supervision import EndedRun, Limits, SeenRun, Verdict, wait_before
 from . import outbox, rows

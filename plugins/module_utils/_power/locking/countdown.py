@@ -13,7 +13,6 @@ import fcntl
 import hashlib
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +22,7 @@ from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK, engine_time
 from ..model.errors import CountdownRunning, LockUnavailable
 from ..model.players import WAITING, PlayerCount
+from ..model.records import asdict, dataclass, replace
 from ..model.request import Request
 from ..model.schema import one_line
 from ..model.server import Run

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from ..host.machine import ProcessRecord
 from ..host.own_files import seal, unseal
+from ..model.records import asdict, dataclass, replace
 from ..model.result import Phase
 from ..model.schema import blanked, read_fields
 from ..model.server import Run

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from .news import Listener, unheard
+from .records import dataclass
 
 AD_HOC = "ad hoc"
 RESTORE_ORIGIN = "restore after boot"

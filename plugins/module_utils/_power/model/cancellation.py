@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from .clock import Clock
+from .records import dataclass
 
 CheckCancelled = Callable[[], None]
 

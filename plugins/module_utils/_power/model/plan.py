@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from .records import dataclass
 from .request import PowerAction
 from .result import PlanStep
 from .server import PowerState

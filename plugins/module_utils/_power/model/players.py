@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from .errors import SettingsInvalid
+from .records import dataclass
 
 LONGEST_DELAY_SECONDS = 7 * 24 * 3600
 MOST_PLAYERS = 1_000_000

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from .clock import timestamp
 from .errors import EndpointError, EndpointUnreachable, EngineError, EngineUnreachable, FailureBudget, InterruptedBySignal, PowerError
+from .records import dataclass, field
 from .request import PowerAction
 from .result import LimitChange, Outcome, PrebootStep, Result
 from .schema import few, printable

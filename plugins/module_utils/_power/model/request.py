@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 import uuid as uuid_module
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
 from .errors import SettingsInvalid
 from .players import PlayerPolicy
+from .records import dataclass, field
 from .schema import blanked, describe, printable
 from .server import PowerState, Server, parse_uuid
 from .supervision import EndedRun

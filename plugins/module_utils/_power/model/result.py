@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
 from .clock import engine_time
 from .players import PlayerCount, PlayerWait
+from .records import dataclass, field, replace
 from .request import PowerAction
 from .server import Amount, PowerState, Run, Server
 

@@ -13,9 +13,10 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from typing import Any, Final, TypeVar
+
+from .records import dataclass, field, fields, replace
 
 T = TypeVar("T")
 

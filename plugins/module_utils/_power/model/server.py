@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Union
 
+from .records import dataclass, field
 from .redaction import secrets_in
 
 

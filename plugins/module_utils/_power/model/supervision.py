@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 
+from .records import dataclass
 from .server import Run, Server
 
 ORIGIN = "supervisor"

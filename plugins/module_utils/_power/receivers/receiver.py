@@ -9,7 +9,6 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -26,6 +25,7 @@ from ..host.own_files import open_own
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.clock import SYSTEM_CLOCK, Clock
 from ..model.errors import SettingsInvalid
+from ..model.records import dataclass, field
 from ..model.server import Server
 from ..sources.web import Trust, Web, WebFault, checked_address, library
 

@@ -15,7 +15,6 @@ import functools
 import random
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..definitions.definition import Definition, parse_definition
@@ -25,6 +24,7 @@ from ..host.concurrency import map_concurrently
 from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import Clock
 from ..model.errors import PowerError, SettingsInvalid, SourceDenied, SourceUnreachable
+from ..model.records import dataclass, field
 from ..model.redaction import shown_address
 from ..model.schema import blanked
 from ..model.server import parse_uuid

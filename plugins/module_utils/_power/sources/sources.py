@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from ..definitions.definition import Definition, parse_definition
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import AmbiguousServer, DefinitionInvalid, PowerError, ServerNotFound, SourceDenied, SourceUnreachable
+from ..model.records import dataclass, field
 from ..model.request import PowerAction
 from ..model.schema import few, printable
 from ..model.server import SHORT_ID_PATTERN, Server, parse_uuid

@@ -13,7 +13,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +21,7 @@ from ..host.listener import Vouching
 from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import MissingLibrary
+from ..model.records import dataclass, field
 from ..model.redaction import TokenMask, shown_address
 from ..model.schema import one_line, parsed_json, values_in
 

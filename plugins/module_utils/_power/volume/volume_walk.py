@@ -16,11 +16,11 @@ import itertools
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import PrebootFailed
+from ..model.records import dataclass
 from ..model.schema import visible
 
 #: Advice for errors that give none.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from ...container.container_labels import LABEL_SPEC, WAITING, made_by_us, made_by_wings
 from ...container.container_parts import compare
@@ -16,6 +15,7 @@ from ...container.container_spec import HOME, ContainerSpec, container_spec
 from ...definitions.definition import Definition
 from ...definitions.selectors import begins_with
 from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, ImageUnavailable, PrebootFailed
+from ...model.records import dataclass
 from ...model.server import Snapshot
 from ...volume.volume import Volume
 from ...volume.volume_walk import shown_path

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from ...container.container_labels import made_by_us, made_by_wings
@@ -13,6 +12,7 @@ from ...container.container_parts import Differences, compare
 from ...definitions.definition import Definition
 from ...model.cancellation import CheckCancelled
 from ...model.errors import ImageUnavailable, NotSelected, PowerError
+from ...model.records import dataclass
 from ...model.server import ImageSeen, Snapshot
 from ..node.context import ActionContext
 from ..node.node import Node

@@ -9,7 +9,6 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ...container.container_spec import ContainerSpec
 from ...definitions.definition import Definition, secrets_of
@@ -18,6 +17,7 @@ from ...host.listener import TAKEN, port_fault
 from ...locking.lock import PowerLock
 from ...model.cancellation import CheckCancelled
 from ...model.errors import DiskCheckTimeout, DiskFull, EngineError, EngineUnreachable, PowerError, PrebootFailed, Suspended, VolumeMissing
+from ...model.records import dataclass
 from ...model.result import Phase, PrebootStep
 from ...model.schema import printable
 from ...model.server import Snapshot, parse_uuid

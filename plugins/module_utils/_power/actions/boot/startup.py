@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
 
 from ...definitions.definition import Definition
 from ...engine.output import Output
@@ -14,6 +13,7 @@ from ...engine.readiness import Matchers, readable_lines
 from ...locking.holder import EndedHere
 from ...locking.lock import PowerLock
 from ...model.errors import CancelledByKill, EngineError, EngineUnreachable, StartFailed
+from ...model.records import dataclass, replace
 from ...model.request import PowerAction, WaitFor
 from ...model.result import Phase
 from ...model.server import Run, Snapshot

@@ -9,11 +9,11 @@ import contextlib
 import resource
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 
 from ...model.cancellation import CheckCancelled, no_check
 from ...model.clock import SYSTEM_CLOCK
 from ...model.errors import INTERNAL_ERROR, DefinitionInvalid, NotSelected, PowerError, ServerNotFound, SettingsInvalid, internal_error
+from ...model.records import dataclass, replace
 from ...model.report import Unseen, none_up_message
 from ...model.request import ALL, PowerAction, Request, new_operation_id, tiers
 from ...model.result import Outcome, Result

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +16,7 @@ from ...journal.journal import Journal
 from ...journal.runs import RunHistory
 from ...journal.schema import JournalUnusable
 from ...model.clock import timestamp
+from ...model.records import dataclass
 from ...model.server import Snapshot
 from ...model.supervision import DAY_SECONDS, EndedRun, Verdict, seconds_left, supervision_of
 from ..node.node import Node

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
@@ -20,6 +19,7 @@ from ...model.cancellation import Deadline
 from ...model.clock import timestamp
 from ...model.errors import CancelledByKill, IntentUnknown, InterruptedBySignal, LockTimeout, NotSelected, UnderMaintenance
 from ...model.news import News
+from ...model.records import dataclass, field
 from ...model.request import PowerAction, Request
 from ...model.result import Outcome, Phase
 from ...model.server import PowerState, Run, Snapshot

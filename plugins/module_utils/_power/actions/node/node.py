@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +24,7 @@ from ...model.caller import SILENT, Caller
 from ...model.cancellation import CheckCancelled, Deadline, no_check
 from ...model.clock import SYSTEM_CLOCK, Clock, engine_time
 from ...model.errors import LockUnavailable
+from ...model.records import dataclass
 from ...model.request import ALL, PowerAction, Request
 from ...model.result import Phase, RunEnd
 from ...model.server import PowerState, Run, Snapshot, Startup, parse_uuid

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ...journal.journal import Journal
@@ -15,6 +14,7 @@ from ...model.cancellation import CheckCancelled, no_check
 from ...model.clock import Clock
 from ...model.errors import EngineError, PowerError, ServerNotFound, Suspended
 from ...model.players import PlayerCount, PlayerWait
+from ...model.records import dataclass, field
 from ...model.redaction import mask, mask_line
 from ...model.request import PowerAction, Request
 from ...model.result import Downtime, FileDiff, LimitChange, Outcome, Phase, PlanStep, PrebootStep, Result, StopReport, StopTimeout

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from ...model.players import OnMaxDelay, PlayerCount, PlayerPolicy
+from ...model.records import dataclass
 
 #: A countdown may end so much later than ``max_delay``: each request takes a moment before its first look.
 _LATE_SECONDS = 5.0

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ...container.container_labels import made_by_us, made_by_wings
 from ...container.container_limits import MEMORY, OVERHEAD, amount, can_change, differing_limits, limits_of, update_of
 from ...container.container_parts import limits_to_change
@@ -14,6 +12,7 @@ from ...locking.lock import PowerLock
 from ...model.cancellation import CheckCancelled
 from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, LimitBelowUse, PowerError, Suspended
 from ...model.plan import plan
+from ...model.records import dataclass
 from ...model.result import LimitChange, Outcome, Phase
 from ...model.server import Amount, ContainerLimits, Snapshot
 from ..boot.container import spec_of

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional
 
 from ...locking.holder import Holder
@@ -14,6 +13,7 @@ from ...model.cancellation import CheckCancelled, Deadline, wait_until
 from ...model.errors import LockTimeout
 from ...model.news import LOCKED
 from ...model.plan import plan
+from ...model.records import dataclass
 from ...model.request import PowerAction
 from ...model.result import Outcome
 from ...model.server import Snapshot

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from ...container.container_labels import made_to_stop
@@ -14,6 +13,7 @@ from ...locking.holder import EndedHere, Leftover
 from ...locking.lock import PowerLock
 from ...model.cancellation import no_check
 from ...model.errors import EngineError, LockTimeout, PowerError, StopFailed
+from ...model.records import dataclass, replace
 from ...model.request import PowerAction
 from ...model.result import Downtime, Phase, PlanStep, RunEnd, StopReport, StopTimeout, TimeoutSource
 from ...model.server import Run, Snapshot, StopType, StopWay
