@@ -98,7 +98,12 @@ def hold_own_core() -> None:
 
 
 def use_collection(directory: str, *, keeps_bytecode: bool) -> None:
-    """Let this process import `PACKAGE` from an installed collection's module_utils. Bytecode goes to the user's cache, if at all."""
+    """Let this process import `PACKAGE` from an installed collection's module_utils. Bytecode goes to the user's cache, if at all.
+
+    Raises `CoreUnusable`.
+    """
+    if not os.access(directory, os.R_OK | os.X_OK):
+        raise CoreUnusable(f"user {os.geteuid()} cannot read {directory}")
     cache = _bytecode_cache() if keeps_bytecode else None
     sys.pycache_prefix = cache or sys.pycache_prefix
     # PYTHONDONTWRITEBYTECODE keeps directories of sources clean, which the cache is not.
