@@ -173,7 +173,7 @@ def test_bytecode_of_the_collection_goes_to_a_cache_that_only_its_user_can_write
 
 
 @as_root
-def test_a_user_who_cannot_read_the_collection_gets_the_whole_module(tmp_path: Path) -> None:
+def test_a_user_without_access_to_the_collection_gets_the_whole_module(tmp_path: Path) -> None:
     shutil.copytree(MODULE_UTILS, tmp_path / "closed")
     (tmp_path / "closed").chmod(0o700)
     asked = {"run": "run_info_module", "digest": "", "collection": str(tmp_path / "closed"), "keeps_bytecode": True}
