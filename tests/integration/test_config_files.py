@@ -102,9 +102,6 @@ def trace(file: Path) -> tuple[int, ...]:
     return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_mode, status.st_uid, status.st_gid, status.st_size
 
 
-# ----- edits
-
-
 def test_a_start_edits_a_file_of_each_format_and_a_restart_edits_no_file(lab: Lab) -> None:
     uuid = defined(lab, *(config(each.name, each.parser, *each.rules) for each in FORMATS))
     for each in FORMATS:
@@ -157,9 +154,6 @@ def test_existing_files_keep_owner_and_mode_and_new_files_get_the_servers_owner(
 
 def owner_of(path: Path) -> tuple[int, int]:
     return path.lstat().st_uid, path.lstat().st_gid
-
-
-# ----- refusals before the stop
 
 
 def an_unknown_placeholder(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]:
@@ -219,9 +213,6 @@ def test_a_bad_rule_or_file_refuses_a_restart_before_the_stop(lab: Lab, trap: Tr
     if trap in RULES_AT_FAULT:
         assert f'the rule for "{rule["match"]}"' in msg
     assert (trace(canary), trace(good)) == traces
-
-
-# ----- a full disk
 
 
 @pytest.fixture

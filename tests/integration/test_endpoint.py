@@ -69,9 +69,6 @@ def await_state(machine: WingsMachine, state: str) -> None:
         time.sleep(0.005)
 
 
-# ----- success
-
-
 @pytest.mark.parametrize(
     "action, up_for, states",
     [
@@ -93,9 +90,6 @@ def test_an_action_is_done_after_the_client_saw_its_end(
     assert result.operation == ""
 
 
-# ----- faults of Wings
-
-
 def test_an_action_that_wings_drops_for_a_held_lock_has_an_unknown_outcome(server: WingsServer, impatient: None) -> None:
     machine = server.machine(up_for=93.5)
     with machine.lock:
@@ -103,9 +97,6 @@ def test_an_action_that_wings_drops_for_a_held_lock_has_an_unknown_outcome(serve
     assert (ended(result), result.changed, machine.taken) == (("failed", "outcome_unknown"), False, [])
     assert "drops an action whose lock is held" in result.msg
     assert (result.state, machine.log) == (PowerState.RUNNING, ["locker: cannot acquire lock, already locked"])
-
-
-# ----- faults of the connection
 
 
 @pytest.mark.parametrize("kind", ["truncated", "cut", "redirect", "empty"])
@@ -162,9 +153,6 @@ def test_an_unknown_certificate_is_refused_unless_options_allow_it(tmp_path: Pat
         assert (ended(result), server.asked) == (("failed", "endpoint_unreachable"), [])
         assert ended(perform(endpoint_of(server, verify=False), machine, "start")) == ("unchanged", "")
         assert ended(perform(endpoint_of(server, ca_path=str(certificate)), machine, "start")) == ("unchanged", "")
-
-
-# ----- signals
 
 
 @pytest.mark.samples("True")

@@ -41,9 +41,6 @@ def stopping(lab: Lab, shim: Shim, server: str, wait_seconds: int | None = None)
     return location
 
 
-# ----- outcomes
-
-
 def test_the_operation_of_each_action_reports_its_outcome(lab: Lab, shim: Shim) -> None:
     server = lab.server(name="Cobalt")
     start = shim.done(server, "start")
@@ -61,9 +58,6 @@ def test_the_operation_of_each_action_reports_its_outcome(lab: Lab, shim: Shim) 
     shim.done(server, "start")
     killed = shim.done(server, "kill")
     assert (outcome(killed), killed["state"], lab.is_up(server)) == (("done", ""), "offline", False)
-
-
-# ----- the queue
 
 
 def test_actions_run_in_the_order_accepted(lab: Lab, shim: Shim) -> None:
@@ -110,9 +104,6 @@ def test_a_start_accepted_after_a_kill_runs_after_the_kill(lab: Lab, shim: Shim)
         assert lab.is_up(server)
 
 
-# ----- other processes
-
-
 def test_another_process_and_the_http_shim_take_turns(lab: Lab, shim: Shim) -> None:
     server = lab.server()
     with lab.actor("restart", server, wait_seconds=60, gate=True) as actor:
@@ -123,9 +114,6 @@ def test_another_process_and_the_http_shim_take_turns(lab: Lab, shim: Shim) -> N
     assert {shim.operation(each, wait=60)["outcome"] for each in locations} <= {"done", "unchanged"}
     assert lab.is_up(server)
     assert not lab.node().locks.has_record(server)
-
-
-# ----- end and restart of the process
 
 
 def test_the_next_process_does_the_actions_that_a_killed_process_accepted(lab: Lab) -> None:
@@ -244,9 +232,6 @@ def test_a_waiting_client_that_hangs_up_frees_its_place_and_the_action_goes_on(l
 def connections(shim: Shim) -> int:
     (value,) = re.findall(r"^fleet_power_connections (\d+)", shim.ask("GET", "/metrics").body.decode(), re.MULTILINE)
     return int(value)
-
-
-# ----- the journal
 
 
 def test_without_a_journal_the_shim_accepts_only_a_kill_and_does_it(lab: Lab, shim: Shim) -> None:

@@ -104,9 +104,6 @@ def readers(shim: Shim) -> int:
     return int(float(next(line for line in text.splitlines() if line.startswith("fleet_power_event_readers ")).split()[1]))
 
 
-# ----- answers
-
-
 def test_events_are_cloudevents_and_the_cursor_continues_after_them(shim: Shim, journal: Journal) -> None:
     write(journal, 1, 2, 3)
     first = read(shim, limit=2)
@@ -143,9 +140,6 @@ def test_a_reader_that_waits_during_a_change_of_the_token_gets_403(node: Lab) ->
             wait_until(lambda: shim.events("settings_reloaded"), "the new token counts")
             write(journal, 1)
             assert waiting.answer().status == 403
-
-
-# ----- waiting readers
 
 
 def test_hundreds_of_waiting_readers_get_an_event_in_two_seconds_and_delay_no_client(shim: Shim, journal: Journal) -> None:
@@ -187,9 +181,6 @@ def test_the_end_of_the_process_answers_all_waiting_readers(node: Lab) -> None:
             # The next read must use another connection.
             assert answer.headers["connection"] == "close"
         assert not shim.events("fault")
-
-
-# ----- hostile clients
 
 
 def test_a_hostile_server_name_stays_text(shim: Shim, journal: Journal) -> None:

@@ -104,9 +104,6 @@ def test_the_shim_never_decompresses_a_frame_of_a_console(shim: Shim, server: st
     assert shim.peak_mib() - before < 30
 
 
-# ----- duplicate headers
-
-
 @pytest.mark.parametrize(
     "headers, status",
     [((RIGHT, WRONG), 422), ((WRONG, RIGHT), 403), ((b"Authorization: Basic x", RIGHT), 401), ((b"Authorization:", RIGHT), 401)],
@@ -161,9 +158,6 @@ def test_pipelined_requests_are_answered_in_order(shim: Shim, server: str) -> No
     assert assert_harmless(shim, server, one + other + one + last) == [422, 404, 422, 200]
 
 
-# ----- paths
-
-
 @pytest.mark.parametrize(
     "target",
     [
@@ -203,8 +197,6 @@ def test_an_invalid_request_line_reaches_no_server(shim: Shim, server: str, line
     assert set(assert_harmless(shim, server, sent)) <= {400, 404}
     assert operations(shim, server) == before
 
-
-# ----- anything else
 
 LINES = st.sampled_from(
     [

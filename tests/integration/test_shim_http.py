@@ -68,9 +68,6 @@ def post(shim: Shim, server: str, body: bytes, *headers: str) -> Answer:
     return send(shim, "POST", f"/api/servers/{server}/power", *headers, body=body)
 
 
-# ----- 1.1: order, and headers of every answer
-
-
 def test_every_answer_has_a_unique_request_id_and_the_cors_headers(shim: Shim, server: str) -> None:
     answers = [
         send(shim, "GET", "/nothing"),
@@ -105,9 +102,6 @@ def test_an_unknown_path_or_method_is_404_in_text_with_a_right_token(shim: Shim,
         assert send(shim, method, path, token=None).status == 401
 
 
-# ----- 1.2: the token
-
-
 @pytest.mark.parametrize("token", [None, "", TOKEN, f"bearer {TOKEN}", f"Basic {TOKEN}", f"Bearer\t{TOKEN}", "Bearer"])
 def test_a_request_without_a_bearer_token_is_401(shim: Shim, server: str, token: str | None) -> None:
     for path in ("/api/servers", f"/api/servers/{server}", "/api/servers/unknown", "/nothing"):
@@ -124,9 +118,6 @@ def test_a_wrong_token_is_403_for_known_and_unknown_servers(shim: Shim, server: 
         assert "www-authenticate" not in answer.headers
 
 
-# ----- 1.3: the server
-
-
 def test_only_the_exact_uuid_names_a_server(shim: Shim, server: str) -> None:
     for name in (
         server.upper(),
@@ -141,9 +132,6 @@ def test_only_the_exact_uuid_names_a_server(shim: Shim, server: str) -> None:
     ):
         answer = send(shim, "POST", f"/api/servers/{name}/power", body=b'{"action":"start"}')
         assert (name, answer.status, answer.body, answer.headers["content-type"]) == (name, 404, NO_SERVER, JSON)
-
-
-# ----- 1.4: bodies
 
 
 INVALID = [
@@ -165,8 +153,6 @@ def test_an_unreadable_body_is_400_with_only_the_request_id(shim: Shim, server: 
     assert (answer.status, json.loads(answer.body)) == (400, error)
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
-
-# ----- 1.5: the action
 
 NO_ACTIONS = [
     b"{}",
@@ -216,9 +202,6 @@ def test_the_shim_checks_the_body_then_the_action_then_the_suspension(shim: Shim
     assert answers[0].status == 400
 
 
-# ----- operations
-
-
 def test_an_unknown_operation_or_one_of_another_server_is_404(shim: Shim, node: Lab) -> None:
     mine, other = node.server(), node.server()
     location = shim.took(mine, "stop")
@@ -226,9 +209,6 @@ def test_an_unknown_operation_or_one_of_another_server_is_404(shim: Shim, node: 
     for path in (location.replace(mine, other), f"/api/servers/{mine}/operations/unknown", f"/api/servers/{mine}/operations/%2e%2e"):
         answer = shim.ask("GET", path)
         assert (answer.status, answer.body) == (404, NO_SERVER)
-
-
-# ----- hostile clients
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,6 @@ def bare_node(tmp_path: Path) -> Lab:
     return Lab(tmp_path, NO_ENGINE, None)
 
 
-# ----- slow and many clients
-
-
 def connect(shim: Shim, sent: bytes = b"") -> socket.socket:
     connection = socket.create_connection(shim.address, timeout=10.0)
     connection.sendall(sent)
@@ -115,9 +112,6 @@ def test_an_action_is_done_even_if_the_client_hangs_up_at_once(node: Lab) -> Non
         assert {entry["server"] for entry in shim.events("operation")} == {server for server, _pieces in ways}
 
 
-# ----- a silent engine
-
-
 def test_the_shim_accepts_actions_while_the_engine_never_answers(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
         # The kernel accepts connections, but no process answers them.
@@ -131,9 +125,6 @@ def test_the_shim_accepts_actions_while_the_engine_never_answers(tmp_path: Path)
             assert shim.ask("GET", f"/api/servers/{server}/operations").json[0]["outcome"] is None
             assert time.monotonic() - began < 30.0
             shim.kill()
-
-
-# ----- TLS
 
 
 def certificate(directory: Path, name: str) -> tuple[Path, Path]:
@@ -197,9 +188,6 @@ def _peer_or_none(shim: Shim, trusted: Path) -> str:
         return peer_of(shim, trusted)
     except OSError:
         return ""
-
-
-# ----- the service manager
 
 
 @pytest.fixture(name="manager")

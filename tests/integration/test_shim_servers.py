@@ -121,9 +121,6 @@ def test_a_sync_applies_new_limits_to_a_running_server(lab: Lab, shim: Shim) -> 
     assert shim.power(server, "limit").status == 422
 
 
-# ----- our own client
-
-
 def test_the_module_controls_servers_over_the_shim_and_gets_true_outcomes(lab: Lab, controller: Controller, shim: Shim) -> None:
     # The HTTP shim also finds servers of other tests on the engine by name.
     name = f"Cobalt {secrets.token_hex(4)}"
@@ -148,8 +145,6 @@ def test_the_module_controls_servers_over_the_shim_and_gets_true_outcomes(lab: L
     assert row is not None
     assert row.origin.startswith("127.0.0.1")
 
-
-# ----- settings
 
 #: No request can carry this token: HTTP removes blanks at an end.
 UNUSABLE = f"{TOKEN}\n"

@@ -23,8 +23,6 @@ from .controller import Controller
 from .lab import Lab, lab_on
 from .shim import NO_ENGINE, TOKEN, Shim, configure, shim_on
 
-# ----- many clients
-
 
 def test_many_concurrent_requests_get_their_usual_answers(tmp_path: Path) -> None:
     node = Lab(tmp_path, NO_ENGINE, None)
@@ -62,9 +60,6 @@ def test_many_concurrent_requests_get_their_usual_answers(tmp_path: Path) -> Non
     recorded = {row.id for server in servers for row in node.node().journal.operations.of(server)}
     named = {location.rpartition("/")[2] for location in accepted}
     assert named <= recorded and len(recorded - named) <= len(unnamed)
-
-
-# ----- beside the module as root
 
 
 #: A user without a name, and a group that exists on every Linux and owns no file of this test.

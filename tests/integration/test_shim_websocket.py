@@ -36,9 +36,6 @@ def shim_without_engine(tmp_path: Path) -> Iterator[tuple[Lab, Shim]]:
         yield lab, shim
 
 
-# ----- events
-
-
 def test_a_console_starts_a_server_and_shows_its_output_from_the_first_line(lab: Lab, shim: Shim) -> None:
     server = lab.server(BOOT_SECONDS="0.5", build={"memory_limit": 512})
 
@@ -90,9 +87,6 @@ def test_a_console_shows_actions_of_other_processes_as_they_happen(lab: Lab, shi
     asyncio.run(story())
 
 
-# ----- permissions
-
-
 def test_a_console_refuses_events_that_its_token_does_not_permit(lab: Lab, shim: Shim) -> None:
     server = lab.server(MARK="1")
     shim.done(server, "start")
@@ -116,9 +110,6 @@ def test_a_console_refuses_events_that_its_token_does_not_permit(lab: Lab, shim:
     assert lab.is_up(server)
     assert "hello" not in lab.log(server)
     assert [row.action for row in lab.node().journal.operations.of(server)] == ["start", "start"]
-
-
-# ----- tokens
 
 
 def test_only_a_good_token_opens_a_console(bare: tuple[Lab, Shim]) -> None:
@@ -226,9 +217,6 @@ def test_an_expired_token_mutes_a_console_until_a_new_token(lab: Lab, shim: Shim
 
     asyncio.run(story())
     assert lab.is_up(server)
-
-
-# ----- hostile clients and limits
 
 
 def test_invalid_events_get_no_answer_and_too_large_frames_close_the_console(bare: tuple[Lab, Shim]) -> None:

@@ -191,9 +191,6 @@ def blocks() -> dict[str, dict[str, Example]]:
 BLOCKS = blocks()
 
 
-# ----- the examples
-
-
 @pytest.mark.parametrize("parser", SHOWN)
 def test_each_example_of_the_guide_matches_its_parser(parser: str) -> None:
     before, rules, after = (BLOCKS[parser][word].text for word in ("Before:", "Rules:", "After:"))
@@ -201,9 +198,6 @@ def test_each_example_of_the_guide_matches_its_parser(parser: str) -> None:
     assert before != after
     assert parser_of(parser)(before, expected) == after
     assert parser_of(parser)(after, expected) == after
-
-
-# ----- types and placeholders
 
 
 def placeholder_names() -> list[str]:

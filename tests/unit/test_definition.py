@@ -373,9 +373,6 @@ class TestHostileInput:
                     assert str(mismatch).startswith(key.name)
 
 
-# ----- eggs and used keys
-
-
 @pytest.mark.parametrize(
     "written, egg",
     [

@@ -74,9 +74,6 @@ def tasks_in(value: Any) -> Iterator[Mapping[str, Any]]:
             yield from tasks_in(value.get(section))
 
 
-# ----- the table of codes
-
-
 def test_the_guide_explains_exactly_the_existing_codes_in_order() -> None:
     codes = [literals(row[0])[0] for row in csv_tables(CODES)["Codes"]]
     assert codes == sorted(errors.all_codes())
@@ -97,16 +94,10 @@ def _usual_outcome(error: type[PowerError]) -> str:
     return "failed" if error.always_failed else "refused"
 
 
-# ----- games
-
-
 def test_the_guide_lists_every_built_in_profile_and_every_protocol() -> None:
     guide = GUIDES / "players_guide.rst"
     assert [literals(row[0])[0] for row in csv_tables(guide)["Profiles that are built in"]] == list(BUILT_IN)
     assert [protocol for protocol in PROTOCOLS if f"``{protocol}``" not in guide.read_text().partition("``query`` is one of")[2]] == []
-
-
-# ----- the tables of actions
 
 
 def test_the_guide_lists_every_limit_that_a_running_server_can_get() -> None:
@@ -134,9 +125,6 @@ def test_the_maintenance_role_knows_the_effect_of_each_action() -> None:
     assert known["__maintenance_lower"] == [action.value for action in PowerAction if action.traits.should_be_up is False]
 
 
-# ----- generated tables
-
-
 @pytest.mark.parametrize("guide, title, heading, widths, rows", MADE, ids=[made[1] for made in MADE])
 def test_a_generated_table_matches_the_code(guide: str, title: str, heading: list[str], widths: str, rows: list[list[str]]) -> None:
     table = table_text(title, heading, widths, rows)
@@ -146,9 +134,6 @@ def test_a_generated_table_matches_the_code(guide: str, title: str, heading: lis
 def test_the_guide_names_the_settings_that_need_a_restart_of_the_shim() -> None:
     (sentence,) = re.findall(r"These settings\s+need a restart: .+?\.\n", (GUIDES / "http_guide.rst").read_text(), re.DOTALL)
     assert literals(sentence) == [key.name for key in settings_keys.KEYS if key.used and field_of(key) in FIXED]
-
-
-# ----- examples
 
 
 @pytest.mark.parametrize("example", yaml_examples(), ids=str)
@@ -186,9 +171,6 @@ def faults_of(task: Mapping[str, Any]) -> list[str]:
 @pytest.mark.parametrize("example", yaml_examples(), ids=str)
 def test_the_modules_accept_the_tasks_of_an_example(example: Example) -> None:
     assert [faults_of(task) for task in tasks_in(yaml.load(example.text, Loader))] == [[]] * example.text.count("fleet.power.server_power")
-
-
-# ----- links and names
 
 
 def _links(page: Path) -> Iterator[str]:

@@ -231,9 +231,6 @@ def is_output(descriptor: int, _open_on: str, _call: str) -> bool:
     return descriptor == 1
 
 
-# ----- real processes
-
-
 def trace_of(tmp_path: Path, script: str, *roots: Path) -> Answers:
     """Run a Python script that prints its answer. Returns the data that was not on the disk at that time."""
     if shutil.which("strace") is None:

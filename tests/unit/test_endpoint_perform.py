@@ -47,9 +47,6 @@ def ended(result: Result) -> tuple[str, str, bool]:
     return result.outcome.value, result.code, result.changed
 
 
-# ----- actions without a request
-
-
 @pytest.mark.parametrize("action", ["start", "restart"])
 def test_a_suspended_server_is_refused_before_any_request(action: str) -> None:
     endpoint = FakeEndpoint(seen(OFFLINE, suspended=True))
@@ -76,9 +73,6 @@ def test_check_mode_plans_from_the_state_and_requests_no_action(
     assert result.state_planned is (planned or before.state)
 
 
-# ----- requests and their outcomes
-
-
 def test_a_dropped_stop_is_not_reported_as_done() -> None:
     result = perform(FakeEndpoint(UP), "stop", wait_seconds=10)
     assert ended(result) == ("failed", "outcome_unknown", False)
@@ -101,9 +95,6 @@ def test_a_kill_that_a_running_restart_undoes_fails(before: Seen) -> None:
     result = perform(FakeEndpoint(before, (0, DOWN), (1, seen(STARTING))), "kill")
     assert ended(result)[:2] == ("failed", "kill_unsettled")
     assert result.state is STARTING
-
-
-# ----- restarts
 
 
 def test_a_younger_run_proves_a_restart() -> None:
@@ -135,9 +126,6 @@ def test_briefly_wrong_uptimes_do_not_look_like_a_restart(wrong: tuple[int, ...]
     glitch = [(10 + 0.5 * number, seen(RUNNING, uptime)) for number, uptime in enumerate(wrong)]
     true = [(second, seen(RUNNING, 60_000 + second * 1000)) for second in range(12, 60)]
     assert dropped(seen(RUNNING, 60_000), *glitch, (11.6, seen(RUNNING, 71_600)), *true) == NOT_SEEN
-
-
-# ----- an endpoint in trouble
 
 
 def test_a_silent_endpoint_leaves_the_outcome_unknown() -> None:
@@ -199,8 +187,6 @@ class Hanging(FakeEndpoint):
         return super().act(uuid, action, wait_seconds, check_cancelled, players, ready)
 
 
-# ----- actions with a player policy
-
 POLICY = PlayerPolicy(0, 3600, OnMaxDelay.SKIP, (60,))
 
 
@@ -237,9 +223,6 @@ def test_the_http_shim_gets_the_player_policy_and_the_client_waits_for_its_end()
         ("players", "2026-03-01T13:00:00.000Z"),
         ("countdown", "2026-03-01T13:01:00.000Z"),
     ]
-
-
-# ----- operations
 
 
 def test_the_result_is_the_operation_of_the_endpoint() -> None:

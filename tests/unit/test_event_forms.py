@@ -179,9 +179,6 @@ def crash() -> EndedRun:
     )
 
 
-# ----- the table
-
-
 def sent() -> Iterator[Event]:
     """An event of each type but countdowns, made by the code that writes it."""
     row: Mapping[str, Any] = defaultdict(str, outcome="failed", name="Lobby", uuid=GUIDE_LOBBY.uuid)
@@ -217,14 +214,8 @@ def test_the_example_message_matches_the_real_one() -> None:
     assert list(made.items()) == list(shown.items())
 
 
-# ----- receivers
-
-
 def receivers() -> list[dict[str, Any]]:
     return [document for text in blocks("yaml") for document in [yaml.safe_load(text)] if isinstance(document, dict)]
-
-
-# ----- programs
 
 
 @pytest.fixture

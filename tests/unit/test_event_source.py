@@ -92,9 +92,6 @@ async def take(queue: asyncio.Queue[Any]) -> str:
     return str(entry["payload"]["id"])
 
 
-# ----- arguments
-
-
 @pytest.mark.parametrize(
     "given, why",
     [
@@ -114,9 +111,6 @@ def test_a_wrong_argument_is_refused_with_the_reason(given: dict[str, Any], why:
             await SOURCE["main"](queue, {"url": "http://127.0.0.1:9", "token": TOKEN, **given})
 
     run(hold)
-
-
-# ----- the cursor
 
 
 @pytest.mark.parametrize("text", ["", "box:", "box:1\nbox:2", "{}"], ids=ascii)
@@ -217,9 +211,6 @@ def test_no_text_of_an_event_is_a_template_in_a_playbook(tmp_path: Path) -> None
     )
     assert json.loads((tmp_path / "used").read_text()) == [each["payload"] for each in taken]
     assert not (tmp_path / "owned").exists()
-
-
-# ----- hostile nodes
 
 
 async def _break_off(request: web.Request) -> web.StreamResponse:

@@ -89,9 +89,6 @@ def test_every_example_is_accepted(module: str, name: str, given: Mapping[str, A
     assert all(parse_definition(raw, where=name).warnings == () for raw in complete.get("definitions", ()))
 
 
-# ----- results
-
-
 def names(documented: Mapping[str, Any]) -> dict[str, Any]:
     """The names of documented fields, nested where the documentation describes inner fields."""
     return {name: names(field["contains"]) if "contains" in field else None for name, field in documented.items()}

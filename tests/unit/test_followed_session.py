@@ -152,9 +152,6 @@ finally:
 """
 
 
-# ----- long modules
-
-
 def test_a_long_module_hands_over_to_a_job_and_its_result_is_fetched_later(run: Start) -> None:
     module = run(LONG + "followed(main)")
     answer = module.handed_over()
@@ -221,9 +218,6 @@ for child in children:
         assert json.loads(said)["fleet_follow"]["job"] == str(job)
         wait_for(lambda each=job: not lives(each), "the end of the job")  # type: ignore[misc]
         assert ended_job(str(job)) == (b"done\n", b"", 0)
-
-
-# ----- lost callers
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
@@ -327,9 +321,6 @@ def test_a_job_without_polls_for_too_long_gives_up(run: Start) -> None:
     module.handed_over()
     module.await_note("given up")
     assert module.await_end() == (b"", b"", 0)
-
-
-# ----- without a job
 
 
 ACTS = 'followed(lambda interrupted, job: note("acted"))\n'

@@ -57,9 +57,6 @@ def options(panel: ApplicationPanel, **more: Any) -> dict[str, Any]:
     return {"panel_url": panel.url, "panel_api_key": KEY, "timeout": 5, **more}
 
 
-# ----- the Panel
-
-
 def test_a_server_of_the_panel_has_typed_variables(inventory: Inventory, panel: ApplicationPanel) -> None:
     assert inventory.read(**options(panel)).variables("lobby-1") | {"inventory_file": 0, "inventory_dir": 0} == {
         "inventory_file": 0,
@@ -132,9 +129,6 @@ def test_the_key_never_follows_a_redirect(inventory: Inventory, panel: Applicati
         assert elsewhere.asked == []
 
 
-# ----- names
-
-
 @pytest.mark.parametrize("name", ["-rf", "a,b", "x" * 64, "all", "nodes", HOSTILE, "\x1b[2J"])
 def test_an_unsafe_name_does_not_name_a_host(inventory: Inventory, panel: ApplicationPanel, name: str) -> None:
     panel.servers = [panel_server(name)]
@@ -156,9 +150,6 @@ def test_a_server_never_takes_the_name_of_a_host_a_node_or_a_group(inventory: In
     assert "server_uuid" not in found.variables("web")
 
 
-# ----- data from outside
-
-
 def test_data_from_outside_is_never_evaluated_as_a_template(inventory: Inventory, panel: ApplicationPanel, tmp_path: Path) -> None:
     panel.servers = [panel_server(HOSTILE, status=HOSTILE, container={"image": HOSTILE})]
     panel.nodes = [{"id": 1, "name": HOSTILE, "fqdn": HOSTILE}]
@@ -175,9 +166,6 @@ def test_a_server_cannot_join_the_group_of_nodes(inventory: Inventory, panel: Ap
     panel.servers = [panel_server("nodes")]
     found = inventory.read({"node-1": {"groups": ["nodes"]}}, **options(panel))
     assert found.group("nodes") == ["node-1"]
-
-
-# ----- nodes
 
 
 def test_a_server_takes_the_connection_variables_of_its_node(inventory: Inventory, panel: ApplicationPanel) -> None:
@@ -217,9 +205,6 @@ def test_the_name_of_a_node_cannot_inject_code_into_the_template_of_its_variable
     assert found.seen("lobby-1", "ansible_user") == "ops"
 
 
-# ----- options
-
-
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -239,9 +224,6 @@ def test_the_error_of_a_wrong_option_is_one_sentence_with_its_name(inventory: In
     inventory.write(**given)
     sentence = inventory.fault()
     assert expected in sentence and "\n" not in sentence
-
-
-# ----- unreachable nodes
 
 
 class Wings(Recorder):
@@ -279,9 +261,6 @@ def test_an_unreachable_node_is_an_error_if_configured(inventory: Inventory, win
 def test_without_unreachable_nodes_the_list_of_unread_nodes_is_empty(inventory: Inventory, wings: Wings) -> None:
     found = inventory.read(nodes={"node-1": {"url": wings.url, "token": TOKEN}})
     assert found.unread == []
-
-
-# ----- the cache
 
 
 def cached(panel: ApplicationPanel, root: Path, **more: Any) -> dict[str, Any]:

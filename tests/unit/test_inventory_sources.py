@@ -52,9 +52,6 @@ def row(uuid: str, state: str = "running", **labels: str) -> dict[str, Any]:
     }
 
 
-# ----- engines
-
-
 class Engine(Recorder):
     rows: Any = ()
 
@@ -96,8 +93,6 @@ def test_a_failed_list_of_an_engine_is_an_error_of_one_sentence(engine: Engine, 
     assert str(raised.value).isprintable()
     assert len(str(raised.value)) < 1100
 
-
-# ----- over ssh
 
 _SSH = """#!{python}
 import sys, time
@@ -189,9 +184,6 @@ def test_an_address_cannot_inject_an_argument_of_ssh(address: str) -> None:
     assert "pw" not in str(caught.value)
 
 
-# ----- snapshots
-
-
 def snapshot(tmp_path: Path, **changes: Any) -> Path:
     entry = {"server": ONE, "name": "lobby-1", "state": "running", "suspended": False, "egg": None, "labels": {"role": "x"}, "priority": 5}
     node = {
@@ -255,9 +247,6 @@ def test_hosts_with_an_unknown_state_are_in_the_group_power_unknown_only(tmp_pat
     assert warning.startswith("fleet.power.servers: node-1 may have servers that are not in the inventory: Cannot tell all servers of node")
     with pytest.raises(AnsibleError, match=r"Cannot tell all servers of node node-1: .* Cannot ask the Panel: HTTP 500"):
         Inventory(tmp_path).read(snapshot="fleet.json", snapshot_max_age=0, unreachable="fail")
-
-
-# ----- one picture
 
 
 def picture(*readings: SourceReading) -> Picture:

@@ -82,9 +82,6 @@ def left_behind(home: Path, name: str, age: float, *, live: bool = False, whole:
     return path
 
 
-# ----- the files
-
-
 @pytest.mark.parametrize("name", ["", "../x", NAME[1:], NAME.upper(), NAME + "\n", "g" * 32])
 def test_an_invalid_job_name_raises_an_error(home: Path, name: str) -> None:
     with pytest.raises(ValueError, match="is no job"):
@@ -210,9 +207,6 @@ def test_the_time_since_the_last_poll_ignores_the_wall_clock(home: Path, monkeyp
     assert job.silence == 0.0
 
 
-# ----- progress lines
-
-
 def test_progress_of_many_threads_is_read_in_whole_lines_and_in_order(home: Path) -> None:
     job, watched = Job(NAME), Watched(job_path(NAME))
 
@@ -231,9 +225,6 @@ def test_progress_of_many_threads_is_read_in_whole_lines_and_in_order(home: Path
         heard += [json.loads(line) for line in found.decode().splitlines()]
     for writer in range(4):
         assert [each["number"] for each in heard if each["writer"] == writer] == list(range(60))
-
-
-# ----- the handover
 
 
 def test_a_job_either_ends_first_or_is_handed_over(home: Path) -> None:
@@ -280,9 +271,6 @@ def test_an_ended_job_returns_its_output_byte_for_byte(home: Path) -> None:
     assert ended_job(job.path) == (b'{"a": "\xff"}\n', b"warned\r\n", 3)
 
 
-# ----- waits
-
-
 def test_a_timeout_ends_a_wait_with_the_lines_so_far(home: Path) -> None:
     job, began = Job(NAME), time.monotonic()
     assert wait(Watched(job.path), 0, 0.0, 0.2) == (b"", True)
@@ -290,9 +278,6 @@ def test_a_timeout_ends_a_wait_with_the_lines_so_far(home: Path) -> None:
     job.tell({"n": 1})
     assert wait(Watched(job.path), 0, LONG, 0.2) == (b'{"n":1}\n', True)
     assert wait(Watched(job.path), 8, LONG, 0.1) == (b"", True)
-
-
-# ----- the waiter as a command
 
 
 def waiter(job: Job, *arguments: object, program: Path | None = None, python: str = sys.executable) -> subprocess.Popen[bytes]:
@@ -373,9 +358,6 @@ def test_the_removal_of_job_files_works_with_any_path_variable(home: Path, monke
         job.end(0)
         job.leave()
     wait_for(lambda: not any(Path(job.path).exists() for job in jobs), "the files are removed")
-
-
-# ----- jobs that are given up
 
 
 def give_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

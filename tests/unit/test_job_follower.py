@@ -290,9 +290,6 @@ class TestLostBeforeTheAnswer:
         assert "took too long" in self.unknown(scripted)
 
 
-# ----- the action plugin
-
-
 @pytest.fixture(name="act")
 def run_action(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run the action plugin of a task on a scripted node. ``module`` returns the answer of the module."""

@@ -99,9 +99,6 @@ def log_of(node: Node) -> Path:
     return node.file.with_name("journal.sqlite-wal")
 
 
-# ----- the sync of several threads
-
-
 def test_the_first_caller_syncs_at_once(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "_APART_SECONDS", 3600.0)
     disk.group()
@@ -174,9 +171,6 @@ def test_a_failed_sync_raises_in_each_call_that_shares_it_and_in_no_later_call(
     disk.error = None
     disk.group()
     assert disk.ended == 3
-
-
-# ----- the journal's file
 
 
 def test_a_written_row_is_synced_once(node: Node, synced: list[tuple[str, int]]) -> None:
@@ -263,9 +257,6 @@ def test_without_a_log_each_write_is_synced(node: Node, synced: list[tuple[str, 
         connection = journal.store._file()._connection
         assert connection is not None and connection.execute("PRAGMA synchronous").fetchone()[0] == EXTRA
     assert not log_of(node).exists() and journal.sync() == "" and synced == []
-
-
-# ----- a sync that fails
 
 
 def test_a_failed_sync_is_reported_once_and_the_outcome_stays(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

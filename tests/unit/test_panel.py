@@ -98,9 +98,6 @@ def error_of(panel: Panel, number: int = 1, **options: Any) -> PowerError:
     return caught.value
 
 
-# --- requests, and the servers of the node ---------------------------------------------------------------------------------------------
-
-
 def test_the_list_is_read_page_by_page_and_serves_every_server(server: FakePanel) -> None:
     panel = panel_at(server)
     assert sorted(panel.listed().servers) == [uuid_of(number) for number in range(7)]
@@ -145,9 +142,6 @@ def test_an_old_list_does_not_prove_that_a_server_is_on_this_node(server: FakePa
     assert panel.definition(uuid_of(1)) is not None
 
 
-# --- many threads ---------------------------------------------------------------------------------------------------------------------
-
-
 def in_threads(count: int, work: Callable[[int], object]) -> list[object]:
     results: list[object] = [None] * count
 
@@ -172,9 +166,6 @@ def test_forty_threads_at_once_read_the_list_once(server: FakePanel) -> None:
     assert len(server.asked) == 3
 
 
-# --- retries --------------------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("again", [False, True], ids=["list", "one"])
 @pytest.mark.parametrize("number", [300, 500, 503])
 def test_retries_of_a_faulty_panel_end_within_thirty_seconds(server: FakePanel, number: int, again: bool) -> None:
@@ -187,9 +178,6 @@ def test_retries_of_a_faulty_panel_end_within_thirty_seconds(server: FakePanel, 
     error = error_of(panel, again=again)
     assert error.__class__ is SourceUnreachable and f"HTTP {number}, HttpException: An unexpected error" in str(error)
     assert sum(clock.naps) < 30 and 7 <= server.count() - before <= 12
-
-
-# --- every fault has its code ---------------------------------------------------------------------------------------------------------
 
 
 DENIED, UNREACHABLE = SourceDenied, SourceUnreachable

@@ -48,9 +48,6 @@ def lines_of(*lines: str, host: str = "node-1", now: float = NOW) -> list[str]:
     return board.lines(now)
 
 
-# ----- wording
-
-
 @pytest.mark.parametrize(
     "phase, words",
     [
@@ -121,9 +118,6 @@ def test_hostile_text_of_a_node_stays_on_one_line_without_control_characters(tex
         each.encode("utf-8")
 
 
-# ----- few lines
-
-
 def test_too_many_lines_are_summed_up_by_outcome() -> None:
     lines = lines_of(*(ended(str(number)) for number in range(10)), ended("x", "failed", code="start_failed"), line(phase="start"))
     assert lines == [
@@ -132,8 +126,6 @@ def test_too_many_lines_are_summed_up_by_outcome() -> None:
         f"{TIME} node-1: 9 restart done, 1 starting (Lobby)",
     ]
 
-
-# ----- random news
 
 NAMES = [f"server-{letter}" for letter in "abcdefgh"]
 EVENTS = st.lists(
@@ -188,9 +180,6 @@ def test_the_lines_in_a_second_are_limited_and_each_end_is_reported_once(events:
     assert all(after - before >= 1.0 for before, after in zip(moments, moments[MOST_A_SECOND:]))
     del came["unchanged"], came["skipped"]
     assert count_ends([each for _moment, each in shown]) == came
-
-
-# ----- state between forks
 
 
 @pytest.fixture(name="spoken")

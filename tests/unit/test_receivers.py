@@ -74,9 +74,6 @@ def post(server: Recorder, behaviour: Behaviour | None = None, *, seconds: float
         client.close()
 
 
-# --- settings ---------------------------------------------------------------------------------------------------------------------------
-
-
 def in_settings(*receivers: Any) -> Any:
     return parse_settings({"events": {"receivers": list(receivers)}}, where="config.yml")
 
@@ -136,9 +133,6 @@ def test_without_the_requests_library_a_client_cannot_begin(monkeypatch: pytest.
         WebhookClient(Receiver("pager", "http://x/"))
 
 
-# --- filters ----------------------------------------------------------------------------------------------------------------------------
-
-
 def definition(**settings: Any) -> Any:
     raw = {"settings": {"uuid": LOBBY.uuid, "container": {"image": "x"}, **settings}, "process_configuration": {}}
     return parse_definition(raw, where="x")
@@ -162,9 +156,6 @@ def test_a_receiver_filters_by_type_and_server(keys: dict[str, Any], wants_crash
     definitions = {LOBBY: definition(labels={"kind": "lobby"})}
     assert (found.wants(crash(), definitions.get), found.wants(run, definitions.get)) == (wants_crash, wants_run)
     assert found.wants(Event(EventType.EVENTS_DROPPED, "", {}), definitions.get)
-
-
-# --- one POST -----------------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_post_sends_the_expected_body_and_headers(server: Recorder) -> None:

@@ -106,9 +106,6 @@ def program(name: str) -> ModuleType:
     return module
 
 
-# ----- the definitions
-
-
 def asked(directory: Path, files: Mapping[str, str], **more: object) -> dict[str, Any]:
     return {
         "directory": str(directory),
@@ -203,9 +200,6 @@ def test_definitions_are_written_even_if_the_directory_cannot_be_synced(servers:
     module = program("write_definitions")
     done = module.write_definitions(str(servers), {f"{ONE}.json": "[1]"}, gid=os.getegid(), purge=False, check=False)
     assert (done["written"], (servers / f"{ONE}.json").read_text()) == ([f"{ONE}.json"], "[1]")
-
-
-# ----- broken definitions and previews
 
 
 def test_a_broken_new_definition_keeps_the_old_one(servers: Path) -> None:

@@ -197,9 +197,6 @@ def test_slow_logs_do_not_delay_the_facts(many: Many, monkeypatch: pytest.Monkey
     assert [uuid for uuid, state in states.items() if state == "running"] == many.remembered
 
 
-# ----- players
-
-
 class GameOfEach:
     def __init__(self, **games: FakeGame) -> None:
         self.games = games

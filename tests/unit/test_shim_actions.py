@@ -151,9 +151,6 @@ def world_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     world.log.close()
 
 
-# ----- ends that cannot be written
-
-
 def test_the_end_of_an_action_that_never_began_is_written_when_the_disk_recovers(world: World) -> None:
     world.acts[STOP] = world.hold
 
@@ -325,9 +322,6 @@ def test_a_newer_generation_does_not_overtake_a_late_one(world: World, monkeypat
     assert [each.generation for each in pending(world.other())] == [5]
 
 
-# ----- kills
-
-
 def test_the_next_process_knows_that_a_start_came_after_a_kill(world: World) -> None:
     def kill(_request: Request) -> None:
         world.generations.raise_for(ALPHA.uuid)
@@ -429,9 +423,6 @@ def test_an_hours_old_acceptance_expires_although_the_clock_was_set_back(world: 
     assert world.begun == []
 
 
-# ----- processes that end
-
-
 def test_the_shutdown_of_the_actions_keeps_its_time_limit(world: World) -> None:
     world.acts[STOP] = world.hold
 
@@ -448,9 +439,6 @@ def test_the_shutdown_of_the_actions_keeps_its_time_limit(world: World) -> None:
                 await asyncio.wait_for(waits, 20.0)
 
     world.run(story)
-
-
-# ----- writes in groups
 
 
 def ticket_for(server: Server, number: int) -> Ticket:
@@ -482,9 +470,6 @@ def test_actions_that_gather_during_a_slow_write_are_written_in_order_in_groups(
     assert [len(group) for group in groups[1:]] == [256, 45]
     assert [ticket for group in groups for ticket in group] == handed
     assert [each.operation for each in pending(world.journal)] == [ticket.acceptance.operation for ticket in handed]
-
-
-# ----- actions with a player policy
 
 
 def test_later_actions_pass_an_action_that_waits_for_players(world: World) -> None:

@@ -68,9 +68,6 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-# --- the search for a server ----------------------------------------------------------------------------------------------------------
-
-
 def test_a_short_id_or_name_is_found_in_task_directory_and_containers(place: Place) -> None:
     place.write(B, "Arena")
     sources = place.sources(definition(A, "Lobby"), containers=lambda: [Server(C, "Box")])
@@ -120,9 +117,6 @@ def test_a_broken_file_is_reported_and_hides_no_other_server(place: Place) -> No
         sources.search.identify("Lobby", KILL)
     (warning,) = sources.warnings
     assert warning.startswith(f"Cannot read definition {broken}: it is not JSON: line 1, column 2: a key in double quotes is expected here")
-
-
-# --- definitions ----------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("uuid", ["../secret", f"../servers/{A}", A.upper(), "", "\0", f"{A}\n"])
@@ -248,9 +242,6 @@ def test_stale_definitions_are_used_only_if_allowed(place: Place) -> None:
         sources.definition(B)
 
 
-# --- stop -----------------------------------------------------------------------------------------------------------------------------
-
-
 def test_a_stop_uses_task_then_directory_then_kept_definition(place: Place) -> None:
     assert place.sources().definition_for_stop(A) is None
 
@@ -270,9 +261,6 @@ def test_a_stop_uses_task_then_directory_then_kept_definition(place: Place) -> N
     assert named(broken.definition_for_stop(A)) == "Kept"
     assert broken.task_definition(A) is None
     assert len(broken.warnings) == 2
-
-
-# --- keeping --------------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_kept_definition_is_for_the_group_only_and_reads_back_unchanged(place: Place) -> None:

@@ -108,9 +108,6 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-# --- the order of the sources ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("action", [STOP, KILL])
 def test_stop_and_kill_never_ask_the_panel(place: Place, action: PowerAction) -> None:
     place.panel(A, "Lobby")
@@ -156,9 +153,6 @@ def test_a_repeated_request_and_a_cancellation_check_reach_the_panel(place: Plac
     place.api.gate.set()
 
 
-# --- every server ---------------------------------------------------------------------------------------------------------------------
-
-
 def test_no_server_is_missing_while_the_panel_does_not_answer(place: Place) -> None:
     place.panel(A, "Lobby")
     for fault, kind in ((place.down, SourceUnreachable), (place.denies, SourceDenied)):
@@ -169,9 +163,6 @@ def test_no_server_is_missing_while_the_panel_does_not_answer(place: Place) -> N
             sources.listing.has(A)
         with pytest.raises(kind):
             place.sources().search.identify_to_look("Lobby")
-
-
-# --- stale definitions ----------------------------------------------------------------------------------------------------------------
 
 
 def test_kept_definitions_replace_an_unreachable_panel_only_if_allowed(place: Place) -> None:

@@ -177,8 +177,6 @@ def test_the_snapshot_has_the_documented_fields() -> None:
     }
 
 
-# ----- the width of the terminal
-
 RESTARTED = {
     "action": "restart",
     "outcome": "done",

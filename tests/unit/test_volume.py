@@ -68,9 +68,6 @@ def mode_of(path: object) -> int:
     return stat.S_IMODE(os.lstat(str(path)).st_mode)
 
 
-# --- existence and creation -----------------------------------------------------------------------------------------------------------
-
-
 @BOTH
 def test_a_new_data_directory_is_private_and_its_parents_can_be_traversed(disk: Disk) -> None:
     path = disk.volume.parent / "a" / "b" / "server"
@@ -122,9 +119,6 @@ def test_a_data_directory_without_permission_is_an_error_and_not_missing(disk: D
             Volume(str(closed / "server")).exists()
 
     disk.act(act)
-
-
-# --- reading and writing configuration files ------------------------------------------------------------------------------------------
 
 
 @BOTH
@@ -221,9 +215,6 @@ def test_a_special_file_is_refused_without_waiting(disk: Disk, kind: str) -> Non
 
     disk.act(act)
     assert os.listdir(disk.volume) == ["a.txt"]
-
-
-# --- the walk -------------------------------------------------------------------------------------------------------------------------
 
 
 def make_tree(disk: Disk) -> None:

@@ -80,9 +80,6 @@ def stranger(disk: Disk) -> tuple[int, int]:
     return (0, 0) if disk.who == "root" else disk.owner
 
 
-# --- links ----------------------------------------------------------------------------------------------------------------------------
-
-
 @BOTH
 def test_reads_writes_and_walks_follow_no_link(disk: Disk) -> None:
     targets = {
@@ -114,9 +111,6 @@ def test_reads_writes_and_walks_follow_no_link(disk: Disk) -> None:
     assert {owner_of(disk.volume / name) for name in targets} == {disk.owner}
 
 
-# --- leases ----------------------------------------------------------------------------------------------------------------------------
-
-
 @BOTH
 def test_an_unreleased_lease_delays_a_read_by_about_a_second(disk: Disk) -> None:
     path = disk.volume / "a.txt"
@@ -130,9 +124,6 @@ def test_an_unreleased_lease_delays_a_read_by_about_a_second(disk: Disk) -> None
     with leased(path):
         disk.act(act)
     assert read(disk) == b"old\n"
-
-
-# --- large trees and files ------------------------------------------------------------------------------------------------------------
 
 
 @BOTH
@@ -196,9 +187,6 @@ def test_a_sparse_file_counts_with_its_apparent_size_and_is_never_read_whole(dis
         assert time.monotonic() - began < 5
 
     disk.act(act)
-
-
-# --- failing disks --------------------------------------------------------------------------------------------------------------------
 
 
 def assert_refused(disk: Disk, reason: str, content: bytes = b"new\n") -> None:

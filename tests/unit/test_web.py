@@ -78,9 +78,6 @@ def no_threads_left() -> bool:
     return True
 
 
-# --- answers --------------------------------------------------------------------------------------------------------------------------
-
-
 def test_an_answer_has_status_headers_and_json_value(server: Recorder) -> None:
     server.fault(lambda answer: answer.json(418, {"a": [1]}, X_Some="Thing"))
     answer = ask(server)
@@ -233,9 +230,6 @@ def test_each_of_many_simultaneous_threads_gets_its_own_answer(server: Recorder)
         assert (wrong, len(echo.asked)) == ([], 100)
 
 
-# --- bounds ---------------------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("behaviour", [silent, dripping, dripping_headers], ids=["silent", "dripping body", "dripping headers"])
 def test_a_slow_answer_ends_at_the_timeout_and_leaves_no_thread(server: Recorder, behaviour: Behaviour) -> None:
     began = time.monotonic()
@@ -316,9 +310,6 @@ def test_without_a_free_thread_a_request_fails(server: Recorder, monkeypatch: py
     # Other threads end, so a retry can succeed.
     assert not caught.value.lasting
     assert ask(server).status == 200
-
-
-# --- messages of faults ---------------------------------------------------------------------------------------------------------------
 
 
 def test_a_closed_port_is_a_refused_connection(server: Recorder) -> None:
@@ -405,9 +396,6 @@ def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(authorization: str
     assert "Evil" not in str(caught.value)
 
 
-# --- the token reaches no other host --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("number", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(server: Recorder, number: int) -> None:
     with closing(Recorder()) as other:
@@ -448,9 +436,6 @@ def test_a_web_without_proxies_asks_the_host_directly(server: Recorder, monkeypa
             monkeypatch.setenv(name, proxy.url)
         assert ask(server, trust=Trust(proxies=False)).status == 200
         assert ([asked.path for asked in server.asked], proxy.asked) == (["/x"], [])
-
-
-# --- TLS ------------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
