@@ -108,7 +108,6 @@ class Payload:
 
     @property
     def size(self) -> int:
-        """Return the bytes that went to the node."""
         return Path(self._command[1]).stat().st_size
 
     def run(self) -> Done:

@@ -79,8 +79,6 @@ def slow_down() -> None:
 
 @dataclass
 class Running:
-    """A running ansible-playbook."""
-
     child: subprocess.Popen[bytes]
     result: Path
     began: float

@@ -28,7 +28,6 @@ ls /sys/class/net /tmp"""
 
 
 def enter(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command on the fresh machine, in the checkout's copy."""
     return subprocess.run(
         [FRESH, "enter", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )

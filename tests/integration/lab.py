@@ -202,7 +202,6 @@ class Lab:
         wait_until(lambda: line in self.log(uuid), f"{uuid} says {line!r}")
 
     def await_phase(self, uuid: str, phase: str) -> None:
-        """Wait until the holder of the server's lock is in a phase."""
         locks = self.node().locks
 
         def reached() -> bool:
@@ -213,7 +212,6 @@ class Lab:
         wait_until(reached, f"phase {phase} of {uuid}", 3 * SOON_SECONDS)
 
     def clean(self) -> None:
-        """Remove all containers and images of this node."""
         import docker.errors
 
         def remove(name: str) -> None:

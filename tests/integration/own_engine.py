@@ -97,7 +97,6 @@ class OwnEngine:
         return identity
 
     def made(self, name: str | None = None, *, config: Mapping[str, Any] | None = None, **environment: Any) -> str:
-        """Create a test server; return its id."""
         body = {"Image": IMAGE[1:], "HostConfig": {"NetworkMode": "none"}, **(config or {})}
         body["Env"] = [f"{key}={value}" for key, value in environment.items()]
         return str(self.client.create_container_from_config(body, name)["Id"])

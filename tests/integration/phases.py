@@ -108,7 +108,6 @@ def _hold(proxy: EngineProxy, uuid: str, action: str, phase: str) -> Hold | None
 
 @contextmanager
 def kept_in(lab: Lab, proxy: EngineProxy, action: str, phase: str, **fields: Any) -> Iterator[Kept]:
-    """An action of another process that waits in ``phase``."""
     uuid = server_for(lab, action, phase)
     _change_definition(lab, uuid, action, phase)
     hold = _hold(proxy, uuid, action, phase)

@@ -67,7 +67,6 @@ class Console:
         await self.socket.send_str(json.dumps({"event": event, "args": list(texts)}))
 
     async def auth(self, *permissions: str, **claims: Any) -> None:
-        """Send a token and wait for the success."""
         await self.send("auth", token(self.server, *permissions, **claims))
         await self.until("auth success")
 
@@ -121,7 +120,6 @@ async def browser() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def open_console(session: aiohttp.ClientSession, shim: Shim, server: str, origin: str | None = PANEL) -> Console:
-    """Open a console without a token."""
     headers = {} if origin is None else {"Origin": origin}
     url = f"{shim.url}/api/servers/{server}/ws"
     # Browsers offer compression.
@@ -130,7 +128,6 @@ async def open_console(session: aiohttp.ClientSession, shim: Shim, server: str, 
 
 @contextlib.asynccontextmanager
 async def console(shim: Shim, server: str, *permissions: str, **claims: Any) -> AsyncIterator[Console]:
-    """A console with a valid token."""
     async with browser() as session:
         opened = await open_console(session, shim, server)
         try:

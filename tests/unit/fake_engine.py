@@ -215,7 +215,6 @@ class FakeEvents:
         return iter(())
 
     def follow(self, since: int | None) -> FakeEventStream:
-        """A stream of the events that the test puts into it."""
         self._engine.begin("follow")
         self.streams.append(FakeEventStream(since))
         return self.streams[-1]

@@ -94,7 +94,6 @@ def ping_answer(document: bytes) -> bytes:
 
 
 def status(**players: Any) -> bytes:
-    """A full status of a Minecraft server."""
     icon = "data:image/png;base64," + "iVBORw0KGgo" * 2500
     described = {"text": "", "extra": [{"text": "A \u00a7cserver", "bold": True}]}
     sample = [{"name": "§4{reason}\n", "id": "4566e69f-c907-48ee-8d71-d7ba5aa00d20"}]

@@ -163,7 +163,6 @@ AnyState = TypeVar("AnyState")
 
 
 def moves(state: State, rules: frozenset[Rule]) -> Iterator[Move]:
-    """Every next state, with the event that leads to it."""
     for index in range(len(state.starters)):
         yield from starter_moves(state, index, rules)
         yield from engine_moves(state, index)

@@ -21,8 +21,6 @@ reports = importlib.import_module("ansible_collections.fleet.power.plugins.plugi
 
 
 class Clock:
-    """A clock that advances only with sleeps."""
-
     def __init__(self) -> None:
         self.now = 1_769_860_800.0
         self.slept = 0.0

@@ -28,12 +28,10 @@ Move = tuple[str, State]
 
 
 def ended(state: State, cause: Cause, **change: object) -> State:
-    """The state in which the run that is up has ended."""
     return state.run(state.newest, cause=cause, heard=True, **change)
 
 
 def started(state: State, generation: int) -> State:
-    """The state in which a new run is up."""
     run = Run(engine=state.engine, generation=generation)
     return seen_up(state._replace(runs=(*state.runs, run), fresh=False))
 

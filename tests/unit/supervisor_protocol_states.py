@@ -34,8 +34,6 @@ class Cause(str, Enum):
 
 
 class Verdict(str, Enum):
-    """The supervisor's verdict on an end."""
-
     PENDING = "pending: written by a start, not judged yet"
     OURS = "an action here"
     TO_START = "a restart that did not reach its start"
@@ -59,8 +57,6 @@ class Wish(str, Enum):
 
 
 class Action(str, Enum):
-    """The actions of a person here."""
-
     START = "start"
     STOP = "stop"
     RESTART = "restart"
@@ -211,36 +207,29 @@ class State(NamedTuple):
 
     @property
     def newest(self) -> int:
-        """The number of the latest run."""
         return len(self.runs) - 1
 
     @property
     def up(self) -> bool:
-        """Whether the server runs."""
         return self.runs[-1].cause is None
 
     @property
     def free(self) -> bool:
-        """Whether the lock is free."""
         return self.supervisor.at not in HOLDS and (self.task is None or self.task.at not in HOLDS)
 
     def run(self, number: int, **change: object) -> State:
-        """The state in which that run has changed."""
         runs = list(self.runs)
         runs[number] = runs[number]._replace(**change)  # type: ignore[arg-type]
         return self._replace(runs=tuple(runs))
 
     def at(self, at: At, **change: object) -> State:
-        """The state in which the action here is at that step."""
         assert self.task is not None
         return self._replace(task=self.task._replace(at=at, **change))  # type: ignore[arg-type]
 
     def used(self, name: str) -> State:
-        """The state in which that event may happen once less."""
         return self._replace(left=self.left._replace(**{name: getattr(self.left, name) - 1}))
 
     def shows(self, number: int) -> bool:
-        """Whether the supervisor can know of that run."""
         run = self.runs[number]
         recorded = self.record is not None and self.record.run == number
         return self.tells_of(number) or recorded or (run.kept and self.keeps)

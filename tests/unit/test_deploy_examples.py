@@ -33,7 +33,6 @@ def load(path: Path) -> Any:
 
 
 def tool(name: str) -> str:
-    """The path of a command in the virtual environment of these tests."""
     path = Path(sys.executable).with_name(name)
     return str(path) if path.exists() else pytest.skip(f"{name} is not installed")
 

@@ -53,7 +53,6 @@ def run(controller: Controller, outcome: str = "done", **given: Any) -> dict[str
 
 
 def waiting(controller: Controller) -> list[str]:
-    """The kinds of the events that wait on the controller."""
     found = (Path(os.environ["HOME"]) / ".ansible/fleet_power/rollout-events").glob("*.json")
     return sorted(path.name.split("-")[1] for path in found)
 

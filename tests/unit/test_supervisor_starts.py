@@ -416,7 +416,6 @@ def test_a_server_that_stayed_down_starts_after_a_boot(watched: Watched) -> None
 
 
 def boot_down(watched: Watched) -> None:
-    """Boot the machine with the server down."""
     stay_down(watched)
     watched.boot, watched.seconds = "b2", 20.0
     watched.begin_anew()

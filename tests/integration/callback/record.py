@@ -29,7 +29,6 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._record(result)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
-        """A task failed."""
         self._record(result)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
