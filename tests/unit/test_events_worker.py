@@ -306,56 +306,35 @@ def test_a_dead_receiver_causes_few_reads_and_writes_of_the_journal(post: Post, 
     assert post.status["waiting"] == 50 and post.status["dropped"] == 1000
 
 
-def event(number: int, server: str = "a") -> Event:
-    return Event(EventType.SERVER_CRASHED, AT, {}, Server(server) if server else None, number=number)
-
-
-def seen(*servers: str, start: int = 1) -> DeliveryPlan:
-    plan = DeliveryPlan(Delivery("outbox", start - 1))
-    plan.see([event(number, server) for number, server in enumerate(servers, start)], lambda _event: True, 0)
-    return plan
-
-
 @dataclass
 class Outbox:
-    """An outbox and a receiver that takes some events at some times. The time advances by the plan."""
+    """An outbox and a receiver that takes some events at some times."""
 
     events: list[Event]
     now: float = 1000.0
     taken: list[int] = field(default_factory=list)
-    asked: list[float] = field(default_factory=list)
 
-    def step(self, plan: DeliveryPlan, *, works: bool = True, poison: tuple[int, ...] = (), retry_after: float | None = None) -> bool:
+    def step(self, plan: DeliveryPlan, *, works: bool) -> bool:
         name = next(iter(plan.due_lanes(self.now)), None)
         if name is None:
             return False
         lane = plan.delivery.lanes[name]
         first = next(each for each in self.events if each.number >= lane.number and lane_of(each) == name)
-        self.asked.append(self.now)
-        if works and first.number not in poison:
+        if works:
             self.taken.append(first.number)
             plan.taken(name, first.number, 1, AT)
         else:
-            plan.failed([name], "no", now=self.now, at=AT, retry_after=retry_after, jitter=0.5)
+            plan.failed([name], "no", now=self.now, at=AT, retry_after=None, jitter=0.5)
         return True
-
-    def until(self, plan: DeliveryPlan, moment: float, *, works: bool = True, poison: tuple[int, ...] = ()) -> None:
-        while self.now < moment:
-            if not self.step(plan, works=works, poison=poison):
-                due = plan.next_at(self.now)
-                self.now = moment if due is None else min(max(due, self.now + 0.001), moment)
-
-
-def outbox_of(plan: DeliveryPlan, *servers: str) -> Outbox:
-    return Outbox([event(number, server) for number, server in enumerate(servers, 1)])
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_all_events_of_each_server_arrive_in_order_despite_failures(seed: int) -> None:
     chance = random.Random(seed)
     servers = [chance.choice("abcd") for _unused in range(60)]
-    plan = seen(*servers)
-    receiver = outbox_of(plan, *servers)
+    receiver = Outbox([Event(EventType.SERVER_CRASHED, AT, {}, Server(each), number=number) for number, each in enumerate(servers, 1)])
+    plan = DeliveryPlan(Delivery("outbox", 0))
+    plan.see(receiver.events, lambda _event: True, 0)
     for _unused in range(5000):
         if not receiver.step(plan, works=chance.random() < 0.5):
             receiver.now += 1.0
@@ -369,19 +348,6 @@ def test_all_events_of_each_server_arrive_in_order_despite_failures(seed: int) -
 
 
 LOBBY = Server("9d0e4d0c-aaaa-4000-8000-000000000001", "Lobby")
-
-
-class SetClock:
-    seconds = 0.0
-
-    def now(self) -> datetime:
-        raise NotImplementedError
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    def sleep(self, seconds: float) -> None:
-        raise NotImplementedError
 
 
 def settings(root: Path, **more: str) -> Settings:
@@ -419,14 +385,14 @@ def test_a_broken_definition_file_leaves_a_server_unknown(tmp_path: Path) -> Non
 
 
 def test_a_changed_definition_counts_after_a_short_time(tmp_path: Path) -> None:
-    clock = SetClock()
+    clock = OwnClock()
     at_hand = LocalDefinitions(settings(tmp_path), clock)
     write(tmp_path / "servers", "alice")
     assert owner(at_hand) == "alice"
     write(tmp_path / "servers", "robert")
-    clock.seconds = FRESH_SECONDS - 1
+    clock.sleep(FRESH_SECONDS - 1)
     assert owner(at_hand) == "alice"
-    clock.seconds = FRESH_SECONDS
+    clock.sleep(1)
     assert owner(at_hand) == "robert"
 
 
@@ -463,26 +429,13 @@ def test_unreadable_ages_make_all_events_new(text: str) -> None:
     assert ages.older_than(0.0) == 0
 
 
-class ShiftedClock:
-    ahead = timedelta()
-
-    def now(self) -> datetime:
-        return datetime.now(timezone.utc) + self.ahead
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-
 @pytest.fixture(name="clock")
-def wall_clock() -> ShiftedClock:
-    return ShiftedClock()
+def wall_clock() -> OwnClock:
+    return OwnClock()
 
 
 @pytest.fixture(name="sender")
-def sender_of_a_node(tmp_path: Path, clock: ShiftedClock) -> Iterator[Sender]:
+def sender_of_a_node(tmp_path: Path, clock: OwnClock) -> Iterator[Sender]:
     """A sender without receivers: its events wait for clients that read the outbox."""
     system = {"state_directory": str(tmp_path / "state"), "lock_directory": str(tmp_path / "locks")}
     settings = parse_settings({"system": system}, where="config.yml")
@@ -501,14 +454,14 @@ def looked(sender: Sender) -> int:
 
 
 @pytest.mark.parametrize("days", [2, -2])
-def test_a_clock_that_is_wrong_for_a_moment_drops_no_event(sender: Sender, clock: ShiftedClock, days: int) -> None:
+def test_a_clock_that_is_wrong_for_a_moment_drops_no_event(sender: Sender, clock: OwnClock, days: int) -> None:
     assert looked(sender) == 0
     sender._journal.events.write(Event(EventType.SERVER_CRASHED, "2026-03-01T12:00:00.000Z", {}, ALPHA))
     assert looked(sender) == 1
-    clock.ahead = timedelta(days=days)
+    clock.set = timedelta(days=days)
     assert (looked(sender), sender._watch.sight.too_old) == (1, 0)
     sender._journal.events.write(Event(EventType.SERVER_CRASHED, "2026-03-01T12:00:00.000Z", {}, ALPHA))
-    clock.ahead = timedelta()
+    clock.set = timedelta()
     assert (looked(sender), sender._watch.sight.too_old) == (2, 0)
 
 
