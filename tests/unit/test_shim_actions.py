@@ -86,7 +86,7 @@ class World:
     def report_phase(self, phase: str, deadline: str | None = None) -> None:
         self.listeners[-1](News(ALPHA, "restart", phase, deadline))
 
-    def hold(self, _request: Request) -> None:
+    def hold(self, _held: object) -> None:
         self.let_go.wait(20.0)
 
     def run(self, story: Callable[[Actions], Awaitable[None]]) -> None:
@@ -106,6 +106,12 @@ class World:
                 await actions.close(5.0)
 
         asyncio.run(main())
+
+    def run_to_an_end(self) -> None:
+        async def story(_actions: Actions) -> None:
+            await until(lambda: self.ended)
+
+        self.run(story)
 
     def row(self, operation: str) -> OperationRow:
         found = {row.id: row for uuid in (ALPHA.uuid, BETA.uuid) for row in self.other().operations.of(uuid)}
@@ -249,6 +255,7 @@ def test_many_kills_of_a_server_do_not_drop_late_writes_of_another_server(world:
         with world.full(_BEGINS_AND_ENDS):
             started = await actions.accept(BETA, START, 30, "")
             await until(lambda: world.ended)
+            assert [each.operation for each in pending(world.other())] == [started]
         # Now the journal accepts no write, and a kill works without it.
         world.sql("PRAGMA user_version = 99")
         world.journal.store.close()
@@ -396,11 +403,7 @@ def test_a_fresh_acceptance_is_done_although_the_clock_was_set(world: World, hou
     clock.ahead = timedelta(hours=hours)
     given: list[Request] = []
     world.acts[START] = given.append
-
-    async def story(_actions: Actions) -> None:
-        await until(lambda: world.ended)
-
-    world.run(story)
+    world.run_to_an_end()
     assert world.outcomes() == ["done"]
     # Its wait, and a minute.
     assert 30 <= given[0].wait_seconds <= 90
@@ -414,11 +417,7 @@ def test_an_hours_old_acceptance_expires_although_the_clock_was_set_back(world: 
     clock.ahead = timedelta(hours=hours)
     real = machine.boot_seconds()
     monkeypatch.setattr(machine, "boot_seconds", lambda: real + 7200)
-
-    async def story(_actions: Actions) -> None:
-        await until(lambda: world.ended)
-
-    world.run(story)
+    world.run_to_an_end()
     assert [(each.outcome, each.code) for each in world.ended] == [(Outcome.FAILED, EXPIRED)]
     assert world.begun == []
 
@@ -512,11 +511,7 @@ def test_an_action_that_waited_for_players_resumes_with_its_request(world: World
     world.sql("UPDATE acceptances SET boot_seconds = boot_seconds - 900")
     given: list[Request] = []
     world.acts[RESTART] = given.append
-
-    async def story(_actions: Actions) -> None:
-        await until(lambda: world.ended)
-
-    world.run(story)
+    world.run_to_an_end()
     assert [(each.operation, each.requested_at, each.players, each.origin) for each in given] == [("patient", now, PATIENT, "alice")]
     # It may still wait for its lock, as long as the request says.
     assert 30 <= given[0].wait_seconds <= 90
@@ -591,26 +586,16 @@ def test_the_acceptor_is_stuck_until_the_late_writes_are_written(world: World, m
     world.run(story)
 
 
-def test_the_acceptor_is_stuck_while_a_write_of_an_action_hangs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_late", [False, True])
+def test_the_acceptor_is_stuck_while_a_write_hangs(world: World, monkeypatch: pytest.MonkeyPatch, is_late: bool) -> None:
     monkeypatch.setattr(acceptor, "_STUCK_SECONDS", 0.2)
 
     async def story(actions: Actions) -> None:
-        hangs = threading.Thread(target=world.journal.store.write, args=(lambda _connection: world.let_go.wait(20.0),))
-        hangs.start()
-        await until(lambda: actions.acceptor.stuck)
-        world.let_go.set()
-        await until(lambda: not actions.acceptor.stuck)
-        hangs.join(20.0)
-
-    world.run(story)
-
-
-def test_the_acceptor_is_stuck_while_a_late_write_hangs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceptor, "_STUCK_SECONDS", 0.1)
-
-    async def story(actions: Actions) -> None:
-        world.journal.late_writes.add(ALPHA.uuid, lambda _connection: world.let_go.wait(20.0))
-        world.journal.late_writes.on_change()
+        if is_late:
+            world.journal.late_writes.add(ALPHA.uuid, world.hold)
+            world.journal.late_writes.on_change()
+        else:
+            threading.Thread(target=world.journal.store.write, args=(world.hold,)).start()
         await until(lambda: actions.acceptor.stuck)
         world.let_go.set()
         await until(lambda: not actions.acceptor.stuck)
@@ -641,25 +626,3 @@ def test_a_late_action_names_the_action_before_it(world: World) -> None:
         assert world.ended[0].msg == f"Cannot restart server {ALPHA.uuid}: {before}"
 
     world.run(story)
-
-
-def test_begins_and_ends_that_the_disk_refused_are_written_later(world: World) -> None:
-    def act(request: Request) -> Result:
-        world.journal.operations.begin(
-            operation=request.operation, server=ALPHA, action=START, origin="", reason="", requested_at=request.requested_at
-        )
-        world.journal.operations.end(world.result(request))
-        return world.result(request)
-
-    world.acts[START] = act
-
-    async def story(actions: Actions) -> None:
-        with world.full(_BEGINS_AND_ENDS):
-            operation = await actions.accept(ALPHA, START, 30, "")
-            await until(lambda: world.ended)
-            assert [each.operation for each in pending(world.other())] == [operation]
-        await until(lambda: world.row(operation).outcome == "done")
-        assert world.row(operation).begun_at
-
-    world.run(story)
-    assert pending(world.other()) == []
