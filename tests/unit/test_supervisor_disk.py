@@ -25,13 +25,6 @@ class FullDisk:
         self.watched = watched
         self._disk = disk
 
-    def crash_twice(self) -> None:
-        """Let the server crash, start, and crash again: the next start is due in ten seconds."""
-        self.watched.up()
-        self.watched.end()
-        self.watched.await_start()
-        self.watched.end()
-
     def act(self, action: str, **fields: object) -> Result:
         fake, own = self.watched.fake, self.watched.fake.node
         fake.node = fake.build()
@@ -72,7 +65,7 @@ def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FullD
 @pytest.mark.parametrize("action", ["stop", "kill"])
 @pytest.mark.parametrize("free", [0, 4, 8, 12, 16, 20, 24])
 def test_a_server_stopped_during_a_back_off_stays_down(full: FullDisk, free: int, action: str) -> None:
-    full.crash_twice()
+    full.watched.crash_twice()
     full.leave_room(free)
     assert full.act(action).outcome.value in ("done", "unchanged")
     full.try_for(600)
@@ -87,7 +80,7 @@ def test_a_server_stopped_during_a_back_off_stays_down(full: FullDisk, free: int
 @pytest.mark.parametrize("check", [False, True])
 @pytest.mark.parametrize("free", [0, 4, 20])
 def test_a_start_of_servers_that_should_be_up_skips_a_stopped_server(full: FullDisk, free: int, check: bool) -> None:
-    full.crash_twice()
+    full.watched.crash_twice()
     full.leave_room(free)
     full.act("stop")
     result = full.act("start", should_be_up=frozenset([UUID]), check=check)
@@ -176,8 +169,7 @@ class TestReported:
     def test_repeated_refusals_for_the_same_reason_are_reported_once(self, refusing: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
         announced: list[str] = []
         monkeypatch.setattr(perform, "announce", lambda result, _request: announced.append(result.code))
-        refusing.up()
-        refusing.end()
+        refusing.crash()
         for given in ({"suspended": True}, {"environment": 3}, {"suspended": True}):
             refusing.fake.define(**given)
             for _try in range(3):
@@ -189,8 +181,7 @@ class TestReported:
 
 class TestGone:
     def test_a_server_without_a_definition_is_not_tried_again(self, refusing: Watched) -> None:
-        refusing.up()
-        refusing.end()
+        refusing.crash()
         refusing.fake.file.unlink()
         refusing.await_start()
         row = refusing.row
@@ -201,8 +192,7 @@ class TestGone:
     def test_a_missing_definition_directory_causes_tries_until_it_is_back(self, refusing: Watched, where: str) -> None:
         directory = refusing.fake.file.parent
         aside = directory.with_name("aside")
-        refusing.up()
-        refusing.end()
+        refusing.crash()
         os.rename(directory, aside)
         if where == "the directory is empty":
             directory.mkdir()

@@ -58,10 +58,7 @@ class TestLoop:
     def test_a_start_by_a_user_ends_the_crash_loop_and_closes_the_row(self, watched: Watched) -> None:
         watched.fake.configure(supervisor={"max_restarts": 1})
         watched.begin_anew()
-        watched.up()
-        watched.end()
-        watched.await_start()
-        assert watched.end().consecutive_crashes == 2
+        assert watched.crash_twice().consecutive_crashes == 2
         watched.up()
         assert not watched.row.due
         watched.pass_seconds(3600)
@@ -71,10 +68,7 @@ class TestLoop:
         assert (row.consecutive_crashes, watched.await_start()) == (1, 0)
 
     def test_a_stop_by_a_user_closes_the_row_at_the_next_try(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
-        watched.await_start()
-        watched.end()
+        watched.crash_twice()
         assert watched.fake.perform("stop").outcome.value == "unchanged"
         watched.await_start()
         assert (watched.fake.live, watched.row.due, watched.starts) == (False, False, 2)
@@ -82,10 +76,7 @@ class TestLoop:
     def test_a_changed_definition_ends_the_wait_of_a_crash_loop(self, watched: Watched) -> None:
         watched.fake.configure(supervisor={"max_restarts": 1})
         watched.begin_anew()
-        watched.up()
-        watched.end()
-        watched.await_start()
-        watched.end()
+        watched.crash_twice()
         watched.starter.free_changed(watched.fake.node)
         assert watched.starter.seconds_left() == 3600
         watched.fake.define(environment={"FIXED": "yes"})
@@ -106,10 +97,7 @@ class TestSurvival:
 
     @pytest.mark.parametrize("hours", [-30, -1, 1, 30])
     def test_a_change_of_the_wall_clock_changes_no_wait(self, watched: Watched, hours: int) -> None:
-        watched.up()
-        watched.end()
-        watched.await_start()
-        watched.end()
+        watched.crash_twice()
         watched.fake.clock._passed += hours * 3600
         for _look in range(2):
             assert watched.starter.seconds_left() == 10
@@ -119,28 +107,20 @@ class TestSurvival:
         assert watched.turn()
         assert watched.end().consecutive_crashes == 3
 
-    def test_after_a_boot_a_row_is_due_at_once_and_the_count_continues(self, watched: Watched) -> None:
-        watched.fake.configure(supervisor={"max_restarts": 1})
+    @pytest.mark.parametrize("max_restarts, wait", [(1, 3600), (2, 10)])
+    def test_after_a_boot_a_row_is_due_at_once_and_the_count_continues(self, watched: Watched, max_restarts: int, wait: int) -> None:
+        watched.fake.configure(supervisor={"max_restarts": max_restarts})
         watched.begin_anew()
-        watched.up()
-        watched.end()
-        watched.await_start()
-        watched.end()
-        assert watched.starter.seconds_left() == 3600
-        watched.boot, watched.seconds = "b2", 20.0
-        watched.begin_anew()
-        assert watched.await_start() == 0
-        assert watched.fake.live
+        watched.crash_twice()
+        assert watched.starter.seconds_left() == wait
+        assert boot(watched)
         assert watched.end().consecutive_crashes == 3
 
     @pytest.mark.parametrize("dies", ["before the start", "right after the start"])
     def test_a_supervisor_that_dies_in_a_start_keeps_the_count_and_starts_once(
         self, watched: Watched, dies: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        watched.up()
-        watched.end()
-        watched.await_start()
-        row = watched.end()
+        row = watched.crash_twice()
         assert row.consecutive_crashes == 2
         watched.pass_seconds(10)
         assert watched.fake.node.journal.ended_runs.note_attempt(row.number, "op")
@@ -167,8 +147,7 @@ REFUSED = {
 class TestRefused:
     @pytest.mark.parametrize("code", REFUSED)
     def test_a_refused_start_is_tried_until_it_succeeds_and_is_not_counted(self, watched: Watched, code: str) -> None:
-        watched.up()
-        watched.end()
+        watched.crash()
         watched.fake.define(**REFUSED[code])
         waits = [watched.await_start() for _try in range(8)]
         assert waits == [0, 10, 20, 40, 80, 160, 300, 300]
@@ -186,8 +165,7 @@ class TestTrouble:
     def test_a_failed_write_is_reported_and_the_row_stays_due(
         self, watched: Watched, write: str, seconds: float, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        watched.up()
-        watched.end()
+        watched.crash()
         if write == "put_off":
             watched.fake.define(suspended=True)
         with monkeypatch.context() as patched:
@@ -199,8 +177,7 @@ class TestTrouble:
         assert watched.fake.live
 
     def test_a_row_that_cannot_be_closed_counts_no_refused_try(self, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-        watched.up()
-        watched.end()
+        watched.crash()
         watched.fake.node.journal.store.execute("UPDATE intents SET up = 0", {})
         with monkeypatch.context() as patched:
             patched.setattr(EndedRuns, "close", lambda *_given: False)
@@ -210,8 +187,7 @@ class TestTrouble:
         assert (watched.fake.live, watched.row.due, watched.row.code) == (False, False, "not_selected")
 
     def test_a_new_journal_with_equal_row_numbers_causes_no_wrong_start(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
+        watched.crash()
         other = "11111111-1111-4111-8111-111111111111"
         journal = watched.fake.node.journal
         row = watched.row
@@ -223,8 +199,7 @@ class TestTrouble:
 
     @pytest.mark.parametrize("tries", [None, 3], ids=["closed", "put off"])
     def test_without_a_kill_generation_the_row_in_the_journal_counts(self, watched: Watched, tries: int | None) -> None:
-        watched.up()
-        row = watched.end()
+        row = watched.crash()
         ended_runs = watched.fake.node.journal.ended_runs
         assert ended_runs.close(row.number) if tries is None else ended_runs.put_off(replace(row, tries=tries))
         (watched.fake.root / "state" / f"{UUID}.kills").mkdir()
@@ -236,8 +211,7 @@ class TestTrouble:
             assert (watched.row.due, watched.row.tries) == (True, tries + 1)
 
     def test_a_server_with_a_held_lock_starts_only_after_the_release(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
+        watched.crash()
         with watched.fake.lock("stop"):
             watched.starter.begin()
             assert watched.starts == 1
@@ -245,8 +219,7 @@ class TestTrouble:
         assert watched.turn()
 
     def test_simultaneous_threads_make_one_start(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
+        watched.crash()
         threads = [threading.Thread(target=watched.starter.begin) for _number in range(4)]
         for thread in threads:
             thread.start()
@@ -268,8 +241,7 @@ class TestTrouble:
             gate.wait(5)
 
         monkeypatch.setattr(starter, "perform_each", perform_each)
-        watched.up()
-        watched.end()
+        watched.crash()
         watched.fake.engine.refuse("start", "no room")
         watched.starter.begin()
         assert tried.wait(5)
@@ -300,8 +272,7 @@ class TestPolicy:
         watched.fake.configure(supervisor=settings)
         watched.fake.define(**definition)
         watched.begin_anew()
-        watched.up()
-        row = watched.end()
+        row = watched.crash()
         assert (row.verdict.value, row.due) == ("crashed", False)
         watched.turn()
         assert watched.starts == 1
@@ -310,10 +281,7 @@ class TestPolicy:
     def test_a_clean_exit_of_a_ready_server_causes_a_start_only_if_configured(
         self, watched: Watched, ready: bool, clean_exit: str, due: bool
     ) -> None:
-        watched.fake.configure(supervisor={"clean_exit": clean_exit})
-        watched.fake.define(process={"startup": {"done": ["is ready"]}})
-        watched.begin_anew()
-        watched.up()
+        self.run_until_ready(watched, clean_exit)
         watched.fake.engine.logs[watched.fake.seen().id] = b"it is ready\r\n" if ready else b"it boots\r\n"
         row = watched.end(0)
         assert (row.verdict.value, row.due) == ("ended", due)
@@ -348,32 +316,31 @@ class TestPolicy:
         (row,) = watched.observer.look(UUID).rows
         assert (row.verdict.value, row.due) == ("ended", True)
 
-    def run_until_ready(self, watched: Watched) -> None:
-        watched.fake.configure(supervisor={"clean_exit": "restart"})
+    def run_until_ready(self, watched: Watched, clean_exit: str = "restart") -> None:
+        watched.fake.configure(supervisor={"clean_exit": clean_exit})
         watched.fake.define(process={"startup": {"done": ["is ready"]}})
         watched.begin_anew()
         watched.up()
 
 
 class TestOtherStarts:
-    def test_a_waiting_start_is_not_made_during_maintenance(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
+    def begin_maintenance(self, watched: Watched) -> Path:
+        watched.crash()
         record = Path(watched.fake.node.settings.state_directory) / "maintenance.json"
         record.write_text('{"phase": "stop"}')
         assert not watched.turn()
-        assert watched.row.due and watched.row.tries == 0
+        assert watched.row.due
+        return record
+
+    def test_a_waiting_start_is_not_made_during_maintenance(self, watched: Watched) -> None:
+        record = self.begin_maintenance(watched)
+        assert watched.row.tries == 0
         record.unlink()
         watched.pass_seconds(2)
         assert watched.turn()
 
     def test_a_start_at_the_engine_after_a_refused_try_begins_a_new_count(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
-        record = Path(watched.fake.node.settings.state_directory) / "maintenance.json"
-        record.write_text('{"phase": "stop"}')
-        assert not watched.turn()
-        assert watched.row.due
+        record = self.begin_maintenance(watched)
         watched.fake.engine.start(UUID)
         watched.observer.look(UUID)
         assert not watched.row.due
@@ -403,9 +370,9 @@ def boot(watched: Watched) -> bool:
     return watched.turn()
 
 
-def stay_down(watched: Watched, code: int = 0) -> None:
+def stay_down(watched: Watched) -> None:
     watched.up()
-    assert not watched.end(code).due
+    assert not watched.end(0).due
     assert not watched.turn()
 
 
@@ -546,16 +513,6 @@ def test_a_boot_makes_starts_due_before_the_first_start(watched: Watched, monkey
     supervisor._node = SimpleNamespace(now=lambda: watched.fake.node)
     supervisor._turn(SimpleNamespace(paused="", turn=lambda: steps.append("turn")))
     assert steps == ["due", "turn", "turn"]
-
-
-def test_a_server_in_back_off_starts_at_once_after_a_boot(watched: Watched) -> None:
-    watched.up()
-    watched.end()
-    watched.await_start()
-    watched.end()
-    assert watched.starter.seconds_left() == 10
-    assert boot(watched)
-    assert watched.end().consecutive_crashes == 3
 
 
 def test_a_stopped_server_stays_down_after_a_boot(watched: Watched) -> None:

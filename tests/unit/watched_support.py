@@ -64,6 +64,16 @@ class Watched:
         self.starter.remember([row])
         return row
 
+    def crash(self) -> EndedRun:
+        self.up()
+        return self.end()
+
+    def crash_twice(self) -> EndedRun:
+        """Let the server crash, start, and crash again: the next start is due in ten seconds."""
+        self.crash()
+        self.await_start()
+        return self.end()
+
     def pass_seconds(self, seconds: float) -> None:
         self.fake.clock.sleep(seconds)
         self.seconds += seconds
