@@ -199,11 +199,8 @@ def test_the_number_of_idle_connections_is_bounded(server: Recorder, connections
 
     server.fault(meet)
     for made in (5, 5 + 5 - 2):
-        threads = [threading.Thread(target=web.ask, args=("GET", "/x"), kwargs={"seconds": 10}) for _unused in range(5)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with concurrent.futures.ThreadPoolExecutor(5) as threads:
+            list(threads.map(lambda _number: web.ask("GET", "/x", seconds=10), range(5)))
         assert len(connections) == made
     web.close()
 
@@ -214,20 +211,9 @@ def test_each_of_many_simultaneous_threads_gets_its_own_answer(server: Recorder)
             answering.json(200, asked.path)
 
     with closing(Echo()) as echo:
-        web, wrong = Web(echo.url, BEARER), []
-
-        def run(number: int) -> None:
-            for turn in range(5):
-                path = f"/{number}/{turn}"
-                if web.ask("GET", path, seconds=10).value != path:
-                    wrong.append(path)
-
-        threads = [threading.Thread(target=run, args=(number,)) for number in range(20)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert (wrong, len(echo.asked)) == ([], 100)
+        web, paths = Web(echo.url, BEARER), [f"/{number}" for number in range(100)]
+        with concurrent.futures.ThreadPoolExecutor(20) as threads:
+            assert [answer.value for answer in threads.map(lambda path: web.ask("GET", path, seconds=10), paths)] == paths
 
 
 @pytest.mark.parametrize("behaviour", [silent, dripping, dripping_headers], ids=["silent", "dripping body", "dripping headers"])
@@ -317,13 +303,10 @@ def test_a_closed_port_is_a_refused_connection(server: Recorder) -> None:
     assert str(fault_of(server, silent)) == "connection refused"
 
 
-def test_a_truncated_answer_is_a_fault(server: Recorder) -> None:
-    fault = fault_of(server, truncated)
+@pytest.mark.parametrize("behaviour", [truncated, lambda answer: answer.cut()], ids=["truncated", "none"])
+def test_an_incomplete_answer_is_a_fault(server: Recorder, behaviour: Behaviour) -> None:
+    fault = fault_of(server, behaviour)
     assert str(fault) == "the connection was cut before the answer was whole" and not fault.lasting
-
-
-def test_a_connection_closed_without_an_answer_is_a_fault(server: Recorder) -> None:
-    assert str(fault_of(server, lambda answer: answer.cut())) == "the connection was cut before the answer was whole"
 
 
 def test_an_unknown_host_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,13 +443,11 @@ def test_a_configured_authority_is_trusted(secure: Recorder, certificate: Path) 
     assert [web.ask("GET", "/x", seconds=5).status for _unused in range(2)] == [200, 200]
 
 
-def test_an_authority_of_the_system_is_trusted(secure: Recorder, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    assert ask(secure).status == 200
-
-
-def test_an_authority_in_the_variable_of_requests_is_trusted(secure: Recorder, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_an_authority_of_the_environment_is_trusted(
+    secure: Recorder, certificate: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, str(certificate))
     assert ask(secure).status == 200
 
 
