@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.container.conta
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigFile, ConfigRule, parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.host import regex_sandbox
+from ansible_collections.fleet.power.tests.unit.thread_support import in_threads
 
 
 @pytest.mark.parametrize(
@@ -233,21 +233,16 @@ def test_a_child_has_256_mib_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_many_threads_share_a_limited_number_of_children() -> None:
-    before, seen, done = children(), [], []
+    before = children()
 
-    def ask() -> None:
+    def ask(_number: int) -> int:
         with one_child():
-            done.append(substitute("a", "a", "b"))
-            seen.append(len(children() - before))
+            assert substitute("a", "a", "b") == "b"
+            seen = len(children() - before)
             time.sleep(0.05)
+            return seen
 
-    threads = [threading.Thread(target=ask) for _unused in range(PLACES * 4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert done == ["b"] * PLACES * 4
-    assert max(seen) <= PLACES
+    assert max(in_threads(PLACES * 4, ask)) <= PLACES
     assert children() == before
 
 

@@ -31,7 +31,7 @@ from ansible_collections.fleet.power.tests.unit.journal_support import (
     result,
 )
 from ansible_collections.fleet.power.tests.unit.lock_support import fill, small_disk
-from ansible_collections.fleet.power.tests.unit.thread_support import block_until
+from ansible_collections.fleet.power.tests.unit.thread_support import block_until, in_threads
 
 #: SQLite's number for `PRAGMA synchronous = EXTRA`.
 EXTRA = 3
@@ -137,7 +137,7 @@ def test_a_call_returns_only_after_a_sync_that_began_later(disk: Disk, monkeypat
     monkeypatch.setattr(store, "_APART_SECONDS", 0.0)
     early: list[tuple[int, int]] = []
 
-    def ask() -> None:
+    def ask(_number: int) -> None:
         for _unused in range(200):
             begun = disk.begun
             disk.group()
@@ -145,11 +145,7 @@ def test_a_call_returns_only_after_a_sync_that_began_later(disk: Disk, monkeypat
             if disk.ended <= begun:
                 early.append((begun, disk.ended))
 
-    threads = [threading.Thread(target=ask) for _unused in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
+    in_threads(8, ask)
     assert early == [] and disk.ended >= 200
 
 

@@ -25,6 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.request i
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from ansible_collections.fleet.power.tests.unit.lock_support import FORK, NO_GROUP, UUID, asked
+from ansible_collections.fleet.power.tests.unit.thread_support import in_threads
 
 RUN = Run("c" * 64, "2026-01-01T00:00:00.123456789Z")
 Pipe = multiprocessing.connection.Connection
@@ -222,7 +223,7 @@ def test_simultaneous_tries_have_one_winner_and_the_others_get_the_holder(locks:
     won: list[PowerLock] = []
     holders: list[object] = []
 
-    def try_once() -> None:
+    def try_once(_number: int) -> None:
         barrier.wait(30)
         try:
             won.append(acquire(locks))
@@ -230,11 +231,7 @@ def test_simultaneous_tries_have_one_winner_and_the_others_get_the_holder(locks:
             holders.append(error.facts["holder"])
 
     for _unused in range(10):
-        threads = [threading.Thread(target=try_once) for _unused in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(10)
+        in_threads(8, try_once)
         assert len(won) == 1
         assert len(holders) == 7
         assert None not in holders

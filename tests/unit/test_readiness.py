@@ -20,7 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host import reg
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
-from ansible_collections.fleet.power.tests.unit.thread_support import block_until
+from ansible_collections.fleet.power.tests.unit.thread_support import block_until, in_threads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -235,11 +235,7 @@ def test_all_threads_share_one_child_and_each_gets_its_own_answers(patterns: Rea
 
     assert patterns.find("a", ["a"])
     pid = child_of(patterns)
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(8, ask)
     assert wrong == []
     assert child_of(patterns) == pid
 

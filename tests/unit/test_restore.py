@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -28,6 +27,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.result im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.tests.unit.forked_support import AT_THE_LIMIT, ForkedModule, environment
 from ansible_collections.fleet.power.tests.unit.lock_support import FORK, NO_GROUP, as_nobody_below, mode_of
+from ansible_collections.fleet.power.tests.unit.thread_support import in_threads
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 COBALT = Server("0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001", "Cobalt")
@@ -171,18 +171,7 @@ def test_a_mark_dies_with_its_process_even_by_sigkill(tmp_path: Path) -> None:
 def test_parallel_checks_always_see_a_live_mark_as_alive(tmp_path: Path) -> None:
     marks = marks_in(tmp_path)
     name = marks.own_name()
-    seen: list[bool] = []
-
-    def look() -> None:
-        seen.extend(marks_in(tmp_path).is_alive(name) for _unused in range(300))
-
-    readers = [threading.Thread(target=look) for _unused in range(4)]
-    for reader in readers:
-        reader.start()
-    for reader in readers:
-        reader.join(10)
-    assert len(seen) == 1200
-    assert all(seen)
+    assert all(in_threads(4, lambda _number: all(marks_in(tmp_path).is_alive(name) for _unused in range(300))))
     marks.close()
 
 

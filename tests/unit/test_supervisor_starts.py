@@ -25,6 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.request i
 from ansible_collections.fleet.power.plugins.module_utils._supervisor import service, starter
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.service import due_after_boot
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
+from ansible_collections.fleet.power.tests.unit.thread_support import in_threads
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
 
 
@@ -220,11 +221,7 @@ class TestTrouble:
 
     def test_simultaneous_threads_make_one_start(self, watched: Watched) -> None:
         watched.crash()
-        threads = [threading.Thread(target=watched.starter.begin) for _number in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(4, lambda _number: watched.starter.begin())
         watched.turn()
         assert watched.starts == 2
 

@@ -36,7 +36,7 @@ from ansible_collections.fleet.power.tests.integration.panel_server import (
     truncated,
     value,
 )
-from ansible_collections.fleet.power.tests.unit.thread_support import few_threads
+from ansible_collections.fleet.power.tests.unit.thread_support import few_threads, in_threads
 
 BEARER = "Bearer one.two"
 
@@ -199,8 +199,7 @@ def test_the_number_of_idle_connections_is_bounded(server: Recorder, connections
 
     server.fault(meet)
     for made in (5, 5 + 5 - 2):
-        with concurrent.futures.ThreadPoolExecutor(5) as threads:
-            list(threads.map(lambda _number: web.ask("GET", "/x", seconds=10), range(5)))
+        in_threads(5, lambda _number: web.ask("GET", "/x", seconds=10))
         assert len(connections) == made
     web.close()
 

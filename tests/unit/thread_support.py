@@ -8,10 +8,20 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline, wait_until
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
+
+_Result = TypeVar("_Result")
+
+
+def in_threads(count: int, work: Callable[[int], _Result]) -> list[_Result]:
+    """Call ``work`` with each number below ``count`` in threads at once; return the results in order, or raise the first error."""
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(work, range(count)))
 
 
 async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
