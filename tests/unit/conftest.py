@@ -35,13 +35,16 @@ def fake_node(tmp_path: Path) -> Iterator[FakeNode]:
     fake.close()
 
 
+@pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove the proxies and certificates of the test machine. In the HTTP library, they override settings."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
 @pytest.fixture(name="scripted", params=["unix", "tcp", "tls"])
-def engine_of_a_script(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[scripted_engine.ScriptedEngine]:
-    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        # In the HTTP library, these override the settings of the SDK.
-        monkeypatch.delenv(variable, raising=False)
+def engine_of_a_script(request: pytest.FixtureRequest, tmp_path: Path, no_proxies: None) -> Iterator[scripted_engine.ScriptedEngine]:
     with scripted_engine.listening(request.param, tmp_path) as engine:
         yield engine
 

@@ -71,16 +71,8 @@ def definition(number: int, name: str = "", **settings: Any) -> dict[str, Any]:
     return {"settings": {"uuid": uuid_of(number), "meta": {"name": name or f"Server {number}"}, "container": container, **settings}}
 
 
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the proxies of the test machine."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
 @pytest.fixture
-def server() -> Iterator[FakePanel]:
+def server(no_proxies: None) -> Iterator[FakePanel]:
     with closing(FakePanel(*(definition(number) for number in range(7)))) as server:
         yield server
 

@@ -56,10 +56,7 @@ def receiver(**keys: Any) -> Receiver:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+def server(no_proxies: None) -> Iterator[Recorder]:
     with closing(Recorder()) as server:
         yield server
 

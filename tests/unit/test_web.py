@@ -38,16 +38,9 @@ from ansible_collections.fleet.power.tests.integration.panel_server import (
 )
 from ansible_collections.fleet.power.tests.unit.thread_support import few_threads, in_threads
 
+pytestmark = pytest.mark.usefixtures("no_proxies")
+
 BEARER = "Bearer one.two"
-
-
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the proxies and certificates of the test machine."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
 
 SECRET = "Secret0123456789"
 
