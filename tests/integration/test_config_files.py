@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import stat
-import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -213,49 +211,3 @@ def test_a_bad_rule_or_file_refuses_a_restart_before_the_stop(lab: Lab, trap: Tr
     if trap in RULES_AT_FAULT:
         assert f'the rule for "{rule["match"]}"' in msg
     assert (trace(canary), trace(good)) == traces
-
-
-@pytest.fixture
-def small_disk(lab: Lab) -> Iterator[Path]:
-    """A file system of 512 KiB for the data directories."""
-    directory = lab.root / "volumes"
-    directory.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(directory)], capture_output=True, check=False)
-    if mounted.returncode or not os.path.ismount(directory):
-        pytest.skip("cannot mount a small file system here")
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", str(directory)], check=True)
-
-
-def fill(directory: Path) -> Path:
-    assert os.path.ismount(directory) and os.statvfs(directory).f_blocks * os.statvfs(directory).f_frsize <= MIB
-    ballast = directory / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
-    return ballast
-
-
-def test_a_full_disk_fails_the_boot_and_keeps_the_file(lab: Lab, small_disk: Path) -> None:
-    rules = ({"match": "port", **PORT}, {"match": "motd", "replace_with": "{{env.RCON}}"})
-    uuid = defined(lab)
-    file = lab.volume(uuid) / "server.properties"
-    content = "port=1\n" + "# a line of a comment\n" * 5000
-    file.write_text(content)
-    start(lab, uuid)
-    lab.edit(uuid, process={"configs": [config("server.properties", "properties", *rules)]})
-    ballast = fill(small_disk)
-    before = trace(file)
-    result: Any = lab.power("restart", uuid)
-    assert (*ended(result), result.state.value) == ("failed", "preboot_failed", "offline")
-    assert "server.properties" in result.msg and "No space left on device" in result.msg and SECRET not in result.msg
-    assert (file.read_text(), trace(file)) == (content, before)
-    assert [path.name for path in lab.volume(uuid).iterdir()] == ["server.properties"]
-    ballast.unlink()
-    start(lab, uuid)
-    assert file.read_text() == content.replace("port=1\n", "port=25601\n") + f"motd={SECRET}\n"

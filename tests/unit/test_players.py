@@ -19,11 +19,11 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.players.countdown import call_off_abandoned, call_off_all_abandoned
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept
-from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown, HeldCountdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import COUNTING, read_policy
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
@@ -65,6 +65,12 @@ class Played:
     def announced(self) -> list[str]:
         """The messages to players, each from its time on. A message without a time is empty."""
         return [line.partition(" in ")[2] for line in self.game.heard]
+
+    def assert_called_off(self, rounds: int = 2) -> None:
+        """Call off what is abandoned, ``rounds`` times. Assert that the players read it once, and that no record is left."""
+        for _each in range(rounds):
+            call_off_all_abandoned(self.fake.node)
+        assert self.game.heard == ["Server restart called off."] and self.fake.node.countdowns.abandoned(UUID) is None
 
     def leave_after(self, seconds: float, online: int | None = 0) -> None:
         self.clock.after(seconds, lambda: setattr(self.game, "online", online))
@@ -193,10 +199,14 @@ class TestEnded:
 class TestSameKey:
     """Two requests with one key, as from a resumed rolling run."""
 
-    def test_the_second_request_waits_for_the_first_and_repeats_no_warning(self, played: Played) -> None:
+    def begin(self, played: Played) -> tuple[Request, HeldCountdown]:
         first = played.fake.request("restart", players=read_policy("restart", True, WARN), idempotency_key="run-1", reason="run-1: x")
         held = played.fake.node.countdowns.begin(UUID, first, played.run, since=timestamp(NOON), due=timestamp(NOON))
         held.write()
+        return first, held
+
+    def test_the_second_request_waits_for_the_first_and_repeats_no_warning(self, played: Played) -> None:
+        first, held = self.begin(played)
         assert played.fake.node.countdowns.abandoned(UUID) is None
 
         def go_on() -> None:
@@ -209,10 +219,7 @@ class TestSameKey:
         assert 40 <= played.seconds < 45
 
     def test_the_second_request_takes_over_after_the_first_gave_up(self, played: Played) -> None:
-        first = played.fake.request("restart", players=read_policy("restart", True, WARN), idempotency_key="run-1", reason="run-1: x")
-        held = played.fake.node.countdowns.begin(UUID, first, played.run, since=timestamp(NOON), due=timestamp(NOON))
-        held.write()
-        played.clock.after(40, held.release)
+        played.clock.after(40, self.begin(played)[1].release)
         result = played.ask(**WARN, request={"idempotency_key": "run-1", "reason": "run-1: x"})
         assert result.outcome.value == "done" and played.announced == [
             "20 seconds. x",
@@ -228,7 +235,7 @@ class TestAbandoned:
         server = Server(UUID, "Cobalt")
         for _each in range(2):
             call_off_abandoned(played.fake.node, server)
-        assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
+        played.assert_called_off(rounds=0)
 
     def test_a_call_off_without_its_game_is_sent_later(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
         def unreachable(*_unused: object) -> None:
@@ -238,9 +245,7 @@ class TestAbandoned:
         with monkeypatch.context() as fault:
             fault.setattr(played.fake.games, "of", unreachable)
             call_off_all_abandoned(played.fake.node)
-        for _each in range(2):
-            call_off_all_abandoned(played.fake.node)
-        assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
+        played.assert_called_off()
 
     def test_a_call_off_that_the_game_may_have_taken_is_sent_three_times_at_most(
         self, played: Played, monkeypatch: pytest.MonkeyPatch
@@ -267,9 +272,7 @@ class TestAbandoned:
         with monkeypatch.context() as fault:
             fault.setattr(played.game, "announce", lambda _text: "refuses the RCON password")
             call_off_all_abandoned(played.fake.node)
-        for _each in range(2):
-            call_off_all_abandoned(played.fake.node)
-        assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
+        played.assert_called_off()
 
 
 class TestTakenOver:
@@ -280,18 +283,14 @@ class TestTakenOver:
         played.game.deaf = "refuses the RCON password"
         assert played.ask(players_at_most=0, max_delay=1).code == "players_online"
         played.game.deaf = ""
-        for _each in range(2):
-            call_off_all_abandoned(played.fake.node)
-        assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
+        played.assert_called_off()
 
     def test_the_call_off_is_sent_after_an_action_without_the_game(self, played: Played) -> None:
         _abandon(played, "another", last_mark=3000, left=2990)
         played.fake.games.game = None
         assert played.ask(players_at_most=0, max_delay=60).code == "players_unknown"
         played.fake.games.game = played.game
-        for _each in range(2):
-            call_off_all_abandoned(played.fake.node)
-        assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
+        played.assert_called_off()
 
     def test_a_waiting_action_sends_the_call_off_again(self, played: Played) -> None:
         _abandon(played, "another", last_mark=3000, left=2990)
@@ -299,7 +298,7 @@ class TestTakenOver:
         played.clock.after(2, lambda: setattr(played.game, "deaf", ""))
         played.leave_after(60)
         assert played.ask("stop", players_at_most=0, max_delay=600).outcome.value == "done"
-        assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
+        played.assert_called_off(rounds=0)
 
 
 class TestResumed:
