@@ -14,6 +14,7 @@ import pytest
 from .controller import Controller
 from .engine_proxy import EngineProxy
 from .lab import Lab, lab_on
+from .shim import Shim, shim_on
 
 #: ansible-test runs these: `make targets`.
 collect_ignore = ["targets"]
@@ -36,6 +37,12 @@ def lab(tmp_path: Path, docker_host: str) -> Iterator[Lab]:
 @pytest.fixture
 def controller(lab: Lab, tmp_path: Path) -> Controller:
     return Controller(lab, tmp_path / "controller")
+
+
+@pytest.fixture
+def shim(lab: Lab) -> Iterator[Shim]:
+    with shim_on(lab) as running:
+        yield running
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.fleet.power.plugins.module_utils._power.games.game import Game
+
 from .lab import Lab, wait_until
 
 GAME = {
@@ -14,6 +16,15 @@ GAME = {
 GAMES = {"profiles": {"lab": GAME}, "rules": [{"image": "fleet-power/testserver", "game": "lab"}]}
 #: A wait for players that is longer than each test.
 PATIENT = {"players_at_most": 0, "max_delay": 3600}
+
+
+def game_of(lab: Lab, uuid: str) -> Game:
+    node = lab.node()
+    snapshot, definition = node.engine.inspect(uuid), node.sources.definition_for_stop(uuid)
+    assert snapshot is not None and definition is not None
+    game = node.games.of(definition.server, snapshot, definition)
+    assert game is not None
+    return game
 
 
 class Played:

@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,7 +168,3 @@ def shim_on(lab: Lab, **sections: Any) -> Shim:
 
 def again(lab: Lab, **environment: str) -> Shim:
     return Shim(lab.config, lab.docker_host, lab.root / "shim.log", **environment)
-
-
-def bare_lab(root: Path) -> Iterator[Lab]:
-    yield Lab(root, NO_ENGINE, None)

@@ -19,6 +19,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_c
 from ansible_collections.fleet.power.plugins.module_utils._power.games.game import Game
 
 from .lab import Lab, wait_until
+from .played import game_of
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may end processes in a container")
 #: A long process with a child in the background.
@@ -98,20 +99,15 @@ def test_commands_in_one_container_run_one_after_the_other(commands: Commands) -
 HOSTILE = '§aRestart\nstop\r\nstop\0\x1b[2J"; stop; "{time}' + "x" * 10_000
 
 
-def game_of(lab: Lab, uuid: str, **profile: Any) -> Game:
+def game_with(lab: Lab, uuid: str, **profile: Any) -> Game:
     """The game of a running server, with ``profile`` from the node's settings."""
     lab.write_settings(games={"profiles": {"own": profile}, "rules": [{"server": uuid, "game": "own"}]})
-    node = lab.node()
-    snapshot, definition = node.engine.inspect(uuid), node.sources.definition_for_stop(uuid)
-    assert snapshot is not None and definition is not None
-    game = node.games.of(definition.server, snapshot, definition)
-    assert game is not None
-    return game
+    return game_of(lab, uuid)
 
 
 def test_a_hostile_message_reaches_the_process_as_one_line_of_plain_text(lab: Lab) -> None:
     uuid = lab.up(MARK=1)
-    assert game_of(lab, uuid, announce={"stdin": "say {message}"}).announce(HOSTILE) == ""
+    assert game_with(lab, uuid, announce={"stdin": "say {message}"}).announce(HOSTILE) == ""
     wait_until(lambda: "got command say" in lab.log(uuid), "the process has read it")
     (read,) = re.findall(r"got command (.*), ignored", lab.log(uuid))
     assert re.fullmatch(r"say Restart stop stop ', stop, '\{time\}x+\.\.\.", read) and len(read) == len("say ") + 200
@@ -121,11 +117,11 @@ def test_a_hostile_message_reaches_the_process_as_one_line_of_plain_text(lab: La
 def test_a_command_gets_the_message_as_one_word_and_reports_its_failure(lab: Lab) -> None:
     uuid = lab.up()
     write = ["sh", "-c", 'echo "$#:$1" >/tmp/message', "sh", "{message}"]
-    assert game_of(lab, uuid, announce={"command": write}).announce("a b; stop '$(id)' \" {message}") == ""
-    counts = game_of(lab, uuid, query={"command": ["sh", "-c", 'read -r line </tmp/message && [ "${line%%:*}" = 1 ] && echo 3/20']})
+    assert game_with(lab, uuid, announce={"command": write}).announce("a b; stop '$(id)' \" {message}") == ""
+    counts = game_with(lab, uuid, query={"command": ["sh", "-c", 'read -r line </tmp/message && [ "${line%%:*}" = 1 ] && echo 3/20']})
     assert (counts.players().online, counts.players().most) == (3, 20)
     assert (
-        game_of(lab, uuid, announce={"command": ["no-such-program", "{message}"]})
+        game_with(lab, uuid, announce={"command": ["no-such-program", "{message}"]})
         .announce("x")
         .startswith("its announce command cannot be run")
     )
@@ -135,4 +131,4 @@ def test_an_announcement_without_open_standard_input_reports_its_failure(lab: La
     uuid = lab.server()
     lab.outsider(uuid, Env=["MARK=1"])
     lab.await_ready(uuid)
-    assert game_of(lab, uuid, announce={"stdin": "say {message}"}).announce("x") == "its container has no open standard input"
+    assert game_with(lab, uuid, announce={"stdin": "say {message}"}).announce("x") == "its container has no open standard input"

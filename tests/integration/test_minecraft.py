@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.games.game import Game
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount
 
 from .lab import Lab, wait_until
 from .many import beside, power_each
 from .minecraft import Player, build, minecraft_up, playing
+from .played import game_of
 
 pytestmark = pytest.mark.long
 
@@ -22,15 +22,6 @@ pytestmark = pytest.mark.long
 def image(docker_host: str) -> None:
     """Make the server's image once per machine."""
     build(docker_host)
-
-
-def game_of(lab: Lab, uuid: str) -> Game:
-    node = lab.node()
-    snapshot, definition = node.engine.inspect(uuid), node.sources.definition_for_stop(uuid)
-    assert snapshot is not None and definition is not None
-    game = node.games.of(definition.server, snapshot, definition)
-    assert game is not None
-    return game
 
 
 def test_players_are_counted_and_read_announcements(lab: Lab) -> None:

@@ -12,21 +12,33 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, Result
 from ansible_collections.fleet.power.tests.unit.lock_support import fill, small_disk
 
 from .engine_proxy import EngineProxy, Seen, at_once
 from .invariants import Act, Lives, lives_of, violations
 from .lab import Actor, Lab, wait_until
-from .phases import BOOTS, EVERY_PHASE, kept_in, meanwhile, named, start_of, starts_since, waiting_containers
+from .phases import BOOTS, EVERY_PHASE, Kept, kept_in, meanwhile, named, start_of, starts_since, waiting_containers
 
 #: Phases whose end another action can wait for. (A lost pull ends in a refusal.)
 WAITED_FOR = [(action, phase) for action, phase in BOOTS if phase in ("prepare", "create", "preboot", "start", "observe")]
 #: Phases of a restart in which the old process still runs.
 BEFORE_THE_END_OF_THE_STOP = ("prepare", "pull", "create", "stop")
 STOPPED = [*WAITED_FOR, ("restart", "stop")]
+
+
+def results_of(lab: Lab, kept: Kept, action: str, **fields: Any) -> tuple[dict[str, Any], Result]:
+    """Request an action that waits for a kept one; return the results of the kept action and of this one."""
+    with meanwhile(lambda: lab.power(action, kept.uuid, **fields)) as waiting:
+        time.sleep(0.5)
+        assert not waiting.done()
+        kept.let_go()
+        second = waiting.result()
+    assert second.waited_seconds > 0
+    return kept.actor.result(), second
 
 
 def assert_stays_down(lab: Lab, uuid: str, since: float, seconds: float = 0.5) -> None:
@@ -107,15 +119,9 @@ def test_a_kill_waits_for_another_kill_and_both_results_are_true(lab: Lab, proxy
 def test_a_start_waits_for_a_running_boot_and_changes_nothing(lab: Lab, proxy: EngineProxy, action: str, phase: str) -> None:
     began = time.time()
     with kept_in(lab, proxy, action, phase) as kept:
-        with meanwhile(lambda: lab.power("start", kept.uuid)) as starting:
-            time.sleep(0.5)
-            assert not starting.done()
-            kept.let_go()
-            rival = starting.result()
-        first = kept.actor.result()
+        first, rival = results_of(lab, kept, "start")
     assert (first["outcome"], first["changed"]) == ("done", True)
     assert (rival.outcome.value, rival.changed) == ("unchanged", False)
-    assert rival.waited_seconds > 0
     assert len(starts_since(lab, kept.uuid, began)) == (1 if action == "start" else 2)
 
 
@@ -138,15 +144,9 @@ def test_a_start_that_waited_for_the_lock_still_waits_for_readiness(lab: Lab, pr
 def test_a_stop_waits_for_a_running_boot_and_then_stops(lab: Lab, proxy: EngineProxy, action: str, phase: str) -> None:
     with kept_in(lab, proxy, action, phase, **({"stop_timeout": 1} if phase == "stop" else {})) as kept:
         # The test server reads no stop command while it boots, so the stop timeout is short.
-        with meanwhile(lambda: lab.power("stop", kept.uuid, stop_timeout=1)) as stopping:
-            time.sleep(0.5)
-            assert not stopping.done()
-            kept.let_go()
-            rival = stopping.result()
-        first = kept.actor.result()
+        first, rival = results_of(lab, kept, "stop", stop_timeout=1)
     assert (first["outcome"], first["changed"]) == ("done", True)
     assert (rival.outcome.value, rival.changed, rival.state.value) == ("done", True, "offline")
-    assert rival.waited_seconds > 0
     assert not lab.is_up(kept.uuid)
     assert lab.node().journal.intents.of(kept.uuid).up is False
 
@@ -154,15 +154,9 @@ def test_a_stop_waits_for_a_running_boot_and_then_stops(lab: Lab, proxy: EngineP
 @pytest.mark.parametrize("phase", ["prepare", "stop"])
 def test_a_start_waits_for_a_running_stop_and_boots(lab: Lab, proxy: EngineProxy, phase: str) -> None:
     with kept_in(lab, proxy, "stop", phase, stop_timeout=1) as kept:
-        with meanwhile(lambda: lab.power("restart" if phase == "prepare" else "start", kept.uuid)) as starting:
-            time.sleep(0.5)
-            assert not starting.done()
-            kept.let_go()
-            rival = starting.result()
-        stop = kept.actor.result()
+        stop, rival = results_of(lab, kept, "restart" if phase == "prepare" else "start")
     assert (stop["outcome"], stop["changed"]) == ("done", True)
     assert (rival.outcome.value, rival.changed, rival.state_before.value) == ("done", True, "offline")
-    assert rival.waited_seconds > 0
     assert lab.is_up(kept.uuid)
     assert lab.node().journal.intents.of(kept.uuid).up is True
 
@@ -172,14 +166,8 @@ def test_a_start_waits_for_a_running_stop_and_boots(lab: Lab, proxy: EngineProxy
 def test_two_restarts_run_one_after_the_other(lab: Lab, proxy: EngineProxy, phase: str) -> None:
     with kept_in(lab, proxy, "restart", phase, stop_timeout=1) as kept:
         began = time.time()
-        with meanwhile(lambda: lab.power("restart", kept.uuid, stop_timeout=1)) as restarting:
-            time.sleep(0.5)
-            assert not restarting.done()
-            kept.let_go()
-            second = restarting.result()
-        first = kept.actor.result()
+        first, second = results_of(lab, kept, "restart", stop_timeout=1)
     assert (first["outcome"], second.outcome.value) == ("done", "done")
-    assert second.waited_seconds > 0
     assert len(starts_since(lab, kept.uuid, began)) == (1 if phase == "observe" else 2)
     assert lab.is_up(kept.uuid)
 

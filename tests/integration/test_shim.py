@@ -12,7 +12,6 @@ import re
 import signal
 import socket
 import sqlite3
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -20,12 +19,6 @@ import pytest
 from .lab import Lab, wait_until
 from .many import FOR_EVER, end
 from .shim import TOKEN, Shim, again, configure, shim_on
-
-
-@pytest.fixture(name="shim")
-def running_shim(lab: Lab) -> Iterator[Shim]:
-    with shim_on(lab) as shim:
-        yield shim
 
 
 def outcome(entry: dict[str, object]) -> tuple[object, object]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -37,12 +36,6 @@ class PlayedOverHttp(Played):
 def lab_with_a_game(lab: Lab) -> Lab:
     lab.write_settings(games=GAMES)
     return lab
-
-
-@pytest.fixture(name="shim")
-def running_shim(lab: Lab) -> Iterator[Shim]:
-    with shim_on(lab) as shim:
-        yield shim
 
 
 def ended(entry: dict[str, Any]) -> tuple[Any, Any]:

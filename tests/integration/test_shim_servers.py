@@ -8,21 +8,14 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterator
 
 import pytest
 
 from .controller import Controller
 from .lab import Lab, wait_until
-from .shim import NO_ENGINE, TOKEN, Shim, again, configure, shim_on
+from .shim import NO_ENGINE, TOKEN, Shim, again, configure
 
 UNEXPECTED = "An unexpected error was encountered while processing this request"
-
-
-@pytest.fixture(name="shim")
-def running_shim(lab: Lab) -> Iterator[Shim]:
-    with shim_on(lab) as shim:
-        yield shim
 
 
 def test_the_shim_shows_a_server_in_the_form_of_wings_with_its_real_usage(lab: Lab, shim: Shim) -> None:
