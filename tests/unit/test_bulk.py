@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
 from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 from ansible_collections.fleet.power.tests.unit.forked_support import AT_THE_LIMIT
-from ansible_collections.fleet.power.tests.unit.thread_support import block_until, few_threads
+from ansible_collections.fleet.power.tests.unit.thread_support import block_until, few_threads, in_threads
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 PATIENCE = 10.0
@@ -136,9 +136,6 @@ def test_a_shortage_of_threads_does_not_stop_the_actions(monkeypatch: pytest.Mon
     ]
     assert threading.stack_size() == stack
     assert limiter.whole is None or [limiter.whole.try_take() for _unused in range(max_parallel + 1)] == [True] * max_parallel + [False]
-
-
-# ----- in order
 
 
 @pytest.mark.parametrize(
@@ -270,16 +267,21 @@ def waiters(slots: Slots) -> int:
     return len(slots._waiting)
 
 
-def test_a_slot_goes_to_the_lowest_ticket() -> None:
-    slots, served = Slots(1), []
-    slots.take(0, no_check)
+def come_in_turn(slots: Slots, tickets: Sequence[int], act: Callable[[int], object]) -> None:
+    """Begin to wait for a slot in this order, then give one back; return when all threads have ended."""
     threads = []
-    for ticket in (5, 3, 4):
-        threads.append(in_thread(lambda ticket=ticket: (slots.take(ticket, no_check), served.append(ticket), slots.give_back())))
+    for ticket in tickets:
+        threads.append(in_thread(lambda ticket=ticket: act(ticket)))
         block_until(lambda: waiters(slots) == len(threads))
     slots.give_back()
     for thread in threads:
         thread.join(10)
+
+
+def test_a_slot_goes_to_the_lowest_ticket() -> None:
+    slots, served = Slots(1), []
+    slots.take(0, no_check)
+    come_in_turn(slots, (5, 3, 4), lambda ticket: (slots.take(ticket, no_check), served.append(ticket), slots.give_back()))
     assert served == [3, 4, 5]
 
 
@@ -305,9 +307,7 @@ def test_the_slots_limit_the_concurrent_users_and_are_never_lost() -> None:
                 busy -= 1
             slots.give_back()
 
-    threads = [in_thread(lambda seed=seed: come_and_go(seed)) for seed in range(40)]
-    for thread in threads:
-        thread.join(60)
+    in_threads(40, come_and_go)
     assert most == 3
     assert [slots.try_take() for _unused in range(4)] == [True, True, True, False]
 
@@ -356,9 +356,6 @@ def test_a_server_that_steps_aside_goes_behind_the_first_turns() -> None:
     assert order == ["second", "third", "first"]
 
 
-# ----- stagger
-
-
 def test_stagger_separates_all_starts() -> None:
     limiter, begun = Limiter(stagger=0.3), []
 
@@ -367,9 +364,7 @@ def test_stagger_separates_all_starts() -> None:
         begun.append(time.monotonic())
 
     taken = [limiter.slot() for _unused in range(5)]
-    threads = [in_thread(lambda slot=slot: begin(slot)) for slot in taken]
-    for thread in threads:
-        thread.join(10)
+    in_threads(5, lambda number: begin(taken[number]))
     gaps = [after - before for before, after in zip(begun, begun[1:])]
     # A thread reads the clock a moment after its turn.
     assert len(begun) == 5 and all(0.1 < gap < 5 for gap in gaps), gaps
@@ -382,13 +377,7 @@ def test_stagger_keeps_the_order_of_the_tickets() -> None:
     taken[0].await_stagger("u", no_check)
     gate = limiter.stagger._gate
     gate.take(-1, no_check)
-    threads = []
-    for number in (3, 1, 2):
-        threads.append(in_thread(lambda number=number: (taken[number].await_stagger("u", no_check), order.append(number))))
-        block_until(lambda: waiters(gate) == len(threads))
-    gate.give_back()
-    for thread in threads:
-        thread.join(10)
+    come_in_turn(gate, (3, 1, 2), lambda number: (taken[number].await_stagger("u", no_check), order.append(number)))
     assert order == [1, 2, 3]
 
 

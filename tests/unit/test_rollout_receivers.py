@@ -52,6 +52,16 @@ def run(controller: Controller, outcome: str = "done", **given: Any) -> dict[str
     return controller.report(planned["file"])
 
 
+def run_in_vain(controller: Controller, receiver: FakeReceiver, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Do a whole rolling run whose events the receiver refuses; return its name. Later runs have more time to send."""
+    monkeypatch.setattr(notifications, "SEND_SECONDS", 0.5)
+    add_receivers(controller, receiver)
+    receiver.status = 503
+    run(controller)
+    monkeypatch.setattr(notifications, "SEND_SECONDS", 10.0)
+    return controller.run
+
+
 def waiting(controller: Controller) -> list[str]:
     found = (Path(os.environ["HOME"]) / ".ansible/fleet_power/rollout-events").glob("*.json")
     return sorted(path.name.split("-")[1] for path in found)
@@ -102,16 +112,11 @@ def test_a_broken_receiver_does_not_fail_the_rolling_run_or_delay_it_long(
 def test_the_next_rolling_run_sends_undelivered_events_first_with_the_same_id(
     controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifications, "SEND_SECONDS", 0.5)
-    add_receivers(controller, chat)
-    chat.status = 503
-    run(controller)
-    first, tried = controller.run, {each.headers["webhook-id"] for each in chat.sent}
+    first, tried = run_in_vain(controller, chat, monkeypatch), {each.headers["webhook-id"] for each in chat.sent}
     # The second event waits until the receiver accepts the first.
     assert set(chat.types) == {"rollout.begun"}
     chat.status = 204
     chat.sent.clear()
-    monkeypatch.setattr(notifications, "SEND_SECONDS", 10.0)
     run(controller)
     assert chat.events == [(f"rollout.{word}", each) for each in (first, controller.run) for word in ("begun", "ended")]
     assert {chat.sent[0].headers["webhook-id"]} == tried and waiting(controller) == []
@@ -120,12 +125,7 @@ def test_the_next_rolling_run_sends_undelivered_events_first_with_the_same_id(
 def test_waiting_events_do_not_go_to_another_receiver_of_the_same_name(
     controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifications, "SEND_SECONDS", 0.5)
-    add_receivers(controller, chat)
-    chat.status = 500
-    run(controller)
-    first = controller.run
-    monkeypatch.setattr(notifications, "SEND_SECONDS", 10.0)
+    first = run_in_vain(controller, chat, monkeypatch)
     with fake_receiver() as other:
         add_receivers(controller, other)
         run(controller)
@@ -133,17 +133,12 @@ def test_waiting_events_do_not_go_to_another_receiver_of_the_same_name(
 
 
 def test_a_brief_clock_jump_of_two_days_drops_no_event(controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notifications, "SEND_SECONDS", 0.5)
-    add_receivers(controller, chat)
-    chat.status = 500
-    run(controller)
+    first = run_in_vain(controller, chat, monkeypatch)
     waiting = WaitingEvents(str(Path(os.environ["HOME"]) / ".ansible/fleet_power/run.json"))
     assert waiting.drop_older(time.time() + 2 * 86400) == 0
     assert waiting.drop_older(time.time()) == waiting.drop_older(time.time() + 2 * 86400) == 0
     chat.status = 200
     chat.sent.clear()
-    first = controller.run
-    monkeypatch.setattr(notifications, "SEND_SECONDS", 10.0)
     run(controller)
     assert {name for _kind, name in chat.events} == {first, controller.run}
     assert controller.warned == []
