@@ -22,7 +22,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import News
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerCount, PlayerPolicy, PlayerWait
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Readiness, WaitFor
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep, Result, StopReport
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 from ansible_collections.fleet.power.tests.unit.endpoint_support import (
@@ -174,17 +174,9 @@ class Hanging(FakeEndpoint):
         super().__init__(*said)
         self._interrupted = interrupted
 
-    def act(
-        self,
-        uuid: str,
-        action: PowerAction,
-        wait_seconds: int,
-        check_cancelled: CheckCancelled = no_check,
-        players: PlayerPolicy | None = None,
-        ready: Readiness | None = None,
-    ) -> Accepted:
+    def act(self, *given: Any, **options: Any) -> Accepted:
         self._interrupted.set()
-        return super().act(uuid, action, wait_seconds, check_cancelled, players, ready)
+        return super().act(*given, **options)
 
 
 POLICY = PlayerPolicy(0, 3600, OnMaxDelay.SKIP, (60,))
