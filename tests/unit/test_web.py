@@ -205,6 +205,7 @@ def test_each_of_many_simultaneous_threads_gets_its_own_answer(server: Recorder)
         web, paths = Web(echo.url, BEARER), [f"/{number}" for number in range(100)]
         with concurrent.futures.ThreadPoolExecutor(20) as threads:
             assert [answer.value for answer in threads.map(lambda path: web.ask("GET", path, seconds=10), paths)] == paths
+        assert len(echo.asked) == len(paths)
 
 
 @pytest.mark.parametrize("behaviour", [silent, dripping, dripping_headers], ids=["silent", "dripping body", "dripping headers"])
