@@ -278,8 +278,24 @@ def test_many_kills_of_a_server_do_not_drop_late_writes_of_another_server(world:
     assert pending(world.other()) == []
 
 
+def end_of(world: World, operation: str) -> Any:
+    return ended([(world.result(Request(ALPHA.uuid, START, operation, world.clock.now())), "")])
+
+
 def end_later(world: World, operation: str) -> None:
-    world.journal.late_writes.add(ALPHA.uuid, ended([(world.result(Request(ALPHA.uuid, START, operation, world.clock.now())), "")]))
+    world.journal.late_writes.add(ALPHA.uuid, end_of(world, operation))
+
+
+def test_a_refused_write_of_an_action_is_tried_again_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptor, "AGAIN_SECONDS", 60.0)
+
+    async def story(actions: Actions) -> None:
+        await actions.accept(ALPHA, STOP, 30, "")
+        with world.full(_ENDS):
+            world.journal.late_writes.write(ALPHA.uuid, end_of(world, "late"))
+            await until(lambda: actions.acceptor.stuck)
+
+    world.run(story)
 
 
 @pytest.mark.parametrize("statement", ["", "INSERT INTO operations (id) VALUES ('a row without its server')"])
