@@ -10,7 +10,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -306,44 +306,29 @@ def test_a_dead_receiver_causes_few_reads_and_writes_of_the_journal(post: Post, 
     assert post.status["waiting"] == 50 and post.status["dropped"] == 1000
 
 
-@dataclass
-class Outbox:
-    """An outbox and a receiver that takes some events at some times."""
-
-    events: list[Event]
-    now: float = 1000.0
-    taken: list[int] = field(default_factory=list)
-
-    def step(self, plan: DeliveryPlan, *, works: bool) -> bool:
-        name = next(iter(plan.due_lanes(self.now)), None)
-        if name is None:
-            return False
-        lane = plan.delivery.lanes[name]
-        first = next(each for each in self.events if each.number >= lane.number and lane_of(each) == name)
-        if works:
-            self.taken.append(first.number)
-            plan.taken(name, first.number, 1, AT)
-        else:
-            plan.failed([name], "no", now=self.now, at=AT, retry_after=None, jitter=0.5)
-        return True
-
-
 @pytest.mark.parametrize("seed", range(30))
 def test_all_events_of_each_server_arrive_in_order_despite_failures(seed: int) -> None:
-    chance = random.Random(seed)
+    chance, now, taken = random.Random(seed), 1000.0, list[int]()
     servers = [chance.choice("abcd") for _unused in range(60)]
-    receiver = Outbox([Event(EventType.SERVER_CRASHED, AT, {}, Server(each), number=number) for number, each in enumerate(servers, 1)])
+    events = [Event(EventType.SERVER_CRASHED, AT, {}, Server(each), number=number) for number, each in enumerate(servers, 1)]
     plan = DeliveryPlan(Delivery("outbox", 0))
-    plan.see(receiver.events, lambda _event: True, 0)
+    plan.see(events, lambda _event: True, 0)
     for _unused in range(5000):
-        if not receiver.step(plan, works=chance.random() < 0.5):
-            receiver.now += 1.0
+        name, works = next(iter(plan.due_lanes(now)), None), chance.random() < 0.5
+        if name is None:
+            now += 1.0
+        elif works:
+            number = plan.delivery.lanes[name].number
+            taken.append(next(each.number for each in events if each.number >= number and lane_of(each) == name))
+            plan.taken(name, taken[-1], 1, AT)
+        else:
+            plan.failed([name], "no", now=now, at=AT, retry_after=None, jitter=0.5)
         if chance.random() < 0.05:
             # As after a kill, the plan continues from the written state.
             plan = DeliveryPlan(plan.delivery)
-    assert sorted(receiver.taken) == list(range(1, 61))
+    assert sorted(taken) == list(range(1, 61))
     for server in "abcd":
-        own = [number for number in receiver.taken if servers[number - 1] == server]
+        own = [number for number in taken if servers[number - 1] == server]
         assert own == sorted(own)
 
 
