@@ -19,10 +19,12 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT / ".build"))
 
-from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, alternately, bound, table  # noqa: E402
+from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, alternately, bound, in_turn, ratio, table  # noqa: E402
+from ansible_collections.fleet.power.tests.bench.peer import PEER, PEER_NAME, install_peer  # noqa: E402
 from ansible_collections.fleet.power.tests.fleet import lab, scratch  # noqa: E402
+from ansible_collections.fleet.power.tests.fleet.cores import bring_core  # noqa: E402
 
-_ROUNDS = 3
+_ROUNDS, _RESTARTS = 3, 30
 _NODES, _SERVERS = 8, 20
 _FLEET = 500
 #: Engine calls of the floor at a time on one node. One engine is fastest with this number.
@@ -94,6 +96,34 @@ def floor(nodes: Sequence[lab.Node], uuids: Sequence[Sequence[str]]) -> float:
     return seconds
 
 
+def one_restart(nodes: Sequence[lab.Node]) -> list[Row]:
+    """One restart ad hoc, and one look, beside the peer: both over SSH, with Ansible's defaults and with pipelining."""
+    import docker
+
+    node = nodes[0]
+    ((uuid,),) = filled([node], 1)
+    peer = f"peer-{uuid}"
+    engine = docker.APIClient(base_url=node.docker_host, version="auto")
+    made = engine.inspect_container(uuid)
+    engine.create_container_from_config({**made["Config"], "Labels": {}, "HostConfig": made["HostConfig"]}, peer)
+    engine.start(peer)
+    paths = os.pathsep.join(map(str, (scratch.current().collections, install_peer(CHECKOUT / ".build/bench"))))
+    rows = []
+    for what, pipelining in (("", "False"), (", pipelining", "True")):
+        surroundings = {"ANSIBLE_COLLECTIONS_PATH": paths, "ANSIBLE_PIPELINING": pipelining}
+
+        def run(module: str, options: Mapping[str, object], given: Mapping[str, str] = surroundings) -> Callable[[], float]:
+            return lambda: succeeds(lab.adhoc_begun([node], module, options, surroundings=given).finish()).seconds
+
+        restarts = in_turn(
+            run("server_power", {"server": uuid, "action": "restart"}), run(PEER, {"name": peer, "restart": True}), _RESTARTS
+        )
+        rows.append(ratio(f"restart over SSH{what}", *restarts, PEER_NAME, 1.0))
+        looks = in_turn(run("server_power_info", {"server": uuid}), run(f"{PEER}_info", {"name": peer}), _RESTARTS)
+        rows.append(ratio(f"info over SSH{what}", *looks, f"{PEER_NAME}_info", 1.0))
+    return rows
+
+
 def status(nodes: Sequence[lab.Node]) -> list[Row]:
     chosen = nodes[:_NODES]
     filled(chosen, -(-_FLEET // _NODES))
@@ -103,6 +133,7 @@ def status(nodes: Sequence[lab.Node]) -> list[Row]:
 
 
 ROWS: Mapping[str, Callable[[Sequence[lab.Node]], list[Row]]] = {
+    "one_restart": one_restart,
     "rolling_restart": rolling_restart,
     "status": status,
 }
@@ -111,7 +142,10 @@ ROWS: Mapping[str, Callable[[Sequence[lab.Node]], list[Row]]] = {
 @contextlib.contextmanager
 def leased(count: int) -> Iterator[list[lab.Node]]:
     with contextlib.contextmanager(lab.leases)() as lease:
-        yield lease(count)
+        nodes = lease(count)
+        for node in nodes:
+            bring_core(node)
+        yield nodes
 
 
 def main(names: Sequence[str]) -> int:
