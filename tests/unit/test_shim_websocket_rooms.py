@@ -241,12 +241,12 @@ def test_the_log_and_later_output_join_without_gaps_or_repeats(numbers: list[int
 
 def test_too_many_frames_are_delayed_and_too_many_events_are_dropped() -> None:
     rates = Rates(0.0)
-    assert sum(rates.pause(0.0) > 0 for _unused in range(20)) == 10
+    assert sum(rates.all.pause(0.0) > 0 for _unused in range(20)) == 10
     assert [rates.allows("auth", 0.0) for _unused in range(3)] == [True, True, False]
     assert [rates.allows("auth", moment) for moment in (4.9, 5.1)] == [False, True]
     assert sum(rates.allows("send command", 0.0) for _unused in range(20)) == 10
     assert sum(rates.allows("set state", 0.0) for _unused in range(20)) == 4
-    assert sum(rates.may_warn(0.0) for _unused in range(20)) == 2
+    assert sum(rates.warnings.take(0.0) for _unused in range(20)) == 2
 
 
 def snapshot(run: str) -> Snapshot:

@@ -124,14 +124,12 @@ class Bucket:
 
 
 class Rates:
-    def __init__(self, now: float) -> None:
-        self._all = Bucket(*_ALL, now)
-        self._warnings = Bucket(*_WARNINGS, now)
-        self._each: dict[str, Bucket] = {}
+    """The limits of one client: of all its frames, of its notices that it is too quick (``warnings``), and of rarer events."""
 
-    def pause(self, now: float) -> float:
-        """Return the seconds to wait before the next frame is read."""
-        return self._all.pause(now)
+    def __init__(self, now: float) -> None:
+        self.all = Bucket(*_ALL, now)
+        self.warnings = Bucket(*_WARNINGS, now)
+        self._each: dict[str, Bucket] = {}
 
     def allows(self, event: str, now: float) -> bool:
         """Take one more of a rarer event; return False if the limit refuses it."""
@@ -139,7 +137,3 @@ class Rates:
         if bucket is None:
             bucket = self._each[event] = Bucket(*_EACH.get(event, _OTHER), now)
         return bucket.take(now)
-
-    def may_warn(self, now: float) -> bool:
-        """Tell if the client gets a notice that it is too quick: not each time."""
-        return self._warnings.take(now)

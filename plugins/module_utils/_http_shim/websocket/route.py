@@ -138,14 +138,14 @@ class WebsocketRoutes:
                 return
             connection.message_read()
             # Further input stays in the client's own buffers.
-            pause = member.rates.pause(loop.time())
+            pause = member.rates.all.pause(loop.time())
             if pause > 0:
                 await asyncio.sleep(pause)
             message = frames.read_frame(received.data) if received.type is WSMsgType.TEXT else None
             if message is None:
                 continue
             if not member.rates.allows(message.event, loop.time()):
-                if member.rates.may_warn(loop.time()):
+                if member.rates.warnings.take(loop.time()):
                     member.send(frames.THROTTLED, message.event)
                 continue
             try:
