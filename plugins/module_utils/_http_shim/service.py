@@ -59,7 +59,7 @@ class Service:
         self._operations = Operations(self._node, WorkerPool(_READERS, "read"))
         self._known = ServerCache(self._node, log)
         self._actions = Actions(self._node, self._operations, log, self._ended)
-        self._tls = shim_settings.tls_context(settings)
+        self._tls = shim_settings.tls_context(settings) if settings.api_ssl_enabled else None
         backend = Backend(self._node, self._known, self._actions, self._operations, Commands(self._node), Disks(), log)
         servers = ServerRoutes(backend)
         self._metrics = Metrics(self._gauges)

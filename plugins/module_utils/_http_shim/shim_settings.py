@@ -49,22 +49,18 @@ def applicable(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
     return replace(new, **{name: getattr(old, name) for name in changed}), changed
 
 
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """Return the TLS context, None without TLS. Raises `SettingsInvalid`."""
-    return _with_certificate(settings) if settings.api_ssl_enabled else None
-
-
 def load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
     """Use the current certificate files for new connections. Raises `SettingsInvalid`.
 
     If key and certificate do not match, as in the middle of a replacement, a context in use would lose its certificate. So each new
     connection gets the newest context, through the SNI callback, which also runs without a name.
     """
-    newest = _with_certificate(settings)
+    newest = tls_context(settings)
     context.sni_callback = lambda connection, _name, _first: setattr(connection, "context", newest)
 
 
-def _with_certificate(settings: Settings) -> ssl.SSLContext:
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """Return the TLS context with the certificate of the settings. Raises `SettingsInvalid`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
