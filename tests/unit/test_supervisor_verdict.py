@@ -22,7 +22,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.clock imp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server, Snapshot
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Limits, SeenRun, Verdict
-from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch, engine_link
+from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch, engine_link, observer
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.connection_watch import LOOKED, EngineWatch, line_of
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.end_reports import OBEY_SECONDS, EndReports, ReportedEnd
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink, EventReader
@@ -478,7 +478,7 @@ def test_a_stop_at_the_engine_counts_within_the_stop_timeout_of_the_server(
     watched.fake.define(**stop_of(own))
     watched.up()
     watch = connect(watched)
-    monkeypatch.setattr(EngineLink, "mark_of", lambda *_run: True)
+    monkeypatch.setattr(observer, "manual_stop_mark", lambda *_run: True)
     watched.pass_seconds(1)
     sent = int(watched.fake.clock.now().timestamp() * 10**9)
     watched.reports.add(ContainerEvent(sent, "kill", watched.fake.seen().id, UUID, signal=15))

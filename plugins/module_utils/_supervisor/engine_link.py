@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._power.engine.event_stream import ContainerEvent, DockerEventStream
-from .._power.host.engine_process import engine_began, engine_life, is_life, manual_stop_mark
+from .._power.host.engine_process import engine_began, engine_life, is_life
 from .._power.host.machine import boot_id
 from .._power.model.clock import engine_time
 from .._power.model.errors import PowerError
@@ -91,10 +91,6 @@ class EngineLink:
         if began is None or started is None or ended is None or self.live_restore:
             return False
         return started.timestamp() < began <= ended.timestamp()
-
-    def mark_of(self, run: Run) -> bool | None:
-        """Return the engine's mark of a manual stop for the newest run of a container; None if unreadable."""
-        return manual_stop_mark(self.root, run.container)
 
 
 def link_to(engine: DockerEngine, host: str) -> EngineLink:

@@ -16,6 +16,7 @@ from .._power.definitions.definition import Definition, secrets_of
 from .._power.definitions.stop_way import signal_number
 from .._power.definitions.supervision import Policy, definition_fingerprint, policy_of
 from .._power.engine.readiness import readable_lines
+from .._power.host.engine_process import manual_stop_mark
 from .._power.host.machine import boot_id, boot_seconds
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
@@ -184,7 +185,7 @@ class Observer:
             restarts=fate is Verdict.RESTARTING,
             console_stop=seen is not None and _by_console(node, end, seen),
             killed=seen is not None and generation is not None and generation != seen.generation,
-            marked=None if snapshot is None or (seen is not None and seen.spoilt) else self._link.mark_of(run),
+            marked=None if snapshot is None or (seen is not None and seen.spoilt) else manual_stop_mark(self._link.root, run.container),
             another_engine=self._link.is_another(seen, run),
             in_startup=snapshot is not None and self._link.stopped_in_startup(run, snapshot.finished_at),
         )
