@@ -72,31 +72,29 @@ class Metrics:
 
         for name, value in self._now().items():
             yield GaugeMetricFamily(f"fleet_power_{name}", name.replace("_", " ").capitalize(), value)
-        yield _by_label(GaugeMetricFamily("fleet_power_servers", "Servers by state", labels=["state"]), servers.states)
-        text = "Servers by state of supervision"
-        yield _by_label(GaugeMetricFamily("fleet_power_supervision", text, labels=["state"]), servers.supervision)
-        text = "Servers with an action that waits for players or warns them"
-        yield _by_label(GaugeMetricFamily("fleet_power_countdowns", text, labels=["phase"]), servers.countdowns)
-        text = "Servers by whether the container differs from the definition"
-        yield _by_label(GaugeMetricFamily("fleet_power_outdated", text, labels=["outdated"]), servers.outdated)
+        for name, text, label, numbers in (
+            ("servers", "Servers by state", "state", servers.states),
+            ("supervision", "Servers by state of supervision", "state", servers.supervision),
+            ("countdowns", "Servers with an action that waits for players or warns them", "phase", servers.countdowns),
+            ("outdated", "Servers by whether the container differs from the definition", "outdated", servers.outdated),
+        ):
+            yield _by_label(GaugeMetricFamily, name, text, label, numbers)
         yield from _supervisor(runs)
         yield from _events(runs.events)
-        family = GaugeMetricFamily("fleet_power_build_info", "The version that runs", labels=["version"])
-        family.add_metric([VERSION], 1)
-        yield family
+        yield _by_label(GaugeMetricFamily, "build_info", "The version that runs", "version", {VERSION: 1})
 
 
 def _supervisor(numbers: NodeNumbers) -> Iterator[Any]:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     if numbers.ended is not None:
-        counter = CounterMetricFamily("fleet_power_ended_runs", "Ended runs of the node, by verdict", labels=["verdict"])
-        yield _by_label(counter, {verdict.value: runs for verdict, runs in numbers.ended.items()})
+        ended = {verdict.value: runs for verdict, runs in numbers.ended.items()}
+        yield _by_label(CounterMetricFamily, "ended_runs", "Ended runs of the node, by verdict", "verdict", ended)
     running, paused = numbers.supervisor["running"], numbers.supervisor["paused"]
     if running is not None:
         yield GaugeMetricFamily("fleet_power_supervisor_up", "Whether the supervisor runs", int(running))
-        family = GaugeMetricFamily("fleet_power_supervisor_paused", "Why the supervisor starts nothing", labels=["reason"])
-        yield _by_label(family, {reason: int(reason == paused) for reason in PAUSES})
+        reasons = {reason: int(reason == paused) for reason in PAUSES}
+        yield _by_label(GaugeMetricFamily, "supervisor_paused", "Why the supervisor starts nothing", "reason", reasons)
 
 
 def _events(facts: Mapping[str, Any]) -> Iterator[Any]:
@@ -116,12 +114,13 @@ def _events(facts: Mapping[str, Any]) -> Iterator[Any]:
     ):
         # Whether a delivery failed is the time since when, or nothing.
         numbers = {each["receiver"]: each[value] if isinstance(each[value], int) else int(bool(each[value])) for each in receivers}
-        yield _by_label(kind(f"fleet_power_{name}", text, labels=["receiver"]), numbers)
+        yield _by_label(kind, name, text, "receiver", numbers)
 
 
-def _by_label(family: Any, numbers: Mapping[str, int]) -> Any:
-    for label, number in numbers.items():
-        family.add_metric([label], number)
+def _by_label(kind: Any, name: str, text: str, label: str, numbers: Mapping[str, int]) -> Any:
+    family = kind(f"fleet_power_{name}", text, labels=[label])
+    for value, number in numbers.items():
+        family.add_metric([value], number)
     return family
 
 
