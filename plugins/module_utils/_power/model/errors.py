@@ -13,186 +13,129 @@ class PowerError(Exception):
 
     code: str
     #: Reported as ``failed`` even if the action changed nothing.
-    always_failed = False
+    always_failed: bool
     #: Reported as ``cancelled``: another action took precedence.
-    cancels = False
+    cancels: bool
     #: Reported as ``skipped`` unless the action changed something.
-    skips = False
+    skips: bool
+
+    def __init_subclass__(cls, *, code: str, always_failed: bool = False, cancels: bool = False, skips: bool = False) -> None:
+        super().__init_subclass__()
+        cls.code, cls.always_failed, cls.cancels, cls.skips = code, always_failed, cancels, skips
 
     def __init__(self, message: str, **facts: object) -> None:
         super().__init__(message)
         self.facts = facts
 
 
-class ServerNotFound(PowerError):
+class ServerNotFound(PowerError, code="server_not_found"):
     """No source and no container of this node knows the server."""
 
-    code = "server_not_found"
 
-
-class AmbiguousServer(PowerError):
+class AmbiguousServer(PowerError, code="ambiguous_server"):
     """More than one server has this short id or name."""
 
-    code = "ambiguous_server"
 
-
-class Suspended(PowerError):
+class Suspended(PowerError, code="suspended"):
     """The server is suspended: it can only be stopped or killed."""
 
-    code = "suspended"
 
-
-class LockTimeout(PowerError):
+class LockTimeout(PowerError, code="lock_timeout"):
     """Another action held the lock for longer than ``wait_seconds``."""
 
-    code = "lock_timeout"
 
-
-class LockUnavailable(PowerError):
+class LockUnavailable(PowerError, code="lock_unavailable"):
     """The lock file cannot be made, opened or written."""
 
-    code = "lock_unavailable"
 
-
-class CancelledByKill(PowerError):
+class CancelledByKill(PowerError, code="cancelled_by_kill", cancels=True):
     """A kill came after the request of this action."""
 
-    code = "cancelled_by_kill"
-    cancels = True
     why = "it was killed after this request; repeat the action if you still want it"
 
 
-class Superseded(PowerError):
+class Superseded(PowerError, code="superseded", cancels=True):
     """Another action took the server while this one waited for ready, or for players."""
 
-    code = "superseded"
-    cancels = True
 
-
-class PlayersOnline(PowerError):
+class PlayersOnline(PowerError, code="players_online"):
     """Too many players were online until ``max_delay`` ended."""
 
-    code = "players_online"
 
-
-class PlayersUnknown(PowerError):
+class PlayersUnknown(PowerError, code="players_unknown"):
     """The number of players was unknown until ``max_delay`` ended."""
 
-    code = "players_unknown"
 
-
-class CountdownRunning(PowerError):
+class CountdownRunning(PowerError, code="countdown_running"):
     """Another action on this server waits for players or warns them."""
 
-    code = "countdown_running"
 
-
-class KillUnsettled(PowerError):
+class KillUnsettled(PowerError, code="kill_unsettled", always_failed=True):
     """A kill was sent, but it is not certain that the server stays down."""
 
-    code = "kill_unsettled"
-    always_failed = True
 
-
-class DefinitionInvalid(PowerError):
+class DefinitionInvalid(PowerError, code="definition_invalid"):
     """The definition is invalid; the message names file and key."""
 
-    code = "definition_invalid"
 
-
-class SourceUnreachable(PowerError):
+class SourceUnreachable(PowerError, code="source_unreachable"):
     """A source of definitions cannot be read."""
 
-    code = "source_unreachable"
 
-
-class SourceDenied(PowerError):
+class SourceDenied(PowerError, code="source_denied"):
     """The Panel refuses the node's token. Kept definitions do not apply then."""
 
-    code = "source_denied"
 
-
-class SettingsInvalid(PowerError):
+class SettingsInvalid(PowerError, code="settings_invalid"):
     """The settings are invalid or unreadable; the message names key, value and expected type."""
 
-    code = "settings_invalid"
 
-
-class DiskFull(PowerError):
+class DiskFull(PowerError, code="disk_full"):
     """The server's data directory uses more than its definition allows."""
 
-    code = "disk_full"
 
-
-class DiskCheckTimeout(PowerError):
+class DiskCheckTimeout(PowerError, code="disk_check_timeout"):
     """The walk through the data directory exceeds its limit of time or entries."""
 
-    code = "disk_check_timeout"
 
-
-class VolumeMissing(PowerError):
+class VolumeMissing(PowerError, code="volume_missing"):
     """The data directory of a server that ran here before is gone."""
 
-    code = "volume_missing"
 
-
-class ImageUnavailable(PowerError):
+class ImageUnavailable(PowerError, code="image_unavailable"):
     """The image is not on the node and may not or cannot be pulled."""
 
-    code = "image_unavailable"
 
-
-class PrebootFailed(PowerError):
+class PrebootFailed(PowerError, code="preboot_failed"):
     """A pre-boot step failed; the message names it."""
 
-    code = "preboot_failed"
 
-
-class StartFailed(PowerError):
+class StartFailed(PowerError, code="start_failed", always_failed=True):
     """The server's process did not start, or ended before it was ready."""
 
-    code = "start_failed"
-    always_failed = True
 
-
-class StartTimeout(PowerError):
+class StartTimeout(PowerError, code="start_timeout", always_failed=True):
     """The server was not ready within ``wait_timeout``; its container stays up."""
 
-    code = "start_timeout"
-    always_failed = True
 
-
-class StopFailed(PowerError):
+class StopFailed(PowerError, code="stop_failed", always_failed=True):
     """The stop could not be sent, or the process survived SIGKILL."""
 
-    code = "stop_failed"
-    always_failed = True
 
-
-class ContainerForeign(PowerError):
+class ContainerForeign(PowerError, code="container_foreign"):
     """Another program made the container with the server's name."""
 
-    code = "container_foreign"
 
-
-class WingsActive(PowerError):
+class WingsActive(PowerError, code="wings_active"):
     """A Wings daemon is alive on the node and would take a stop for a crash."""
 
-    code = "wings_active"
 
-
-class EngineUnreachable(PowerError):
+class EngineUnreachable(PowerError, code="engine_unreachable", always_failed=True):
     """The engine does not answer: not running, no permission on its socket, or silent past ``timeout``."""
 
-    code = "engine_unreachable"
-    always_failed = True
 
-
-class EngineError(PowerError):
+class EngineError(PowerError, code="engine_error", always_failed=True):
     """The engine answered with an error that has no code of its own."""
-
-    code = "engine_error"
-    always_failed = True
 
     @property
     def reason(self) -> str:
@@ -200,10 +143,8 @@ class EngineError(PowerError):
         return str(self).partition(": ")[2] or str(self)
 
 
-class MissingLibrary(PowerError):
+class MissingLibrary(PowerError, code="missing_library"):
     """Python cannot import a library; the message names library and interpreter."""
-
-    code = "missing_library"
 
     @classmethod
     def of(cls, task: str, library: str, package: str, error: ImportError | None = None, *, instead: str = "") -> MissingLibrary:
@@ -216,84 +157,52 @@ class MissingLibrary(PowerError):
         )
 
 
-class InterruptedBySignal(PowerError):
+class InterruptedBySignal(PowerError, code="interrupted_by_signal", skips=True):
     """A signal came before the action began."""
 
-    code = "interrupted_by_signal"
-    skips = True
 
-
-class NotSelected(PowerError):
+class NotSelected(PowerError, code="not_selected", skips=True):
     """``only``, ``outdated`` or ``if_meant_up`` exclude the server."""
 
-    code = "not_selected"
-    skips = True
 
-
-class UnderMaintenance(PowerError):
+class UnderMaintenance(PowerError, code="maintenance", skips=True):
     """The supervisor starts no server during maintenance, or while the state of maintenance is unknown."""
 
-    code = "maintenance"
-    skips = True
 
-
-class FailureBudget(PowerError):
+class FailureBudget(PowerError, code="failure_budget", skips=True):
     """More servers failed than ``max_failures`` allows, before this server's turn."""
 
-    code = "failure_budget"
-    skips = True
 
-
-class LimitBelowUse(PowerError):
+class LimitBelowUse(PowerError, code="limit_below_use"):
     """The server uses more memory than its new limit."""
 
-    code = "limit_below_use"
 
-
-class Incomplete(PowerError):
+class Incomplete(PowerError, code="incomplete", always_failed=True):
     """Some servers of the node could not be listed or read; the action ran on the others."""
 
-    code = "incomplete"
-    always_failed = True
 
-
-class IntentUnknown(PowerError):
+class IntentUnknown(PowerError, code="intent_unknown"):
     """The journal does not show which servers should be up."""
 
-    code = "intent_unknown"
 
-
-class EndpointUnreachable(PowerError):
+class EndpointUnreachable(PowerError, code="endpoint_unreachable", always_failed=True):
     """The HTTP endpoint gives no valid answer: refused, silent, not TLS as expected, not JSON."""
 
-    code = "endpoint_unreachable"
-    always_failed = True
 
-
-class EndpointError(PowerError):
+class EndpointError(PowerError, code="endpoint_error", always_failed=True):
     """The HTTP endpoint answered with an error that has no code of its own, for example a refused token."""
 
-    code = "endpoint_error"
-    always_failed = True
 
-
-class EndpointUntrusted(PowerError):
+class EndpointUntrusted(PowerError, code="endpoint_untrusted"):
     """An untrusted process listens at the endpoint's address on this machine; the token was not sent."""
 
-    code = "endpoint_untrusted"
 
-
-class OutcomeUnknown(PowerError):
+class OutcomeUnknown(PowerError, code="outcome_unknown", always_failed=True):
     """The HTTP endpoint accepted the action, but its end was not visible in time."""
 
-    code = "outcome_unknown"
-    always_failed = True
 
-
-class UnsupportedByEndpoint(PowerError):
+class UnsupportedByEndpoint(PowerError, code="unsupported_by_endpoint"):
     """The HTTP endpoint does not support an option."""
-
-    code = "unsupported_by_endpoint"
 
 
 #: Codes of actions that did not begin because of players. No failure budget counts them.
