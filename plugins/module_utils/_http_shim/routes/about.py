@@ -19,7 +19,7 @@ from ..http import replies
 from ..http.replies import Reply, json_reply
 from ..servers.census import Census, NodeNumbers, ServerNumbers
 from ..servers.wings_view import VERSION
-from .router import HttpRequest, ReplyDoc, Route, failure, handles
+from .router import HttpRequest, ReplyDoc, Route, failure
 from .schemas import ERROR
 
 _WAITS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120, 300)
@@ -201,21 +201,19 @@ class AboutRoutes:
         self._is_well = is_well
         self._document = document
 
-    @handles(
-        Route(
-            "health",
-            "GET",
-            "/healthz",
-            "Health check: 503 while the process ends, or while the journal cannot be read or written",
-            {200: ReplyDoc("It accepts actions", _OBJECT), 503: ReplyDoc("It accepts no actions", _OBJECT)},
-            public=True,
-        )
+    @Route(
+        "health",
+        "GET",
+        "/healthz",
+        "Health check: 503 while the process ends, or while the journal cannot be read or written",
+        {200: ReplyDoc("It accepts actions", _OBJECT), 503: ReplyDoc("It accepts no actions", _OBJECT)},
+        public=True,
     )
     async def _health(self, _request: HttpRequest) -> Reply:
         """Tell if the process accepts actions. Anyone may ask, so the reply has nothing else."""
         return json_reply({"status": "ok"}) if self._is_well() else json_reply({"status": "unavailable"}, 503)
 
-    @handles(Route("metrics", "GET", "/metrics", "Metrics for Prometheus", {200: ReplyDoc("Text"), 501: failure("The library is missing")}))
+    @Route("metrics", "GET", "/metrics", "Metrics for Prometheus", {200: ReplyDoc("Text"), 501: failure("The library is missing")})
     async def _show_metrics(self, _request: HttpRequest) -> Reply:
         text = self._metrics.text(*await self._census.numbers())
         if text is None:
@@ -224,10 +222,6 @@ class AboutRoutes:
             )
         return Reply(200, text, _METRICS)
 
-    @handles(
-        Route(
-            "openapi", "GET", "/openapi.json", "These routes as an OpenAPI document", {200: ReplyDoc("The document", _OBJECT)}, public=True
-        )
-    )
+    @Route("openapi", "GET", "/openapi.json", "These routes as an OpenAPI document", {200: ReplyDoc("The document", _OBJECT)}, public=True)
     async def _openapi(self, _request: HttpRequest) -> Reply:
         return replace(json_reply(self._document), content_type="application/json")

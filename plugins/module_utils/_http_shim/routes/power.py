@@ -24,7 +24,7 @@ from ..http.replies import Refused, Reply, origin_of, refusal
 from ..servers.server_cache import KnownServer
 from . import schemas
 from .event_followers import Cursor, EventFollowers, Place
-from .router import Backend, HttpRequest, ReplyDoc, Route, failure, handles
+from .router import Backend, HttpRequest, ReplyDoc, Route, failure
 
 _REFUSALS = {TooMany: replies.TOO_MANY, NotRecorded: replies.NOT_RECORDED, ShuttingDown: replies.ENDING, Unconfirmed: replies.UNCONFIRMED}
 
@@ -45,20 +45,18 @@ class EventRoutes:
         self._log = backend.log
         self.followers = EventFollowers(lambda: self._node.journal.events, self._form)
 
-    @handles(
-        Route(
-            "events",
-            "GET",
-            "/api/events",
-            "Events after a cursor, at most limit; with wait, the answer comes with the next event or after that many seconds",
-            {
-                200: ReplyDoc("The events, and the cursor for the next request", schemas.EVENTS),
-                400: failure("The cursor, limit or wait is invalid"),
-                404: failure("Events are disabled on this node"),
-                500: failure("The journal cannot be read"),
-            },
-            query=schemas.EVENTS_QUERY,
-        )
+    @Route(
+        "events",
+        "GET",
+        "/api/events",
+        "Events after a cursor, at most limit; with wait, the answer comes with the next event or after that many seconds",
+        {
+            200: ReplyDoc("The events, and the cursor for the next request", schemas.EVENTS),
+            400: failure("The cursor, limit or wait is invalid"),
+            404: failure("Events are disabled on this node"),
+            500: failure("The journal cannot be read"),
+        },
+        query=schemas.EVENTS_QUERY,
     )
     async def _events(self, request: HttpRequest) -> Reply:
         cursor = Cursor.read(request.query("after"))
@@ -88,20 +86,18 @@ class PowerRoutes:
         self._operations = backend.operations
         self._log = backend.log
 
-    @handles(
-        Route(
-            "power",
-            "POST",
-            "/api/servers/{server}/power",
-            "Ask for a power action",
-            {
-                202: ReplyDoc("Accepted; the headers say where to read its result", headers={"X-Operation-Id": "", "Location": ""}),
-                400: failure("The body is invalid, or the server is suspended"),
-                422: failure("The action or one of its options is invalid"),
-                503: failure("Nothing was accepted"),
-            },
-            body=schemas.POWER,
-        )
+    @Route(
+        "power",
+        "POST",
+        "/api/servers/{server}/power",
+        "Ask for a power action",
+        {
+            202: ReplyDoc("Accepted; the headers say where to read its result", headers={"X-Operation-Id": "", "Location": ""}),
+            400: failure("The body is invalid, or the server is suspended"),
+            422: failure("The action or one of its options is invalid"),
+            503: failure("Nothing was accepted"),
+        },
+        body=schemas.POWER,
     )
     async def _power(self, request: HttpRequest, known: KnownServer) -> Reply:
         wanted = await request.body(read_power_body)
@@ -121,32 +117,28 @@ class PowerRoutes:
         location = f"/api/servers/{server.uuid}/operations/{operation}"
         return Reply(202, headers=(("X-Operation-Id", operation), ("Location", location)), note=operation)
 
-    @handles(
-        Route(
-            "operations",
-            "GET",
-            "/api/servers/{server}/operations",
-            "The operations of a server, newest first",
-            {200: ReplyDoc("The operations", schemas.list_of(schemas.OPERATION)), 500: failure("The journal cannot be read")},
-        )
+    @Route(
+        "operations",
+        "GET",
+        "/api/servers/{server}/operations",
+        "The operations of a server, newest first",
+        {200: ReplyDoc("The operations", schemas.list_of(schemas.OPERATION)), 500: failure("The journal cannot be read")},
     )
     async def _all_operations(self, request: HttpRequest, known: KnownServer) -> Reply:
         with _readable(request, self._log):
             return replies.json_reply(await self._operations.all_of(known.server.uuid))
 
-    @handles(
-        Route(
-            "operation",
-            "GET",
-            "/api/servers/{server}/operations/{operation}",
-            "One operation; with wait, the answer comes when it ends or after that many seconds",
-            {
-                200: ReplyDoc("The operation, when it has ended or after the wait", schemas.OPERATION),
-                400: failure("The wait is invalid"),
-                500: failure("The journal cannot be read"),
-            },
-            query={"wait": {"type": "integer", "minimum": 0, "maximum": LONGEST_WAIT_SECONDS, "default": 0}},
-        )
+    @Route(
+        "operation",
+        "GET",
+        "/api/servers/{server}/operations/{operation}",
+        "One operation; with wait, the answer comes when it ends or after that many seconds",
+        {
+            200: ReplyDoc("The operation, when it has ended or after the wait", schemas.OPERATION),
+            400: failure("The wait is invalid"),
+            500: failure("The journal cannot be read"),
+        },
+        query={"wait": {"type": "integer", "minimum": 0, "maximum": LONGEST_WAIT_SECONDS, "default": 0}},
     )
     async def _operation(self, request: HttpRequest, known: KnownServer) -> Reply:
         seconds = request.number("wait", 0, LONGEST_WAIT_SECONDS)

@@ -110,8 +110,8 @@ def failure(text: str) -> ReplyDoc:
 
 @dataclass(frozen=True)
 class Route:
-    """A route. ``replies`` are by status; the document adds those of every route of its kind. ``query`` has the schemas of its parameters
-    by name, ``body`` the schema of the request's body, if any. A ``public`` route needs no token."""
+    """The route of the method that it decorates. ``replies`` are by status; the document adds those of every route of its kind. ``query``
+    has the schemas of its parameters by name, ``body`` the schema of the request's body, if any. A ``public`` route needs no token."""
 
     name: str
     method: str
@@ -127,15 +127,9 @@ class Route:
         """Tell if the route is below a single server."""
         return "{server}" in self.path
 
-
-def handles(route: Route) -> Callable[[_Method], _Method]:
-    """Declare that a method handles a route."""
-
-    def declare(method: _Method) -> _Method:
-        setattr(method, _ATTRIBUTE, route)
-        return method
-
-    return declare
+    def __call__(self, handler: _Method) -> _Method:
+        setattr(handler, _ATTRIBUTE, self)
+        return handler
 
 
 def declared(group: type) -> Iterator[tuple[Route, str]]:

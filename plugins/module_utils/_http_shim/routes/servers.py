@@ -32,7 +32,7 @@ from ..http.worker_pool import WorkerPool
 from ..servers.server_cache import KnownServer
 from ..servers.wings_view import Uses, server_entry, system_entry, system_entry_2
 from . import schemas
-from .router import Backend, HttpRequest, ReplyDoc, Route, failure, handles
+from .router import Backend, HttpRequest, ReplyDoc, Route, failure
 
 _FRESH_SECONDS = 5.0
 #: The longest wait for a game. Panels look all the time, so only the asking thread waits longer for a silent game.
@@ -120,17 +120,15 @@ class ServerRoutes:
         uses = self._uses.of_each(up, [(entry["server"], entry["state"], definitions[entry["server"]]) for entry in facts.entries], node)
         return [_shown(entry, definitions[entry["server"]], uses[entry["server"]], node.settings) for entry in facts.entries]
 
-    @handles(
-        Route(
-            "servers",
-            "GET",
-            "/api/servers",
-            "All servers: state, definition, use of memory, CPU, network and disk",
-            {
-                200: ReplyDoc("The servers", schemas.list_of(schemas.LISTED), {replies.UNLISTED: _UNLISTED_TEXT}),
-                500: failure("The engine does not answer"),
-            },
-        )
+    @Route(
+        "servers",
+        "GET",
+        "/api/servers",
+        "All servers: state, definition, use of memory, CPU, network and disk",
+        {
+            200: ReplyDoc("The servers", schemas.list_of(schemas.LISTED), {replies.UNLISTED: _UNLISTED_TEXT}),
+            500: failure("The engine does not answer"),
+        },
     )
     async def _all(self, request: HttpRequest) -> Reply:
         servers = await self._known.all_servers()
@@ -138,14 +136,12 @@ class ServerRoutes:
         unlisted = ",".join(self._known.unlisted)
         return replace(reply, headers=((replies.UNLISTED, unlisted),)) if unlisted else reply
 
-    @handles(
-        Route(
-            "server",
-            "GET",
-            "/api/servers/{server}",
-            "One server, and its players",
-            {200: ReplyDoc("The server", schemas.SERVER), 500: failure("The engine does not answer")},
-        )
+    @Route(
+        "server",
+        "GET",
+        "/api/servers/{server}",
+        "One server, and its players",
+        {200: ReplyDoc("The server", schemas.SERVER), 500: failure("The engine does not answer")},
     )
     async def _one(self, request: HttpRequest, known: KnownServer) -> Reply:
         found = await self._threads.ask(lambda: self.described([known.server], players=True))
@@ -155,20 +151,18 @@ class ServerRoutes:
             return replies.unexpected(request.id, note=found[0]["msg"])
         return replies.json_reply(found[0])
 
-    @handles(
-        Route(
-            "commands",
-            "POST",
-            "/api/servers/{server}/commands",
-            "Write commands to the standard input of the process",
-            {
-                204: ReplyDoc("Written"),
-                400: failure("The body is invalid"),
-                500: failure("The server has no container, or the engine does not answer"),
-                502: failure("The server is stopped"),
-            },
-            body=schemas.COMMANDS,
-        )
+    @Route(
+        "commands",
+        "POST",
+        "/api/servers/{server}/commands",
+        "Write commands to the standard input of the process",
+        {
+            204: ReplyDoc("Written"),
+            400: failure("The body is invalid"),
+            500: failure("The server has no container, or the engine does not answer"),
+            502: failure("The server is stopped"),
+        },
+        body=schemas.COMMANDS,
     )
     async def _send_commands(self, request: HttpRequest, known: KnownServer) -> Reply:
         uuid, node = known.server.uuid, self._node.now()
@@ -185,15 +179,13 @@ class ServerRoutes:
             self._log.warn("commands_not_written", request=request.id, server=uuid, reason=refused.error or refused.said)
         return Reply(204)
 
-    @handles(
-        Route(
-            "logs",
-            "GET",
-            "/api/servers/{server}/logs",
-            "The last lines of output; size is their number",
-            {200: ReplyDoc("The lines", schemas.LINES), 500: failure("The engine does not answer")},
-            query={"size": {"type": "string"}},
-        )
+    @Route(
+        "logs",
+        "GET",
+        "/api/servers/{server}/logs",
+        "The last lines of output; size is their number",
+        {200: ReplyDoc("The lines", schemas.LINES), 500: failure("The engine does not answer")},
+        query={"size": {"type": "string"}},
     )
     async def _logs(self, request: HttpRequest, known: KnownServer) -> Reply:
         lines = request.number("size", _MOST_LINES, _MOST_LINES) or _MOST_LINES
@@ -207,14 +199,12 @@ class ServerRoutes:
         # Wings sends null for no lines, and its clients expect that.
         return replies.json_reply({"data": [line.rstrip("\r") for line in text.split("\n")][-lines:] if log else None})
 
-    @handles(
-        Route(
-            "sync",
-            "POST",
-            "/api/servers/{server}/sync",
-            "Read the definition again; update the limits of a running server, stop a suspended one",
-            {204: ReplyDoc("Read"), 500: failure("The definition cannot be read")},
-        )
+    @Route(
+        "sync",
+        "POST",
+        "/api/servers/{server}/sync",
+        "Read the definition again; update the limits of a running server, stop a suspended one",
+        {204: ReplyDoc("Read"), 500: failure("The definition cannot be read")},
     )
     async def _sync(self, request: HttpRequest, known: KnownServer) -> Reply:
         uuid, sources, origin = known.server.uuid, self._node.fresh_sources(), origin_of(request.address, request.settings)
@@ -260,15 +250,13 @@ class ServerRoutes:
         if result.outcome not in (Outcome.DONE, Outcome.UNCHANGED) or result.warnings:
             self._log.warn("limits_not_set", server=uuid, code=result.code, reason=result.msg or "; ".join(result.warnings))
 
-    @handles(
-        Route(
-            "system",
-            "GET",
-            "/api/system",
-            "The machine and the version of this collection; with v=2 also the engine",
-            {200: ReplyDoc("The machine", schemas.SYSTEM), 500: failure("The engine does not answer")},
-            query={"v": {"type": "string"}},
-        )
+    @Route(
+        "system",
+        "GET",
+        "/api/system",
+        "The machine and the version of this collection; with v=2 also the engine",
+        {200: ReplyDoc("The machine", schemas.SYSTEM), 500: failure("The engine does not answer")},
+        query={"v": {"type": "string"}},
     )
     async def _system(self, request: HttpRequest) -> Reply:
         if request.query("v") != "2":

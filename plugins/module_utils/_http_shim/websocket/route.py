@@ -19,7 +19,7 @@ from ..http.bodies import read_texts
 from ..http.listener import BoundedConnection
 from ..http.replies import Reply
 from ..routes import schemas
-from ..routes.router import Backend, HttpRequest, ReplyDoc, Route, failure, handles
+from ..routes.router import Backend, HttpRequest, ReplyDoc, Route, failure
 from ..servers.server_cache import KnownServer
 from . import frames
 from .claims import allows_origin, need_library
@@ -47,22 +47,20 @@ class WebsocketRoutes:
         self.rooms = Rooms(RoomResources(backend.node, backend.log, backend.disks), backend.known)
         self._messages = ClientMessages(backend, self.rooms)
 
-    @handles(
-        Route(
-            "websocket",
-            "GET",
-            "/api/servers/{server}/ws",
-            "The websocket of the console; it needs a token of the Panel instead",
-            {
-                101: ReplyDoc("The websocket opens"),
-                400: failure("Not a websocket request, or the server has too many consoles"),
-                403: failure("The page's origin is not allowed"),
-                404: failure("This node has no such server"),
-                501: failure("The library is missing"),
-                503: failure("The node has too many consoles"),
-            },
-            public=True,
-        )
+    @Route(
+        "websocket",
+        "GET",
+        "/api/servers/{server}/ws",
+        "The websocket of the console; it needs a token of the Panel instead",
+        {
+            101: ReplyDoc("The websocket opens"),
+            400: failure("Not a websocket request, or the server has too many consoles"),
+            403: failure("The page's origin is not allowed"),
+            404: failure("This node has no such server"),
+            501: failure("The library is missing"),
+            503: failure("The node has too many consoles"),
+        },
+        public=True,
     )
     async def _open(self, request: HttpRequest, known: KnownServer) -> Reply | web.StreamResponse:
         # The library refuses messages as large as its limit.
@@ -76,15 +74,13 @@ class WebsocketRoutes:
         await self._serve(request, socket, known.server)
         return socket
 
-    @handles(
-        Route(
-            "deny",
-            "POST",
-            "/api/servers/{server}/ws/deny",
-            "Revoke tokens of consoles; jtis lists their ids",
-            {204: ReplyDoc("The tokens are revoked"), 400: failure("The body is invalid")},
-            body=schemas.DENIED,
-        )
+    @Route(
+        "deny",
+        "POST",
+        "/api/servers/{server}/ws/deny",
+        "Revoke tokens of consoles; jtis lists their ids",
+        {204: ReplyDoc("The tokens are revoked"), 400: failure("The body is invalid")},
+        body=schemas.DENIED,
     )
     async def _deny(self, request: HttpRequest, known: KnownServer) -> Reply:
         numbers = await request.body(lambda body: read_texts(body, "jtis"))
