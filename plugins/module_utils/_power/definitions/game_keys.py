@@ -62,14 +62,6 @@ class GameProfile:
     rcon: Rcon | None = None
     command: tuple[str, ...] = ()
 
-    @property
-    def can_count(self) -> bool:
-        return bool(self.protocol or self.count)
-
-    @property
-    def can_tell(self) -> bool:
-        return bool(self.stdin or self.rcon or self.command)
-
 
 #: Built-in profiles; a profile of the same name in the settings overrides parts of it.
 BUILT_IN: Mapping[str, GameProfile] = {
@@ -166,7 +158,7 @@ def _profile(value: object, place: KeyLocation, base: GameProfile) -> GameProfil
     announcement = _announcement(reading.values, given, place)
     if announcement:
         found = replace(found, **{"stdin": "", "rcon": None, "command": (), **announcement})
-    if not (found.can_count or found.can_tell):
+    if not (found.protocol or found.count or found.stdin or found.rcon or found.command):
         raise Mismatch(place.key, "has neither query nor announce, expected query, announce or both")
     return found
 
