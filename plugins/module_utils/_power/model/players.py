@@ -100,7 +100,9 @@ def read_policy(verb: str, affects_players: bool, given: Mapping[str, Any]) -> P
     if at_most is None and not marks:
         raise SettingsInvalid(f"Cannot use {next(iter(options))} alone: give players_at_most to wait for players, or warn to tell them")
     default = OnMaxDelay.PROCEED if at_most is None else OnMaxDelay.SKIP
-    on_max_delay = _on_max_delay(options.get("on_max_delay", default))
+    on_max_delay = next((each for each in OnMaxDelay if each.value == options.get("on_max_delay", default)), None)
+    if on_max_delay is None:
+        raise SettingsInvalid("Cannot use on_max_delay: expected proceed or skip")
     if at_most is not None and on_max_delay is OnMaxDelay.PROCEED and "max_delay" not in options:
         raise SettingsInvalid("Cannot use on_max_delay=proceed without max_delay: players_at_most would wait for nothing")
     skips_all = at_most == 0 and on_max_delay is OnMaxDelay.SKIP
@@ -142,13 +144,6 @@ def _whole_number(name: str, value: object, most: int, *, least: int = 0) -> int
         shown = value if isinstance(value, int) and abs(value) < 10**12 else type(value).__name__
         raise SettingsInvalid(f"Cannot use {name}={shown}: expected a whole number from {least} to {most}")
     return value
-
-
-def _on_max_delay(value: object) -> OnMaxDelay:
-    for each in OnMaxDelay:
-        if value == each.value:
-            return each
-    raise SettingsInvalid("Cannot use on_max_delay: expected proceed or skip")
 
 
 def _message(value: object) -> str:
