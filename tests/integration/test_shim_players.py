@@ -79,7 +79,7 @@ def test_a_countdown_continues_after_a_kill_of_the_process(lab: Lab) -> None:
     assert played.run() != before
     assert (found["players"]["online"], found["player_wait"]["marks"], found["player_wait"]["announced"]) == (2, [2], True)
     assert found["operation"]["id"] == restart.rpartition("/")[2]
-    assert lab.node().countdowns.all_abandoned() == {}
+    assert lab.node().countdowns.all_abandoned() == []
 
 
 def restart(lab: Lab, servers: list[Played], *, max_parallel: int = 0, max_failures: int | None = None, **options: Any) -> list[Result]:

@@ -104,10 +104,9 @@ class Countdowns(ServerFiles):
         record = self._read(uuid, RECORD_SIZE, _decoded)
         return None if record is None or record.is_alive else record
 
-    def all_abandoned(self) -> dict[str, Countdown]:
-        """Return every countdown whose process died, by server. Reads only."""
-        found = {uuid: self.abandoned(uuid) for uuid in self._servers()}
-        return {uuid: record for uuid, record in found.items() if record is not None}
+    def all_abandoned(self) -> list[str]:
+        """Return the servers of all countdowns whose process died. Reads only."""
+        return [uuid for uuid in self._servers() if self.abandoned(uuid) is not None]
 
     def begin(self, uuid: str, request: Request, run: Run, *, since: str, due: str) -> HeldCountdown:
         """Begin a countdown in phase `WAITING`, without its record. Raises `CountdownRunning` and `LockUnavailable`."""
@@ -139,11 +138,8 @@ class Countdowns(ServerFiles):
 
     def take_abandoned(self, uuid: str) -> HeldCountdown | None:
         """Take the countdown of a dead process, with its record; None if there is none. Raises `LockUnavailable`."""
-        if self.abandoned(uuid) is None:
-            return None
         path = self._path(uuid)
-        descriptor = self._lock(path)
-        if descriptor is None:
+        if self.abandoned(uuid) is None or (descriptor := self._lock(path)) is None:
             return None
         found = _decoded(read_held(descriptor, RECORD_SIZE))
         if found is None or found.is_alive:

@@ -293,7 +293,7 @@ _ALL_SECONDS = 4.0
 
 def call_off_all_abandoned(node: Node) -> None:
     """Tell players of all servers about actions that do not come; see `call_off_abandoned`."""
-    map_concurrently(lambda uuid: call_off_abandoned(node, Server(uuid)), list(node.countdowns.all_abandoned()), _ALL_SECONDS)
+    map_concurrently(lambda uuid: call_off_abandoned(node, Server(uuid)), node.countdowns.all_abandoned(), _ALL_SECONDS)
 
 
 def call_off_abandoned(node: Node, server: Server) -> None:
