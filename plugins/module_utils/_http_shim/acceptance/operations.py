@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from ..._power.journal.acceptance import Acceptance
 from ..._power.journal.operations import OperationRow
 from ..._power.journal.schema import KEPT_OPERATIONS
 from ..._power.model.clock import timestamp
-from ..._power.model.report import entry
+from ..._power.model.report import entry, present
 from ..._power.model.result import Result
 from ..._power.model.server import Server
 from ..http.worker_pool import WorkerPool
@@ -61,13 +60,13 @@ def of_row(row: OperationRow) -> dict[str, Any]:
         "lock": {"waited_seconds": row.waited_seconds} if row.waited_seconds else None,
         "phases": [{"phase": name, "at": at} for name, at in row.phases],
         "reason": row.reason,
-        "operation": _present({"id": row.id, "requested_at": row.requested_at, "begun_at": row.begun_at, "ended_at": row.ended_at}),
+        "operation": present({"id": row.id, "requested_at": row.requested_at, "begun_at": row.begun_at, "ended_at": row.ended_at}),
     }
     return {
         **_head(row.id, row.server, row.action, row.origin, phase),
         "outcome": row.outcome or None,
         **({"changed": row.changed} if row.outcome else {}),
-        **_present(fields),
+        **present(fields),
     }
 
 
@@ -81,10 +80,6 @@ def _head(operation: str, server: Server, action: str, origin: str, phase: str) 
         "origin": origin,
         "progress": phase,
     }
-
-
-def _present(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None and value not in ("", {}, [])}
 
 
 #: The number of ended operations in memory: the journal has neither plan nor log excerpt.

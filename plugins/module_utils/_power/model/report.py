@@ -100,7 +100,7 @@ def entry(result: Result, *, check: bool, all_steps: bool, detail: Detail = Deta
         "state": None if result.state is None else result.state.value,
         "stop": None if result.stop is None else {"how": result.stop.how, "forced": result.stop.forced, "seconds": result.stop.seconds},
         "stop_timeout": None if result.stop_timeout is None else result.stop_timeout.facts(),
-        "lock": _present({"waited_seconds": round(result.waited_seconds, 3) or None, "holder": dict(result.holder or {})}),
+        "lock": present({"waited_seconds": round(result.waited_seconds, 3) or None, "holder": dict(result.holder or {})}),
         "players": None if result.players is None else result.players.facts(),
         "player_wait": None if result.player_wait is None else result.player_wait.facts(),
         "limits": [change.facts() for change in result.limits],
@@ -114,12 +114,12 @@ def entry(result: Result, *, check: bool, all_steps: bool, detail: Detail = Deta
         "phases": [{"phase": name, "at": at} for name, at in result.phases],
         "downtime": None if result.downtime is None else result.downtime.facts(),
         "seconds": result.seconds,
-        "operation": _present(
+        "operation": present(
             {"id": result.operation, "requested_at": timestamp(result.requested_at), "ended_at": timestamp(result.ended_at)}
         ),
     }
     needless = _needless(result, detail) - ({"phases", "operation", "downtime"} if timed or all_steps else set())
-    return _present({name: value for name, value in fields.items() if name not in needless})
+    return present({name: value for name, value in fields.items() if name not in needless})
 
 
 def entries(results: Sequence[Result], *, check: bool, all_steps: bool, detail: Detail, timed: bool = False) -> list[dict[str, Any]]:
@@ -148,10 +148,11 @@ def _needless(result: Result, detail: Detail) -> set[str]:
 
 
 def _step(step: PrebootStep) -> dict[str, Any]:
-    return _present({"step": step.step, "changed": step.changed, "failed": step.failed or None, "seconds": step.seconds, "msg": step.msg})
+    return present({"step": step.step, "changed": step.changed, "failed": step.failed or None, "seconds": step.seconds, "msg": step.msg})
 
 
-def _present(fields: dict[str, Any]) -> dict[str, Any]:
+def present(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that say something: None and empty values are left out."""
     return {name: value for name, value in fields.items() if value is not None and value not in ("", [], {})}
 
 
@@ -162,7 +163,7 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
     text = lines[:_SUMMARY_LINES]
     if len(lines) > len(text):
         text[-1:] = [f"and {len(lines) - len(text) + 1} more"]
-    return _present({**counts, "text": text})
+    return present({**counts, "text": text})
 
 
 def _rank(result: Result) -> int:
