@@ -80,12 +80,11 @@ _print_at_once()
 NO_TERMINAL = 120
 #: The least value of Ansible's `Display.columns`, also without a terminal. It is one less than the terminal has.
 _ANSIBLES_LEAST = 79
-_STANDARD_OUTPUT = 1
 
 
 def _width() -> int | None:
     try:
-        return os.get_terminal_size(_STANDARD_OUTPUT).columns or None
+        return os.get_terminal_size().columns or None
     except OSError:
         return None
 

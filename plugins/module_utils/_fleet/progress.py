@@ -23,7 +23,6 @@ MOST_A_SECOND = 3
 REMIND_SECONDS = 20.0
 #: While servers only wait for players, which may take hours.
 REMIND_OF_PLAYERS_SECONDS = 300.0
-_SECOND = 1.0
 _NAMED = 3
 _LONGEST_NAME = 40
 #: The largest number and the longest word in news; others are not ours.
@@ -115,7 +114,7 @@ class Board:
 
     def free(self, now: float) -> int:
         """Return how many more lines this second allows."""
-        return MOST_A_SECOND - sum(0 <= now - moment < _SECOND for moment in self._shown_at)
+        return MOST_A_SECOND - sum(0 <= now - moment < 1 for moment in self._shown_at)
 
     @property
     def holds(self) -> bool:

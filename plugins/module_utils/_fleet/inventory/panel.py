@@ -27,7 +27,6 @@ _AT_ONCE = 4
 _TRIES = 3
 #: Seconds before the second try, their growth, and the most seconds that a Retry-After of the Panel can ask for.
 _PAUSE, _GROWTH, _LONGEST_PAUSE = 0.5, 2.0, 10.0
-_WAIT = 429
 
 
 def read_panel(wanted: PanelWanted, timeout: int) -> SourceReading:
@@ -102,7 +101,7 @@ class _Api:
                     raise self.fault(path, str(fault)) from fault
                 reason = str(fault)
             else:
-                if answer.status < 500 and answer.status != _WAIT:
+                if answer.status < 500 and answer.status != 429:
                     return answer
                 reason, wait = f"it answers {_error_text(answer)}", _asked_pause(answer, pause)
             if tries < _TRIES:

@@ -87,7 +87,6 @@ def _number(value: object) -> float | None:
 
 SCHEMA = 1
 HEADINGS = ("node", "server", "name", "outcome", "code", "seconds", "message")
-_SHORT_ID = 8
 
 
 def table_rows(record: Record) -> list[tuple[object, ...]]:
@@ -205,6 +204,6 @@ def _entry(row: Row) -> dict[str, Any]:
 
 
 def _cells(row: Row) -> tuple[object, ...]:
-    server = row.server[:_SHORT_ID] if row.server and row.node else row.server
+    server = row.server[:8] if row.server and row.node else row.server
     seconds = None if row.seconds is None else round(row.seconds, 1)
     return (row.node, server, row.name or None, row.outcome.replace("_", " "), row.code or None, seconds, row.msg or None)

@@ -91,16 +91,14 @@ TOO_SLOW = replace(error(408, "The body of the request did not come in time."), 
 
 Headers = tuple[tuple[str, str], ...]
 
-_METHODS = "GET, POST, PATCH, PUT, DELETE, OPTIONS"
 _HEADERS = "Accept, Accept-Encoding, Authorization, Cache-Control, Content-Type, Content-Length, Origin, X-Real-IP, X-CSRF-Token"
-_SCHEME = "Bearer"
 
 
 def refusal(authorization: str | None, token: str) -> Reply | None:
     """Return the reply to an invalid Authorization header; None for a valid one. The scheme is case-sensitive; the token is compared in
     constant time."""
     scheme, space, given = (authorization or "").partition(" ")
-    if not space or scheme != _SCHEME:
+    if not space or scheme != "Bearer":
         return NO_TOKEN
     right = hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode("utf-8"))
     return None if right and token else WRONG_TOKEN
@@ -120,7 +118,7 @@ def _cors_headers(origin: str | None, remote: str, allowed_origins: tuple[str, .
         allowed = next((each for each in allowed_origins if each in ("*", origin)), remote)
     headers: Headers = (
         ("Access-Control-Allow-Credentials", "true"),
-        ("Access-Control-Allow-Methods", _METHODS),
+        ("Access-Control-Allow-Methods", "GET, POST, PATCH, PUT, DELETE, OPTIONS"),
         ("Access-Control-Allow-Headers", _HEADERS),
         ("Access-Control-Max-Age", "7200"),
     )

@@ -83,7 +83,6 @@ _MOST_LINES = 100
 _WAIT_SECONDS = 30
 #: How long new limits wait for their turn after a sync: the client waits, too.
 _LIMIT_WAIT_SECONDS = 5
-_SYNC = "sync"
 #: Facts that Wings lacks. Players only for a single server, because each game must answer.
 _OURS = ("outdated", "supervision", "countdown", "players")
 
@@ -237,7 +236,7 @@ class ServerRoutes:
             requested_at=node.clock.now(),
             wait_seconds=_LIMIT_WAIT_SECONDS,
             origin=origin,
-            reason=_SYNC,
+            reason="sync",
         )
         try:
             snapshot = node.engine.inspect(uuid)

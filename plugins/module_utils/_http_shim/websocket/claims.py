@@ -32,7 +32,6 @@ def allows_origin(origin: str | None, remote: str, allowed: Collection[str]) -> 
     return origin == remote.rstrip("/") or origin in allowed or "*" in allowed
 
 
-_ALGORITHM = "HS256"
 #: Clients compare these texts. After the first two they fetch a new token.
 EXPIRED = "jwt: exp claim is invalid"
 TOO_OLD = "jwt: created too far in past (denylist)"
@@ -80,7 +79,7 @@ def read_claims(text: str, key: str) -> Claims:
     # `check` compares the claims with the clock and the server.
     unchecked = {f"verify_{name}": False for name in ("exp", "iat", "nbf", "aud", "iss", "sub", "jti")}
     try:
-        found: Mapping[str, Any] = jwt.decode(text, key, algorithms=[_ALGORITHM], options={"verify_signature": True, **unchecked})  # type: ignore[arg-type]
+        found: Mapping[str, Any] = jwt.decode(text, key, algorithms=["HS256"], options={"verify_signature": True, **unchecked})  # type: ignore[arg-type]
     except jwt.InvalidSignatureError:
         raise TokenRefused(WRONG_SIGNATURE) from None
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):

@@ -15,7 +15,6 @@ from ..model.players import MOST_PLAYERS, PlayerCount
 from ..model.server import Snapshot
 
 _MOST_DIGITS = len(str(MOST_PLAYERS))
-_LAST_PORT = 65535
 #: How to reach ports that are published on all addresses.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _CHUNK_BYTES = 65536
@@ -44,7 +43,7 @@ def counted(online: int | None, most: object) -> PlayerCount:
 def default_port(snapshot: Snapshot, definition: Definition | None) -> int:
     """Return the port of the default allocation. Raises `Unanswered` if there is none."""
     text = variable(snapshot, "SERVER_PORT") or ""
-    port = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= _LAST_PORT else 0
+    port = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535 else 0
     if port == 0 and definition is not None:
         port = definition.allocations.default_port
     if port == 0:

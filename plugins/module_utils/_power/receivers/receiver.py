@@ -142,8 +142,6 @@ def check_address(url: str) -> None:
 
 POST_SECONDS = 10.0
 LONGEST_RETRY_AFTER = 3600.0
-_GONE = 410
-_AGENT = "fleet.power"
 
 
 class Taking(str, Enum):
@@ -173,7 +171,7 @@ class WebhookClient:
         self._key = receiver.key
         self._clock = clock
         base, self._path = split_address(receiver.url)
-        self._web = Web(base, "", headers={"User-Agent": _AGENT, "Accept": "*/*"}, trust=trust)
+        self._web = Web(base, "", headers={"User-Agent": "fleet.power", "Accept": "*/*"}, trust=trust)
 
     def post(self, message: WebhookMessage, *, seconds: float = POST_SECONDS, check_cancelled: CheckCancelled = no_check) -> Posted:
         """Send a message within ``seconds``; return its fate, without secrets. Raises what ``check_cancelled`` raises."""
@@ -185,7 +183,7 @@ class WebhookClient:
         if 200 <= answer.status < 300:
             return Posted(Taking.TAKEN)
         reason = f"it answered with status {answer.status}"
-        if answer.status == _GONE:
+        if answer.status == 410:
             return Posted(Taking.GONE, reason)
         return Posted(Taking.FAILED, reason, retry_after(answer.headers.get("retry-after", ""), self._clock.now()))
 

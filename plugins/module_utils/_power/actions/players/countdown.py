@@ -96,13 +96,12 @@ def superseded(context: ActionContext, what: str) -> Superseded:
     return Superseded(f"Cannot {context.verb} server {context.uuid}: it {what}{by} during the wait for its players")
 
 
-_CALLED_OFF = "Server {action} called off."
 #: A mark that is late by so many seconds, and this part of it, announces the time that is left.
 _LATE_SECONDS, _LATE_PART = 2.0, 0.15
 
 
 def called_off(action: str) -> str:
-    return filled(_CALLED_OFF, {"action": action})
+    return filled("Server {action} called off.", {"action": action})
 
 
 def require_unchanged(context: ActionContext, snapshot: Snapshot | None) -> None:
