@@ -9,7 +9,9 @@ import contextlib
 import copy
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -41,6 +43,16 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = SOON_SE
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {seconds} s")
         time.sleep(0.02)
+
+
+def free_port() -> int:
+    """Return a port that is free for TCP and UDP. No connection takes it meanwhile: the kernel gives these higher ports."""
+    while True:
+        port = random.randrange(20000, 32768)
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp, contextlib.suppress(OSError):
+            tcp.bind(("127.0.0.1", port))
+            udp.bind(("127.0.0.1", port))
+            return port
 
 
 def ended(result: Result) -> tuple[str, str]:

@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 import uuid as uuid_module
@@ -17,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .lab import Lab, wait_until
+from .lab import Lab, free_port, wait_until
 
 IMAGE = "~fleet-power/minecraft:latest"
 _LAB = Path(__file__).parents[1] / "lab" / "minecraft"
@@ -29,11 +28,6 @@ _JOIN_SECONDS = 60.0
 def build(docker_host: str) -> None:
     """Make the image and fetch the packages of the players, unless both exist."""
     subprocess.run([_LAB / "build"], env={**os.environ, "DOCKER_HOST": docker_host}, check=True)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def definition(uuid: str, port: int, *, name: str = "", game: str = "minecraft", **own: Any) -> dict[str, Any]:

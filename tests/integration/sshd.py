@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from .lab import wait_until
+from .lab import free_port, wait_until
 
 #: Runs a command with another sudoers file: sh -c SCRIPT sh FILE COMMAND...
 _OWN_SUDOERS = 'set -e; mount --bind "$1" /etc/sudoers; shift; exec "$@"'
@@ -30,7 +30,7 @@ class Sshd:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._port = _free_port()
+        self._port = free_port()
         self.may_become = os.geteuid() == 0 and shutil.which("sudo", path=_PATH) is not None
         for name in ("host", "client"):
             key = [_tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)]
@@ -115,12 +115,6 @@ def _tool(name: str) -> str:
     path = shutil.which(name, path=_PATH)
     assert path is not None, name
     return path
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _processes() -> Iterator[tuple[int, list[str]]]:

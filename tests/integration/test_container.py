@@ -19,7 +19,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.pe
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 
 from .controller import Controller
-from .lab import Lab, ended
+from .lab import Lab, ended, free_port
 from .registry import Registry, registry
 from .test_info import look_at
 
@@ -44,15 +44,6 @@ def network(lab: Lab) -> Iterator[str]:
     lab.clean()
     with contextlib.suppress(docker.errors.NotFound):
         lab.client.remove_network(name)
-
-
-def free_port() -> int:
-    """A port that is free for TCP and UDP."""
-    while True:
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp, contextlib.suppress(OSError):
-            tcp.bind(("127.0.0.1", 0))
-            udp.bind(tcp.getsockname())
-            return int(tcp.getsockname()[1])
 
 
 def test_a_start_gives_the_limits_to_the_engine(lab: Lab) -> None:

@@ -9,7 +9,6 @@ import contextlib
 import json
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,7 +23,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.events.event im
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 
-from .lab import Lab, wait_until
+from .lab import Lab, free_port, wait_until
 from .shim import NO_ENGINE, TOKEN, Shim, again, configure
 
 LOBBY = Server("aaaaaaaa-0000-4000-8000-000000000001", "lobby")
@@ -72,9 +71,7 @@ class Reader:
 def node(tmp_path: Path) -> Lab:
     """A node whose HTTP shim keeps its address across restarts."""
     lab = Lab(tmp_path, NO_ENGINE, None)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    configure(lab, api={"port": port})
+    configure(lab, api={"port": free_port()})
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     return lab
 

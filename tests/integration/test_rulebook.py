@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import uuid as uuid_module
@@ -22,7 +21,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 
 from .controller import COLLECTIONS, Running
-from .lab import Lab, wait_until
+from .lab import Lab, free_port, wait_until
 from .shim import NO_ENGINE, TOKEN, again, configure
 
 pytestmark = pytest.mark.long
@@ -96,9 +95,7 @@ def give_up(journal: Journal, *numbers: int) -> None:
 
 
 def fixed_port(lab: Lab) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    configure(lab, api={"port": port})
+    configure(lab, api={"port": free_port()})
 
 
 def end(running: Running) -> None:

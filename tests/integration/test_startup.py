@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from .lab import Lab, ended, wait_until
-from .test_container import free_port
+from .lab import Lab, ended, free_port, wait_until
 
 HEALTH = "~fleet-power/testserver:health"
 
