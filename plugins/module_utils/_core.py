@@ -26,6 +26,7 @@ PACKAGE = "fleet_power"
 VARIABLE = "FLEET_POWER_CORE"
 #: In an answer: why the call found no core. It did nothing.
 ABSENT = "fleet_core"
+_MEND = "run the playbook fleet.power.node with --tags node_core"
 
 
 class CoreUnusable(Exception):
@@ -39,7 +40,7 @@ def core_directory(digest: str) -> str:
 def sources(directory: str) -> Iterator[tuple[str, bytes]]:
     """Yield the path below a directory, and the content, of each Python source, in order. Raises OSError."""
     for parent, directories, names in os.walk(directory):
-        directories[:] = sorted(name for name in directories if name != "__pycache__" and not name.startswith("."))
+        directories[:] = sorted(name for name in directories if not name.startswith("."))
         for name in sorted(names):
             if name.endswith(".py") and not name.startswith("."):
                 path = os.path.join(parent, name)
@@ -67,20 +68,22 @@ def pack(directory: str, target: str) -> None:
 
 def use_core(core: str) -> None:
     """Let this process import `PACKAGE` from a core, which stays until the process ends. Raises `CoreUnusable`."""
+    path = os.path.realpath(core)
     try:
-        descriptor = hold_core(core)
-        fault = fault_of(core)
-        if not fault and not os.path.samestat(os.fstat(descriptor), os.stat(core)):
+        descriptor = hold_core(path)
+        fault = fault_of(path)
+        # A link could name another version, and a directory could be swapped while it was looked at.
+        if not fault and (os.path.basename(path) != os.path.basename(core) or not os.path.samestat(os.fstat(descriptor), os.stat(path))):
             fault = f"{core} was replaced"
     except FileNotFoundError:
-        fault = f"there is no {core}; run the playbook fleet.power.node with --tags node_core"
+        fault = f"there is no {core}; {_MEND}"
     except OSError as error:
         fault = f"{core} cannot be used: {error.strerror}"
     if fault:
         raise CoreUnusable(fault)
     # Another Python than that of the services finds no bytecode, and must not write any.
     sys.dont_write_bytecode = True
-    _import_from(os.path.join(os.path.realpath(core), PACKAGE))
+    _import_from(os.path.join(path, PACKAGE))
 
 
 def hold_core(core: str) -> int:
@@ -104,10 +107,10 @@ def use_collection(directory: str, *, keeps_bytecode: bool) -> None:
     """
     if not os.access(directory, os.R_OK | os.X_OK):
         raise CoreUnusable(f"user {os.geteuid()} cannot read {directory}")
-    cache = _bytecode_cache() if keeps_bytecode else None
+    cache = _bytecode_cache(make=keeps_bytecode)
     sys.pycache_prefix = cache or sys.pycache_prefix
     # PYTHONDONTWRITEBYTECODE keeps directories of sources clean, which the cache is not.
-    sys.dont_write_bytecode = cache is None
+    sys.dont_write_bytecode = cache is None or not keeps_bytecode
     _import_from(directory)
 
 
@@ -118,10 +121,19 @@ def _import_from(directory: str) -> None:
 
 
 def fault_of(core: str) -> str:
-    """Return why others than root may write a core or a directory above it; empty if only root may. Raises OSError."""
+    """Return why others than root may write a core or a directory above it, and the command against it; else "". Raises OSError."""
     path = os.path.realpath(core)
-    paths = [os.path.join(parent, name) for parent, directories, names in os.walk(path) for name in (*directories, *names)]
-    return next((fault for each in (*_with_parents(path), *paths) if (fault := _fault(each, 0))), "")
+    for parent in _with_parents(os.path.dirname(path)):
+        if fault := _fault(parent, 0):
+            return f"{fault}; run chown root {parent} && chmod go-w {parent}"
+    # Its files may have been changed, so their permissions are not enough.
+    return f"{fault}; {_MEND}" if (fault := fault_within(path)) else ""
+
+
+def fault_within(path: str) -> str:
+    """Return why others than root may write a directory or a file in it; else "". Raises OSError."""
+    below = (os.path.join(parent, name) for parent, directories, names in os.walk(path) for name in (*directories, *names))
+    return next((fault for each in (path, *below) if (fault := _fault(each, 0))), "")
 
 
 def _with_parents(path: str) -> list[str]:
@@ -133,19 +145,20 @@ def _fault(path: str, owner: int) -> str:
     if stat.S_ISLNK(found.st_mode):
         return f"{path} is a symbolic link"
     if found.st_uid not in (0, owner):
-        return f"{path} belongs to user {found.st_uid}; run chown root {path}"
+        return f"{path} belongs to user {found.st_uid}"
     # The mask of an access control list counts as the group's permissions.
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return f"others than its owner may write {path}; run chmod go-w {path}"
-    return ""
+    return f"others than its owner may write {path}" if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else ""
 
 
-def _bytecode_cache() -> str | None:
-    """Return this user's directory for bytecode, made if missing; None without one that only the user and root can write."""
+def _bytecode_cache(*, make: bool) -> str | None:
+    """Return this user's directory for bytecode; None without one that only the user and root can write."""
     user = os.geteuid()
     with suppress(KeyError, OSError):
         cache = os.path.join(os.path.realpath(pwd.getpwuid(user).pw_dir), ".cache", "fleet-power")
-        os.makedirs(cache, mode=0o700, exist_ok=True)
+        if make:
+            # Directories above would get the mode of the user's umask.
+            for path in (os.path.dirname(cache), cache):
+                os.makedirs(path, mode=0o700, exist_ok=True)
         if not any(_fault(path, user) for path in _with_parents(cache)):
             return cache
     return None

@@ -14,10 +14,12 @@ import shutil
 import sys
 import tempfile
 import zipfile
+from contextlib import suppress
+from importlib.util import cache_from_source
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
-from ._core import HOME, PACKAGE, core_directory, digest_of, fault_of, hold_core, sources
+from ._core import HOME, PACKAGE, core_directory, digest_of, fault_of, fault_within, hold_core, sources
 from ._power.host.own_files import sync_directory
 
 _UNITS = "/etc/systemd/system/fleet-power-*.service"
@@ -40,7 +42,6 @@ def install(archive: str) -> tuple[str, bool]:
     A power failure leaves it whole or absent. Raises OSError and BadZipFile.
     """
     os.umask(0o022)
-    os.makedirs(HOME, exist_ok=True)
     unfinished = tempfile.mkdtemp(prefix=_UNFINISHED, dir=HOME)
     descriptor = hold_core(unfinished)
     try:
@@ -49,13 +50,19 @@ def install(archive: str) -> tuple[str, bool]:
         digest = digest_of(sources(f"{unfinished}/{PACKAGE}"))
         core = core_directory(digest)
         if os.path.lexists(core):
-            if digest_of(sources(f"{core}/{PACKAGE}")) == digest:
+            # Bytecode that others could write may be of other sources.
+            if digest_of(sources(f"{core}/{PACKAGE}")) == digest and not fault_within(core):
                 return core, _compile(core)
             # Processes that run from the damaged core keep their files.
             os.rename(core, tempfile.mkdtemp(prefix=_UNFINISHED, dir=HOME))
         _compile(unfinished)
         os.chmod(unfinished, 0o755)
-        os.rename(unfinished, core)
+        try:
+            os.rename(unfinished, core)
+        except OSError:
+            # Another role may have installed the same core meanwhile.
+            if digest_of(sources(f"{core}/{PACKAGE}")) != digest:
+                raise
         sync_directory(HOME)
         return core, True
     finally:
@@ -64,10 +71,11 @@ def install(archive: str) -> tuple[str, bool]:
 
 
 def _compile(core: str) -> bool:
-    """Make bytecode, which Python uses without a look at the source, and sync; return False if it is there."""
-    if os.path.exists(f"{core}/{PACKAGE}/__pycache__/_core.{sys.implementation.cache_tag}.pyc"):
+    """Make bytecode, which Python uses without a look at the source, and sync; return False if it is there. Raises OSError."""
+    if all(os.path.exists(cache_from_source(f"{core}/{PACKAGE}/{path}")) for path, _content in sources(f"{core}/{PACKAGE}")):
         return False
-    compileall.compile_dir(core, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+    if not compileall.compile_dir(core, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH):
+        raise OSError(f"its bytecode cannot be written to {core}")
     os.sync()
     return True
 
@@ -78,11 +86,14 @@ def remove_unused(core: str) -> None:
     for name in sorted(os.listdir(HOME)):
         path = os.path.join(HOME, name)
         is_core = name.startswith(_PREFIX) and path != core and name not in named
-        if (is_core or name.startswith(_UNFINISHED)) and _remove(path):
-            print(path)
+        if is_core or name.startswith(_UNFINISHED):
+            # It is in use, no directory, or another role is removing it.
+            with suppress(OSError):
+                _remove(path)
+                print(path)
 
 
-def _remove(path: str) -> bool:
+def _remove(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -90,8 +101,5 @@ def _remove(path: str) -> bool:
         gone = tempfile.mkdtemp(prefix=_UNFINISHED, dir=HOME)
         os.rename(path, gone)
         shutil.rmtree(gone)
-    except BlockingIOError:
-        return False
     finally:
         os.close(descriptor)
-    return True

@@ -67,7 +67,7 @@ class ServerAction(ActionBase):  # type: ignore[misc]
 
     def _executed(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Return the module's result. It runs from the node's core if possible, because its sources are large."""
-        host = str(self._task.delegate_to or task_vars.get("inventory_hostname", ""))
+        host = str(self._task.delegate_to or self._node(task_vars) or task_vars.get("inventory_hostname", ""))
         slow = _mark("slow", host)
         if not self._task.async_val and os.environ.get(_core.VARIABLE) != "0" and not os.path.exists(slow):
             answer = self._called(arguments, task_vars)

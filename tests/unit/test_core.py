@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils import _core, _core_install
@@ -36,11 +35,21 @@ def trusted_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(home)
 
 
-def installed(home: Path) -> Path:
+@pytest.fixture(name="core")
+def small_core(home: Path) -> Path:
+    """An installed core with two sources."""
+    (home / "sources" / "below").mkdir(parents=True)
+    (home / "sources" / "one.py").write_text("")
+    (home / "sources" / "below" / "two.py").write_text("USED = True")
+    return installed(home, home / "sources")
+
+
+def installed(home: Path, sources: Path) -> Path:
     archive = home / "core.zip"
-    _core.pack(str(MODULE_UTILS), str(archive))
-    assert _core_install.install(str(archive)) == (str(home / f"core-{of_controller.DIGEST}"), True)
-    return home / f"core-{of_controller.DIGEST}"
+    _core.pack(str(sources), str(archive))
+    core, is_new = _core_install.install(str(archive))
+    assert core == str(home / f"core-{_core.digest_of(_core.sources(str(sources)))}") and is_new
+    return Path(core)
 
 
 def ran(core: Path, code: str) -> str:
@@ -62,7 +71,8 @@ def test_the_hash_changes_with_any_name_and_content_of_a_source(tmp_path: Path) 
 
 @as_root
 def test_everything_of_the_collection_comes_from_the_core(home: Path) -> None:
-    core = installed(home)
+    core = installed(home, MODULE_UTILS)
+    assert core.name == f"core-{of_controller.DIGEST}"
     code = (
         "import fleet_power._power.call, fleet_power.supervisor, sys; "
         "print(sorted({m.__spec__.origin.split('/plugins/')[0] for n, m in sys.modules.items() if n.startswith('fleet_power.')"
@@ -74,20 +84,18 @@ def test_everything_of_the_collection_comes_from_the_core(home: Path) -> None:
 
 
 @as_root
-def test_bytecode_of_the_core_is_used_and_none_is_written(home: Path) -> None:
-    core = installed(home)
+def test_bytecode_of_the_core_is_used_and_none_is_written(core: Path) -> None:
     before = sorted(core.rglob("*"))
-    assert ran(core, "import fleet_power._power.call as c; print(c.__cached__)").strip().startswith(str(core))
-    shutil.rmtree(core / "fleet_power/_power/__pycache__")
-    assert ran(core, "import fleet_power._power.call; print('imported')") == "imported\n"
-    assert sorted(core.rglob("*")) == [path for path in before if core / "fleet_power/_power/__pycache__" not in (path, *path.parents)]
+    assert ran(core, "import fleet_power.below.two as two; print(two.__cached__)").strip().startswith(str(core))
+    shutil.rmtree(core / "fleet_power/below/__pycache__")
+    assert ran(core, "import fleet_power.below.two as two; print(two.USED)") == "True\n"
+    assert sorted(core.rglob("*")) == [path for path in before if "below/__pycache__" not in str(path)]
 
 
 @as_root
-@pytest.mark.parametrize("fault", ["a file", "a directory", "an owner", "a link", "a parent", "the removal"])
-def test_a_core_that_others_can_write_is_never_imported(home: Path, fault: str) -> None:
-    core = installed(home)
-    chosen = core / "fleet_power" / "_power" / "call.py"
+@pytest.mark.parametrize("fault", ["a file", "a directory", "an owner", "a link", "another version", "a parent", "the removal"])
+def test_a_core_that_others_can_write_is_never_imported(home: Path, core: Path, fault: str) -> None:
+    chosen = core / "fleet_power" / "below" / "two.py"
     if fault == "a link":
         chosen.rename(home / "elsewhere.py")
         chosen.symlink_to(home / "elsewhere.py")
@@ -95,13 +103,18 @@ def test_a_core_that_others_can_write_is_never_imported(home: Path, fault: str) 
         os.chown(chosen, 1, 1)
     elif fault == "the removal":
         shutil.rmtree(core)
+    elif fault == "another version":
+        core.rename(home / "core-other")
+        core.symlink_to(home / "core-other")
     else:
         path = {"a file": chosen, "a directory": chosen.parent, "a parent": home}[fault]
         path.chmod(path.stat().st_mode | 0o020)
     said = {
-        "a link": "is a symbolic link",
-        "an owner": "belongs to user 1; run chown root",
-        "the removal": "there is no /run/fleet-power-test",
+        "a link": "is a symbolic link; run the playbook",
+        "an owner": "belongs to user 1; run the playbook",
+        "another version": f"{core} was replaced",
+        "a parent": f"others than its owner may write {home}; run chown root {home} && chmod go-w {home}",
+        "the removal": f"there is no {core}; run the playbook",
     }
     assert said.get(fault, "others than its owner may write") in ran(core, "print('used')")
 
@@ -113,21 +126,39 @@ def test_a_core_below_a_directory_of_all_users_is_not_used(tmp_path: Path) -> No
 
 
 @as_root
-def test_an_installed_core_stays_and_a_damaged_one_is_replaced(home: Path) -> None:
-    core = installed(home)
+def test_an_installed_core_stays_and_a_damaged_one_is_replaced(home: Path, core: Path) -> None:
     assert _core.fault_of(str(core)) == ""
     assert _core_install.install(str(home / "core.zip")) == (str(core), False)
-    (core / "fleet_power" / "_options.py").unlink()
-    assert installed(home) == core
-    assert (core / "fleet_power" / "_options.py").exists()
+    (core / "fleet_power" / "one.py").unlink()
+    assert installed(home, home / "sources") == core
+    assert (core / "fleet_power" / "one.py").exists()
 
 
 @as_root
-def test_a_second_python_adds_its_bytecode(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    core = installed(home)
-    monkeypatch.setattr(_core_install.sys, "implementation", SimpleNamespace(cache_tag="other-1"))
+def test_bytecode_that_others_could_write_is_replaced(home: Path, core: Path) -> None:
+    (bytecode,) = core.rglob("two.*.pyc")
+    bytecode.write_bytes(b"evil")
+    bytecode.chmod(0o666)
+    assert installed(home, home / "sources") == core
+    assert bytecode.read_bytes() != b"evil" and bytecode.stat().st_mode & 0o777 == 0o644
+
+
+@as_root
+@pytest.mark.parametrize("lost", ["two", "one"])
+def test_bytecode_that_is_missing_is_added(home: Path, core: Path, lost: str) -> None:
+    # Such as that of a second Python, or of an installation that was interrupted.
+    (bytecode,) = core.rglob(f"{lost}.*.pyc")
+    bytecode.unlink()
+    assert installed(home, home / "sources") == core
+    assert bytecode.exists()
+
+
+@as_root
+def test_two_installations_at_once_both_succeed(home: Path, core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = iter([False])
+    monkeypatch.setattr(_core_install.os.path, "lexists", lambda path: next(seen, True))
     assert _core_install.install(str(home / "core.zip")) == (str(core), True)
-    assert _core.digest_of(_core.sources(str(core / "fleet_power"))) == of_controller.DIGEST
+    assert not list(home.glob(".core-*"))
 
 
 def test_the_same_sources_make_the_same_archive(tmp_path: Path) -> None:
@@ -138,36 +169,45 @@ def test_the_same_sources_make_the_same_archive(tmp_path: Path) -> None:
 
 
 @as_root
-def test_only_cores_that_nothing_uses_are_removed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    current = installed(home)
+def test_only_cores_that_nothing_uses_are_removed(home: Path, core: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "core-backup.tgz").touch()
     for name in ("core-held", "core-named", "core-unused", ".core-unfinished", "venv"):
         (home / name / "fleet_power").mkdir(parents=True)
     (home / "a.service").write_text(f"Environment=PYTHONPATH={home}/core-named\n")
     held = _core.hold_core(str(home / "core-held"))
-    _core_install.remove_unused(str(current))
+    _core_install.remove_unused(str(core))
     os.close(held)
-    assert capsys.readouterr().out.splitlines()[1:] == [str(home / ".core-unfinished"), str(home / "core-unused")]
-    _core_install.remove_unused(str(current))
+    assert capsys.readouterr().out.splitlines() == [str(home / ".core-unfinished"), str(home / "core-unused")]
+    _core_install.remove_unused(str(core))
     assert capsys.readouterr().out.splitlines() == [str(home / "core-held")]
-    assert sorted(os.listdir(home)) == ["a.service", current.name, "core-named", "core.zip", "venv"]
+    assert sorted(os.listdir(home)) == sorted(["a.service", "core-backup.tgz", core.name, "core-named", "core.zip", "sources", "venv"])
 
 
-@pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
-def test_bytecode_of_the_collection_goes_to_a_cache_that_only_its_user_can_write(tmp_path: Path, shared: bool) -> None:
+@pytest.mark.parametrize("cache", ["none", "own", "shared"])
+def test_bytecode_of_the_collection_goes_to_a_cache_that_only_its_user_can_write(tmp_path: Path, cache: str) -> None:
     home = Path(tempfile.mkdtemp(prefix="fleet-power-test-", dir=Path.home()))
     try:
-        (home / ".cache").mkdir(mode=0o777 if shared else 0o755)
-        (home / ".cache").chmod(0o777 if shared else 0o755)
-        shutil.copytree(MODULE_UTILS, tmp_path / "module_utils", ignore=shutil.ignore_patterns("__pycache__"))
-        code = (
-            "import os, pwd; from ansible_collections.fleet.power.plugins.module_utils import _core; user = pwd.getpwuid(os.geteuid());"
-            f"pwd.getpwuid = lambda _: type('U', (), {{'pw_dir': {str(home)!r}}});"
-            f"_core.use_collection({str(tmp_path / 'module_utils')!r}, keeps_bytecode=True); import fleet_power._power.call, json"
-        )
-        environment = {"PYTHONPATH": str(CHECKOUT / ".build"), "PATH": os.defpath}
-        subprocess.run([PYTHON, "-S", "-c", code], env=environment, check=True, timeout=60)
-        assert not list((tmp_path / "module_utils").rglob("__pycache__"))
-        assert bool(list(home.rglob("call.*.pyc"))) is not shared
+        if cache != "none":
+            (home / ".cache").mkdir()
+            (home / ".cache").chmod(0o777 if cache == "shared" else 0o755)
+        (tmp_path / "sources").mkdir()
+        (tmp_path / "sources" / "one.py").write_text("")
+
+        def use(keeps_bytecode: bool) -> tuple[str, ...]:
+            code = (
+                "import os, pwd, sys; from ansible_collections.fleet.power.plugins.module_utils import _core; os.umask(0o002);"
+                f"pwd.getpwuid = lambda _: type('U', (), {{'pw_dir': {str(home)!r}}});"
+                f"_core.use_collection({str(tmp_path / 'sources')!r}, keeps_bytecode={keeps_bytecode});"
+                "import fleet_power.one; print(sys.pycache_prefix)"
+            )
+            environment = {"PYTHONPATH": str(CHECKOUT / ".build"), "PATH": os.defpath}
+            done = subprocess.run([PYTHON, "-S", "-c", code], env=environment, check=True, timeout=60, capture_output=True, text=True)
+            assert not list((tmp_path / "sources").rglob("__pycache__"))
+            return done.stdout.strip(), *(path.name for path in home.rglob("one.*.pyc"))
+
+        checked, kept, again = (use(keeps) for keeps in (False, True, False))
+        assert len(kept) == (1 if cache == "shared" else 2)
+        assert checked[1:] == () and again[0] == kept[0]
     finally:
         shutil.rmtree(home)
 

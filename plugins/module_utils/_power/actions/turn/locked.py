@@ -125,8 +125,10 @@ def check(context: ActionContext) -> Checked:
             slot.end_boot()
             return Checked(seen, known_at, is_up=True)
     if action.boots:
-        # A stop needs no boot code. A boot imports it all before any change, because files may vanish later.
+        # A stop needs no boot code. A boot imports it all before any change: later the files may be gone, or of another version.
+        from ..boot.await_ready import await_ready  # noqa: F401
         from ..boot.prepare import prepare
+        from .server_boot import boot_server  # noqa: F401
 
         require_chosen_by_outdated(context, seen.snapshot, context.check_waiting)
         boot = prepare(context, seen.snapshot)
