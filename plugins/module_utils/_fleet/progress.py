@@ -173,7 +173,7 @@ class Board:
 
 def pace(followed: int) -> tuple[float, float]:
     """Return seconds to gather news, and to answer without any. With more hosts, answers are rarer and have more news."""
-    return max(0.5, min(30.0, followed * followed / 10)), max(10.0, min(60.0, followed * 4.0))
+    return max(1.0, min(30.0, followed * followed / 10)), max(10.0, min(60.0, followed * 4.0))
 
 
 def _rank(news: Mapping[str, Any]) -> bool:
