@@ -77,7 +77,7 @@ def test_a_core_that_cannot_be_trusted_is_not_used_and_the_result_is_the_same(no
 
 
 def test_an_upgrade_of_the_core_leaves_an_action_its_own(node: Node) -> None:
-    slow = server("slow", STOP_SECONDS=15)
+    slow = server("slow", STOP_SECONDS=600)
     bring_up({node: [slow]})
     (old,) = cores(node)
     going = adhoc_begun([node], "server_power", "server=slow action=stop")
@@ -88,6 +88,7 @@ def test_an_upgrade_of_the_core_leaves_an_action_its_own(node: Node) -> None:
         path.write_text(f"{text}# Another version.\n")
         made(playbook("node", [node], "--tags", "node_core"))
         assert len(cores(node)) == 2 and going.is_going()
+        made(adhoc_begun([node], "server_power", "server=slow action=kill").finish())
         assert going.finish().results[0]["result"]["servers"][0]["outcome"] == "done"
         made(playbook("node", [node], "--tags", "node_core"))
         assert old not in cores(node) and len(cores(node)) == 1
