@@ -114,16 +114,21 @@ class TestHeldLock:
         fake.perform("kill")
         assert generation(fake) == 3
 
-    def test_a_boot_that_gives_up_before_the_lock_is_tried_is_reported_as_cancelled(
-        self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("moment", ["before", "after"])
+    def test_a_boot_that_gives_up_around_the_try_of_the_lock_is_reported_as_cancelled(
+        self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch, moment: str
     ) -> None:
-        lock, raise_for = fake.lock("start"), fake.node.generations.raise_for
+        lock, owner, name = fake.lock("start"), *{"before": (fake.node.generations, "raise_for"), "after": (fake.node.locks, "holder")}[moment]
+        wrapped = getattr(owner, name)
 
-        def raise_and_notice(uuid: str) -> None:
-            raise_for(uuid)
+        def give_up(uuid: str) -> object:
+            if moment == "after":
+                lock.release()
+            found = wrapped(uuid)
             lock.release()
+            return found
 
-        monkeypatch.setattr(fake.node.generations, "raise_for", raise_and_notice)
+        monkeypatch.setattr(owner, name, give_up)
         result = fake.perform("kill")
         assert (result.outcome.value, result.cancelled) == ("done", "start")
 

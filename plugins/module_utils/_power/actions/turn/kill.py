@@ -46,8 +46,9 @@ def _kill(context: ActionContext) -> Ending:
     """Kill a server, even without a writable lock or generation. Nothing that may block precedes SIGKILL."""
     node, progress = context.node, context.progress
     faults: list[str] = []
-    # Read the record before its holder can notice the kill. It may then release before our first try, and is reported as cancelled.
+    # Read the record before its holder can notice the kill. It may release at any time after that, and is reported as cancelled.
     record = node.locks.look(context.uuid)
+    _note_cancelled(record[0], progress)
     is_raised = _raise_generation(context, faults)
     progress.begun = True
     with contextlib.ExitStack() as stack:
@@ -55,7 +56,6 @@ def _kill(context: ActionContext) -> Ending:
         held: LockTimeout | None = None
         try:
             lock = stack.enter_context(node.acquire(context.request, context.uuid, 0.0, no_check))
-            _note_cancelled(record[0], progress)
         except LockTimeout as error:
             held = error
         except LockUnavailable as error:
