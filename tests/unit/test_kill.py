@@ -118,7 +118,8 @@ class TestHeldLock:
     def test_a_boot_that_gives_up_around_the_try_of_the_lock_is_reported_as_cancelled(
         self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch, moment: str
     ) -> None:
-        lock, owner, name = fake.lock("start"), *{"before": (fake.node.generations, "raise_for"), "after": (fake.node.locks, "holder")}[moment]
+        lock, locks, generations = fake.lock("start"), fake.node.locks, fake.node.generations
+        owner, name = (generations, "raise_for") if moment == "before" else (locks, "holder")
         wrapped = getattr(owner, name)
 
         def give_up(uuid: str) -> object:

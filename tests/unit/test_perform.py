@@ -272,7 +272,10 @@ class TestKillDuringAnAction:
 
     def test_a_stop_does_not_report_an_earlier_kill(self, fake: FakeNode) -> None:
         fake.kill_elsewhere()
+        fake.engine.stop_seconds = 100.0
         fake.up()
+        # For example, the kernel needs memory.
+        fake.clock.after(10, lambda: fake.engine.end(UUID, 137))
         result = fake.perform("stop", generations={UUID: 0})
         assert result.stop is not None and (result.msg, result.stop.forced) == ("", False)
 
