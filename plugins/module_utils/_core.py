@@ -22,10 +22,10 @@ from types import ModuleType
 
 HOME = "/usr/local/lib/fleet-power"
 PACKAGE = "fleet_power"
-#: In the environment of a call: the core that it should run from, as JSON.
+#: In the environment of a call: the core that it should run from, as JSON. In that of Ansible, 0 selects the whole module.
 VARIABLE = "FLEET_POWER_CORE"
 #: In an answer: why the call found no core. It did nothing.
-ABSENT = "fleet_core"
+NO_CORE = "fleet_core"
 _MEND = "run the playbook fleet.power.node with --tags node_core"
 
 

@@ -24,7 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.caller im
 
 display = Display()
 SOURCES = os.path.dirname(os.path.realpath(_core.__file__))
-#: Of the sources. Ansible loads this file before it forks, so each command reads them once.
+#: The hash of these sources. Ansible loads this file before it forks, so each command reads them once.
 DIGEST = _core.digest_of(_core.sources(SOURCES))
 #: The names of option server. Loading the declared options would take longer than all the rest here.
 _SERVER_NAMES = ("server", "servers", "uuid")
@@ -71,9 +71,9 @@ class ServerAction(ActionBase):  # type: ignore[misc]
         slow = _mark("slow", host)
         if not self._task.async_val and os.environ.get(_core.VARIABLE) != "0" and not os.path.exists(slow):
             answer = self._called(arguments, task_vars)
-            if _core.ABSENT not in answer:
+            if _core.NO_CORE not in answer:
                 return answer
-            display.v(f"fleet.power sends the whole module, which takes longer: {answer[_core.ABSENT]}", host=host)
+            display.v(f"fleet.power sends the whole module, which takes longer: {answer[_core.NO_CORE]}", host=host)
             _touch(slow)
         whole: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=self._task.async_val)
         return whole

@@ -220,4 +220,4 @@ def test_a_user_without_access_to_the_collection_gets_the_whole_module(tmp_path:
     code = "import os; from ansible_collections.fleet.power.plugins.modules import core_call; os.setuid(65534); core_call.main()"
     environment = {"PYTHONPATH": str(CHECKOUT / ".build"), "PATH": os.defpath, _core.VARIABLE: json.dumps(asked)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60)
-    assert json.loads(done.stdout)[_core.ABSENT] == f"user 65534 cannot read {tmp_path / 'closed'}"
+    assert json.loads(done.stdout)[_core.NO_CORE] == f"user 65534 cannot read {tmp_path / 'closed'}"
