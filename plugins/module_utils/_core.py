@@ -12,12 +12,15 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import pkgutil
 import pwd
 import stat
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from importlib import import_module
+from itertools import chain
 from types import ModuleType
 
 HOME = "/usr/local/lib/fleet-power"
@@ -26,7 +29,7 @@ PACKAGE = "fleet_power"
 VARIABLE = "FLEET_POWER_CORE"
 #: In an answer: why the call found no core. It did nothing.
 NO_CORE = "fleet_core"
-_MEND = "run the playbook fleet.power.node with --tags node_core"
+MEND = "run the playbook fleet.power.node with --tags node_core"
 
 
 class CoreUnusable(Exception):
@@ -71,12 +74,13 @@ def use_core(core: str) -> None:
     path = os.path.realpath(core)
     try:
         descriptor = hold_core(path)
-        fault = fault_of(path)
-        # A link could name another version, and a directory could be swapped while it was looked at.
-        if not fault and (os.path.basename(path) != os.path.basename(core) or not os.path.samestat(os.fstat(descriptor), os.stat(path))):
+        fault = fault_of(core)
+        # A link could name another version, and until now a directory could be swapped.
+        is_same = os.path.realpath(core) == path and os.path.samestat(os.fstat(descriptor), os.stat(path))
+        if not fault and (os.path.islink(core) or not is_same):
             fault = f"{core} was replaced"
     except FileNotFoundError:
-        fault = f"there is no {core}; {_MEND}"
+        fault = f"there is no {core}; {MEND}"
     except OSError as error:
         fault = f"{core} cannot be used: {error.strerror}"
     if fault:
@@ -100,6 +104,13 @@ def hold_own_core() -> None:
             hold_core(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 
+def import_whole() -> None:
+    """Import every file of `_power`. A later import after an upgrade would get files of another version, and a kill would fail."""
+    power = import_module(f"{__name__.rpartition('.')[0]}._power")
+    for each in pkgutil.walk_packages(power.__path__, f"{power.__name__}."):
+        import_module(each.name)
+
+
 def use_collection(directory: str, *, keeps_bytecode: bool) -> None:
     """Let this process import `PACKAGE` from an installed collection's module_utils. Bytecode goes to the user's cache, if at all.
 
@@ -121,33 +132,50 @@ def _import_from(directory: str) -> None:
 
 
 def fault_of(core: str) -> str:
-    """Return why others than root may write a core or a directory above it, and the command against it; else "". Raises OSError."""
-    path = os.path.realpath(core)
-    for parent in _with_parents(os.path.dirname(path)):
-        if fault := _fault(parent, 0):
-            return f"{fault}; run chown root {parent} && chmod go-w {parent}"
+    """Return why others than root may write a core or the way to it, and the command against it; else "". Raises OSError."""
+    for each in _way(core):
+        if fault := _fault(each, 0):
+            return f"{fault}; run chown -h root {each} && chmod go-w {each}"
     # Its files may have been changed, so their permissions are not enough.
-    return f"{fault}; {_MEND}" if (fault := fault_within(path)) else ""
+    return f"{fault}; {MEND}" if (fault := fault_within(os.path.realpath(core))) else ""
 
 
 def fault_within(path: str) -> str:
-    """Return why others than root may write a directory or a file in it; else "". Raises OSError."""
+    """Return why others than root may write a directory or a file in it, or may not read it; else "". Raises OSError."""
     below = (os.path.join(parent, name) for parent, directories, names in os.walk(path) for name in (*directories, *names))
-    return next((fault for each in (path, *below) if (fault := _fault(each, 0))), "")
+    for each in chain((path,), below):
+        mode = os.lstat(each).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            return f"{each} is neither a file nor a directory"
+        if not mode & stat.S_IROTH:
+            return f"not every user can read {each}"
+        if fault := _fault(each, 0):
+            return fault
+    return ""
 
 
-def _with_parents(path: str) -> list[str]:
-    return [path] if path == "/" else [*_with_parents(os.path.dirname(path)), path]
+def _way(path: str) -> Iterator[str]:
+    """Yield each directory and link that leads to a path, without the path itself. The path exists."""
+    at, left = "/", path.split("/")[::-1]
+    yield at
+    while len(left) > 1:
+        here = os.path.normpath(os.path.join(at, left.pop()))
+        if here != at:
+            yield here
+        if os.path.islink(here):
+            left += os.readlink(here).split("/")[::-1]
+            at = "/" if os.readlink(here).startswith("/") else at
+        else:
+            at = here
 
 
 def _fault(path: str, owner: int) -> str:
     found = os.lstat(path)
-    if stat.S_ISLNK(found.st_mode):
-        return f"{path} is a symbolic link"
     if found.st_uid not in (0, owner):
         return f"{path} belongs to user {found.st_uid}"
-    # The mask of an access control list counts as the group's permissions.
-    return f"others than its owner may write {path}" if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else ""
+    # The mask of an access control list counts as the group's permissions. A link has none.
+    is_open = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISLNK(found.st_mode)
+    return f"others than its owner may write {path}" if is_open else ""
 
 
 def _bytecode_cache(*, make: bool) -> str | None:
@@ -159,6 +187,6 @@ def _bytecode_cache(*, make: bool) -> str | None:
             # Directories above would get the mode of the user's umask.
             for path in (os.path.dirname(cache), cache):
                 os.makedirs(path, mode=0o700, exist_ok=True)
-        if not any(_fault(path, user) for path in _with_parents(cache)):
+        if not any(_fault(path, user) for path in (*_way(cache), cache)):
             return cache
     return None

@@ -9,70 +9,87 @@ import compileall
 import fcntl
 import glob
 import json
+import marshal
 import os
 import shutil
 import sys
 import tempfile
+import time
 import zipfile
-from contextlib import suppress
-from importlib.util import cache_from_source
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import cache_from_source, source_hash
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
-from ._core import HOME, PACKAGE, core_directory, digest_of, fault_of, fault_within, hold_core, sources
+from ._core import HOME, PACKAGE, core_directory, digest_of, fault_of, fault_within, sources
 from ._power.host.own_files import sync_directory
 
 _UNITS = "/etc/systemd/system/fleet-power-*.service"
 _PREFIX, _UNFINISHED = "core-", ".core-"
+_YOUNG_SECONDS = 600
 
 
-def main(archive: str) -> None:
+def main(archive: str, digest: str) -> None:
     """Install the core of a zip file, or end with one sentence. Print as JSON whether this changed the node, and why modules do not run
     from the core, if so."""
     try:
-        core, is_new = install(archive)
+        core, is_new = install(archive, digest)
         print(json.dumps({"changed": is_new, "untrusted": fault_of(core)}))
     except (OSError, zipfile.BadZipFile) as error:
         sys.exit(f"Cannot install the node core: {error}")
 
 
-def install(archive: str) -> tuple[str, bool]:
+def install(archive: str, digest: str) -> tuple[str, bool]:
     """Have the core of a zip file with its sources, and bytecode for this Python. Return its path, and whether that changed something.
 
     A power failure leaves it whole or absent. Raises OSError and BadZipFile.
     """
     os.umask(0o022)
-    unfinished = tempfile.mkdtemp(prefix=_UNFINISHED, dir=HOME)
-    descriptor = hold_core(unfinished)
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            packed.extractall(unfinished)
-        digest = digest_of(sources(f"{unfinished}/{PACKAGE}"))
-        core = core_directory(digest)
-        if os.path.lexists(core):
-            # Bytecode that others could write may be of other sources.
-            if digest_of(sources(f"{core}/{PACKAGE}")) == digest and not fault_within(core):
-                return core, _compile(core)
-            # Processes that run from the damaged core keep their files.
-            os.rename(core, tempfile.mkdtemp(prefix=_UNFINISHED, dir=HOME))
-        _compile(unfinished)
-        os.chmod(unfinished, 0o755)
+    with _lock():
+        unfinished = tempfile.mkdtemp(prefix=_UNFINISHED, dir=HOME)
         try:
+            with suppress(OSError):
+                # The directory inherited it. Others than root could write the files.
+                os.removexattr(unfinished, "system.posix_acl_default")
+            with zipfile.ZipFile(archive) as packed:
+                packed.extractall(unfinished)
+            if digest_of(sources(f"{unfinished}/{PACKAGE}")) != digest:
+                raise OSError("another run of the role brings another version at the same time; run it again")
+            core = core_directory(digest)
+            if _is_intact(core, digest):
+                return core, _compile(core)
+            _compile(unfinished)
+            os.chmod(unfinished, 0o755)
+            if os.path.lexists(core):
+                # Processes that run from the damaged core keep their files.
+                os.rename(core, f"{unfinished}-damaged")
             os.rename(unfinished, core)
-        except OSError:
-            # Another role may have installed the same core meanwhile.
-            if digest_of(sources(f"{core}/{PACKAGE}")) != digest:
-                raise
-        sync_directory(HOME)
-        return core, True
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        os.close(descriptor)
+            sync_directory(HOME)
+            return core, True
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def _lock() -> Iterator[None]:
+    """Keep other roles from installing or removing cores. Only root can hold this lock."""
+    with open(f"{HOME}/.lock", "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _is_intact(core: str, digest: str) -> bool:
+    """Tell if a core has all sources, and only root can write it. Otherwise bytecode may be of other sources."""
+    try:
+        return not fault_within(core) and digest_of(sources(f"{core}/{PACKAGE}")) == digest
+    except OSError:
+        return False
 
 
 def _compile(core: str) -> bool:
     """Make bytecode, which Python uses without a look at the source, and sync; return False if it is there. Raises OSError."""
-    if all(os.path.exists(cache_from_source(f"{core}/{PACKAGE}/{path}")) for path, _content in sources(f"{core}/{PACKAGE}")):
+    if all(_is_compiled(f"{core}/{PACKAGE}/{path}", content) for path, content in sources(f"{core}/{PACKAGE}")):
         return False
     if not compileall.compile_dir(core, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH):
         raise OSError(f"its bytecode cannot be written to {core}")
@@ -80,17 +97,30 @@ def _compile(core: str) -> bool:
     return True
 
 
+def _is_compiled(path: str, content: bytes) -> bool:
+    try:
+        bytecode = Path(cache_from_source(path)).read_bytes()
+        marshal.loads(bytecode[16:])
+    except (OSError, EOFError, ValueError, TypeError):
+        return False
+    return bytecode[8:16] == source_hash(content)
+
+
 def remove_unused(core: str) -> None:
-    """Remove the cores that no process holds and no unit names, except this one; print their paths. Raises OSError."""
-    named = "".join(Path(unit).read_text(errors="replace") for unit in glob.glob(_UNITS))
-    for name in sorted(os.listdir(HOME)):
-        path = os.path.join(HOME, name)
-        is_core = name.startswith(_PREFIX) and path != core and name not in named
-        if is_core or name.startswith(_UNFINISHED):
-            # It is in use, no directory, or another role is removing it.
-            with suppress(OSError):
-                _remove(path)
-                print(path)
+    """Remove the cores that no process holds and no unit names, except this one; print their paths. Raises OSError.
+
+    A young core stays: another run of the role may be about to name it in a unit.
+    """
+    with _lock():
+        named = "".join(Path(unit).read_text(errors="replace") for unit in glob.glob(_UNITS))
+        for name in sorted(os.listdir(HOME)):
+            path = os.path.join(HOME, name)
+            is_other = name.startswith(_PREFIX) and path != core and name not in named
+            if name.startswith(_UNFINISHED) or (is_other and time.time() - os.lstat(path).st_mtime > _YOUNG_SECONDS):
+                # It may be in use, or no directory.
+                with suppress(OSError):
+                    _remove(path)
+                    print(path)
 
 
 def _remove(path: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ._core import PACKAGE, import_whole
 from ._followed_session import in_followed_session
 from ._job import Job, asked_for
 from ._own_session import Interruptions, in_own_session
@@ -138,6 +139,8 @@ def _run(module: PowerModule, interrupted: Interruptions, job: Job | None) -> No
             asked = replace(asked, should_be_up=_should_be_up(call, asked.action))
         targets = call.targets(options["server"], asked)
         limiter = Limiter(options["max_parallel"], options["max_failures"], options["stagger"])
+        if len(targets) > 1 and __name__.startswith(PACKAGE):
+            import_whole()
         priorities = call.priorities(targets, options["priorities"]) if options["in_order"] else None
         if job is not None:
             job.tell({"servers": len(targets)})

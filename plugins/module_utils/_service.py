@@ -8,9 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
-import importlib
 import os
-import pkgutil
 import socket
 import sys
 import threading
@@ -19,8 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TextIO
 
-from . import _power
-from ._core import hold_own_core
+from ._core import hold_own_core, import_whole
 from ._power.actions.node.node import Node, build_sources
 from ._power.definitions.settings import Settings
 from ._power.host.own_files import open_or_make
@@ -95,12 +92,6 @@ def run_program(work: Callable[[], int | None]) -> int:
     except Exception as error:
         print_line(internal_error(error), sys.stderr)
     return 1
-
-
-def import_whole() -> None:
-    """Import every file of the core. A later import after an upgrade would get files of another version, and a kill would fail."""
-    for each in pkgutil.walk_packages(_power.__path__, f"{_power.__name__}."):
-        importlib.import_module(each.name)
 
 
 class OwnLock:

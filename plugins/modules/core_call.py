@@ -54,7 +54,16 @@ from importlib import import_module
 
 # The core uses it, too.
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fleet.power.plugins.module_utils._core import NO_CORE, PACKAGE, VARIABLE, core_directory, use_collection, use_core
+from ansible_collections.fleet.power.plugins.module_utils._core import (
+    MEND,
+    NO_CORE,
+    PACKAGE,
+    VARIABLE,
+    CoreUnusable,
+    core_directory,
+    use_collection,
+    use_core,
+)
 
 
 def main() -> None:
@@ -69,7 +78,8 @@ def main() -> None:
             use_core(core_directory(asked["digest"]))
         run = getattr(import_module(f"{PACKAGE}._options"), asked["run"])
     except Exception as error:  # nothing has begun yet
-        print(json.dumps({"changed": False, NO_CORE: str(error)}))
+        why = str(error) if isinstance(error, CoreUnusable) else f"it cannot be imported: {error}; {MEND}"
+        print(json.dumps({"changed": False, NO_CORE: why}))
         raise SystemExit(0) from None
     run()
 

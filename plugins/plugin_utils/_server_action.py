@@ -73,8 +73,8 @@ class ServerAction(ActionBase):  # type: ignore[misc]
             answer = self._called(arguments, task_vars)
             if _core.NO_CORE not in answer:
                 return answer
-            display.v(f"fleet.power sends the whole module, which takes longer: {answer[_core.NO_CORE]}", host=host)
-            _touch(slow)
+            if _touch(slow):
+                display.v(f"fleet.power sends the whole module, which takes longer: {answer[_core.NO_CORE]}", host=host)
         whole: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=self._task.async_val)
         return whole
 
@@ -125,9 +125,12 @@ def _mark(what: str, host: str) -> str:
     return os.path.join(constants.DEFAULT_LOCAL_TMP, f"fleet-power-{what}-{_short(host)}")
 
 
-def _touch(mark: str) -> None:
+def _touch(mark: str) -> bool:
+    """Make a mark; return whether it is new."""
     with contextlib.suppress(OSError):
-        os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        return True
+    return False
 
 
 def _short(name: str) -> str:

@@ -13,7 +13,7 @@ from ansible_collections.fleet.power.plugins.module_utils._core import HOME, dig
 from .nodes import Node
 from .scratch import collection_root
 
-_INSTALL = f"import sys; sys.path.insert(0, '{HOME}/core.zip'); from fleet_power._core_install import main; main('{HOME}/core.zip')"
+_INSTALL = f"import sys; sys.path.insert(0, '{HOME}/core.zip'); from fleet_power._core_install import main; main(*sys.argv[1:])"
 #: By the hash of the sources.
 _packed: dict[str, bytes] = {}
 
@@ -26,6 +26,6 @@ def bring_core(node: Node) -> None:
         with tempfile.TemporaryDirectory() as folder:
             pack(directory, f"{folder}/core.zip")
             node.feed(f"mkdir -p {HOME} && cat > {HOME}/core.zip", Path(folder, "core.zip").read_bytes())
-        node.ssh(f'python3 -I -B -c "{_INSTALL}"')
+        node.ssh(f'python3 -I -B -c "{_INSTALL}" {HOME}/core.zip {digest}')
         _packed[digest] = node.feed(f"tar -czC {HOME} .", b"")
     node.feed(f"mkdir -p {HOME} && tar -xzC {HOME}", _packed[digest])

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,9 +47,9 @@ def small_core(home: Path) -> Path:
 def installed(home: Path, sources: Path) -> Path:
     archive = home / "core.zip"
     _core.pack(str(sources), str(archive))
-    core, is_new = _core_install.install(str(archive))
-    assert core == str(home / f"core-{_core.digest_of(_core.sources(str(sources)))}") and is_new
-    return Path(core)
+    digest = _core.digest_of(_core.sources(str(sources)))
+    assert _core_install.install(str(archive), digest) == (str(home / f"core-{digest}"), True)
+    return home / f"core-{digest}"
 
 
 def ran(core: Path, code: str) -> str:
@@ -110,10 +110,10 @@ def test_a_core_that_others_can_write_is_never_imported(home: Path, core: Path, 
         path = {"a file": chosen, "a directory": chosen.parent, "a parent": home}[fault]
         path.chmod(path.stat().st_mode | 0o020)
     said = {
-        "a link": "is a symbolic link; run the playbook",
+        "a link": "two.py is neither a file nor a directory; run the playbook",
         "an owner": "belongs to user 1; run the playbook",
         "another version": f"{core} was replaced",
-        "a parent": f"others than its owner may write {home}; run chown root {home} && chmod go-w {home}",
+        "a parent": f"others than its owner may write {home}; run chown -h root {home} && chmod go-w {home}",
         "the removal": f"there is no {core}; run the playbook",
     }
     assert said.get(fault, "others than its owner may write") in ran(core, "print('used')")
@@ -126,12 +126,23 @@ def test_a_core_below_a_directory_of_all_users_is_not_used(tmp_path: Path) -> No
 
 
 @as_root
-def test_an_installed_core_stays_and_a_damaged_one_is_replaced(home: Path, core: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda core: (core / "fleet_power" / "one.py").unlink(),
+        lambda core: (core / "fleet_power" / "below").chmod(0o700),
+        lambda core: os.mkfifo(core / "fleet_power" / "fifo.py"),
+        lambda core: (shutil.rmtree(core), core.symlink_to("/")),
+    ],
+    ids=["file", "mode", "fifo", "link"],
+)
+def test_an_installed_core_stays_and_a_damaged_one_is_replaced(home: Path, core: Path, damage: Callable[[Path], object]) -> None:
     assert _core.fault_of(str(core)) == ""
-    assert _core_install.install(str(home / "core.zip")) == (str(core), False)
-    (core / "fleet_power" / "one.py").unlink()
+    assert _core_install.install(str(home / "core.zip"), core.name[len("core-") :]) == (str(core), False)
+    good = (core / "fleet_power" / "one.py").read_bytes()
+    damage(core)
     assert installed(home, home / "sources") == core
-    assert (core / "fleet_power" / "one.py").exists()
+    assert ((core / "fleet_power" / "one.py").read_bytes(), _core.fault_of(str(core))) == (good, "")
 
 
 @as_root
@@ -144,21 +155,31 @@ def test_bytecode_that_others_could_write_is_replaced(home: Path, core: Path) ->
 
 
 @as_root
-@pytest.mark.parametrize("lost", ["two", "one"])
-def test_bytecode_that_is_missing_is_added(home: Path, core: Path, lost: str) -> None:
-    # Such as that of a second Python, or of an installation that was interrupted.
-    (bytecode,) = core.rglob(f"{lost}.*.pyc")
-    bytecode.unlink()
+@pytest.mark.parametrize("lost", ["all", "the end", "the source"])
+def test_bytecode_that_is_missing_or_damaged_is_made_again(home: Path, core: Path, lost: str) -> None:
+    # Such as that of a second Python, or after an interrupted installation.
+    (bytecode,) = core.rglob("two.*.pyc")
+    good = bytecode.read_bytes()
+    bytecode.write_bytes({"all": b"", "the end": good[:-1], "the source": good[:8] + b"another!" + good[16:]}[lost])
     assert installed(home, home / "sources") == core
-    assert bytecode.exists()
+    assert bytecode.read_bytes()[:16] == good[:16] and ran(core, "import fleet_power.below.two as two; print(two.USED)") == "True\n"
 
 
 @as_root
-def test_two_installations_at_once_both_succeed(home: Path, core: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = iter([False])
-    monkeypatch.setattr(_core_install.os.path, "lexists", lambda path: next(seen, True))
-    assert _core_install.install(str(home / "core.zip")) == (str(core), True)
-    assert not list(home.glob(".core-*"))
+def test_the_core_of_another_run_of_the_role_is_not_installed(home: Path, core: Path) -> None:
+    with pytest.raises(OSError, match="run it again"):
+        _core_install.install(str(home / "core.zip"), "0123456789abcdef")
+    assert sorted(os.listdir(home)) == [".lock", core.name, "core.zip", "sources"]
+
+
+@as_root
+@pytest.mark.parametrize("owner", [0, 1])
+def test_a_link_on_the_way_to_the_core_must_belong_to_root(home: Path, core: Path, owner: int) -> None:
+    (home / "way").symlink_to(f"../{home.name}")
+    os.lchown(home / "way", owner, owner)
+    assert ("used\n" if owner == 0 else f"{home}/way belongs to user 1; run chown -h root") in ran(
+        home / "way" / core.name, "print('used')"
+    )
 
 
 def test_the_same_sources_make_the_same_archive(tmp_path: Path) -> None:
@@ -171,8 +192,10 @@ def test_the_same_sources_make_the_same_archive(tmp_path: Path) -> None:
 @as_root
 def test_only_cores_that_nothing_uses_are_removed(home: Path, core: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "core-backup.tgz").touch()
-    for name in ("core-held", "core-named", "core-unused", ".core-unfinished", "venv"):
+    for name in ("core-held", "core-named", "core-unused", "core-young", ".core-unfinished", "venv"):
         (home / name / "fleet_power").mkdir(parents=True)
+        if name != "core-young":
+            os.utime(home / name, (0, 0))
     (home / "a.service").write_text(f"Environment=PYTHONPATH={home}/core-named\n")
     held = _core.hold_core(str(home / "core-held"))
     _core_install.remove_unused(str(core))
@@ -180,7 +203,9 @@ def test_only_cores_that_nothing_uses_are_removed(home: Path, core: Path, capsys
     assert capsys.readouterr().out.splitlines() == [str(home / ".core-unfinished"), str(home / "core-unused")]
     _core_install.remove_unused(str(core))
     assert capsys.readouterr().out.splitlines() == [str(home / "core-held")]
-    assert sorted(os.listdir(home)) == sorted(["a.service", "core-backup.tgz", core.name, "core-named", "core.zip", "sources", "venv"])
+    assert sorted(os.listdir(home)) == sorted(
+        [".lock", "a.service", "core-backup.tgz", core.name, "core-named", "core-young", "core.zip", "sources", "venv"]
+    )
 
 
 @pytest.mark.parametrize("cache", ["none", "own", "shared"])
