@@ -25,11 +25,11 @@ from types import ModuleType
 
 HOME = "/usr/local/lib/fleet-power"
 PACKAGE = "fleet_power"
-#: In the environment of a call: the core that it should run from, as JSON. In that of Ansible, 0 selects the whole module.
+#: In the environment of a call: the core that it should run from, as JSON. On the controller, 0 selects the whole module.
 VARIABLE = "FLEET_POWER_CORE"
 #: In an answer: why the call found no core. It did nothing.
 NO_CORE = "fleet_core"
-MEND = "run the playbook fleet.power.node with --tags node_core"
+MEND = "run the playbook fleet.power.node for this node, with --tags node_core"
 
 
 class CoreUnusable(Exception):
@@ -80,9 +80,10 @@ def use_core(core: str) -> None:
         if not fault and (os.path.islink(core) or not is_same):
             fault = f"{core} was replaced"
     except FileNotFoundError:
-        fault = f"there is no {core}; {MEND}"
+        others = any(name.startswith("core-") for name in os.listdir(HOME)) if os.path.isdir(HOME) else False
+        fault = f"the node has {'the core of another version' if others else 'no core'}: {core} is missing; {MEND}"
     except OSError as error:
-        fault = f"{core} cannot be used: {error.strerror}"
+        fault = f"{core} cannot be used: {error.strerror}; {MEND}"
     if fault:
         raise CoreUnusable(fault)
     # Another Python than that of the services finds no bytecode, and must not write any.
@@ -135,7 +136,7 @@ def fault_of(core: str) -> str:
     """Return why others than root may write a core or the way to it, and the command against it; else "". Raises OSError."""
     for each in _way(core):
         if fault := _fault(each, 0):
-            return f"{fault}; run chown -h root {each} && chmod go-w {each}"
+            return f"{fault}; on the node, run chown -h root {each} && chmod go-w {each}"
     # Its files may have been changed, so their permissions are not enough.
     return f"{fault}; {MEND}" if (fault := fault_within(os.path.realpath(core))) else ""
 
@@ -175,7 +176,7 @@ def _fault(path: str, owner: int) -> str:
         return f"{path} belongs to user {found.st_uid}"
     # The mask of an access control list counts as the group's permissions. A link has none.
     is_open = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISLNK(found.st_mode)
-    return f"others than its owner may write {path}" if is_open else ""
+    return f"users other than root can write {path}" if is_open else ""
 
 
 def _bytecode_cache(*, make: bool) -> str | None:

@@ -45,7 +45,7 @@ fleet_core:
   description: Why the call found no usable core. Otherwise, the result is that of the module.
   type: str
   returned: if there is none
-  sample: there is no /usr/local/lib/fleet-power/core-0123456789abcdef; run the playbook fleet.power.node with --tags node_core
+  sample: user 1001 cannot read /home/ops/.ansible/collections/ansible_collections/fleet/power/plugins/module_utils
 """
 
 import json

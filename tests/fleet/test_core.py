@@ -56,11 +56,11 @@ def test_a_call_sends_no_file_of_the_core(node: Node) -> None:
 @pytest.mark.parametrize(
     "fault, why",
     [
-        (f"chmod 666 {FILES}/_power/call.py", "others than its owner may write"),
-        (f"chmod 775 {HOME}", f"run chown root {HOME} && chmod go-w {HOME}"),
+        (f"chmod 666 {FILES}/_power/call.py", "users other than root can write"),
+        (f"chmod 775 {HOME}", f"run chown -h root {HOME} && chmod go-w {HOME}"),
         (f"chown 1 {FILES}/_power", "belongs to user 1"),
-        (f"rm -r {HOME}", "run the playbook fleet.power.node with --tags node_core"),
-        (f"mv {HOME}/core-* {HOME}/core-0123456789abcdef", "run the playbook fleet.power.node with --tags node_core"),
+        (f"rm -r {HOME}", "the node has no core"),
+        (f"mv {HOME}/core-* {HOME}/core-0123456789abcdef", "the node has the core of another version"),
     ],
     ids=["file", "parent", "owner", "none", "other version"],
 )

@@ -113,15 +113,15 @@ def test_a_core_that_others_can_write_is_never_imported(home: Path, core: Path, 
         "a link": "two.py is neither a file nor a directory; run the playbook",
         "an owner": "belongs to user 1; run the playbook",
         "another version": f"{core} was replaced",
-        "a parent": f"others than its owner may write {home}; run chown -h root {home} && chmod go-w {home}",
-        "the removal": f"there is no {core}; run the playbook",
+        "a parent": f"users other than root can write {home}; on the node, run chown -h root {home} && chmod go-w {home}",
+        "the removal": f"the node has no core: {core} is missing; run the playbook",
     }
-    assert said.get(fault, "others than its owner may write") in ran(core, "print('used')")
+    assert said.get(fault, "users other than root can write") in ran(core, "print('used')")
 
 
 def test_a_core_below_a_directory_of_all_users_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "core").mkdir()
-    with pytest.raises(_core.CoreUnusable, match="; run ch"):
+    with pytest.raises(_core.CoreUnusable, match="run chown"):
         _core.use_core(str(tmp_path / "core"))
 
 
@@ -177,7 +177,7 @@ def test_the_core_of_another_run_of_the_role_is_not_installed(home: Path, core: 
 def test_a_link_on_the_way_to_the_core_must_belong_to_root(home: Path, core: Path, owner: int) -> None:
     (home / "way").symlink_to(f"../{home.name}")
     os.lchown(home / "way", owner, owner)
-    assert ("used\n" if owner == 0 else f"{home}/way belongs to user 1; run chown -h root") in ran(
+    assert ("used\n" if owner == 0 else f"{home}/way belongs to user 1; on the node, run chown -h root") in ran(
         home / "way" / core.name, "print('used')"
     )
 
