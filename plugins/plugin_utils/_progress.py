@@ -16,7 +16,6 @@ from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
 from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport, shared_state
 
 _FILE = "fleet-power-progress"
-_LOOK_AGAIN_SECONDS = 0.1
 
 
 class TaskProgress:
@@ -39,13 +38,10 @@ class TaskProgress:
 
     def __exit__(self, *_error: object) -> None:
         """Show the rest, unless other tasks still run and will show it."""
-        while not self._mute:
+        if not self._mute:
             with self._board() as board:
                 board.end(self._host)
                 self._show(board)
-                if board.followed or not board.holds:
-                    return
-            time.sleep(_LOOK_AGAIN_SECONDS)
 
     @property
     def pace(self) -> tuple[float, float]:

@@ -172,12 +172,13 @@ def test_the_lines_in_a_second_are_limited_and_each_end_is_reported_once(events:
         shown += [(now, each) for each in board.lines(now)]
         came.update(each["outcome"] for each in news if "outcome" in each)
         state = board.state()
-    board = Board(state)
-    while board.holds:
-        now += 0.3
-        shown += [(now, each) for each in board.lines(now)]
     moments = [moment for moment, _line in shown]
     assert all(after - before >= 1.0 for before, after in zip(moments, moments[MOST_A_SECOND:]))
+    board = Board(state)
+    for _pause, host, _news in events:
+        board.end(host)
+    # The last task does not wait for a line that the limit allows.
+    shown += [(now, each) for each in board.lines(now)]
     del came["unchanged"], came["skipped"]
     assert count_ends([each for _moment, each in shown]) == came
 

@@ -96,8 +96,11 @@ class Board:
                 self._note(host, news, now)
 
     def lines(self, now: float) -> list[str]:
-        """Return the lines to show now, within the limit for a second; the rest is kept."""
-        free = self.free(now)
+        """Return the lines to show now, within the limit for a second; the rest is kept.
+
+        After the last task, nothing is kept: one more line shows the rest.
+        """
+        free = self.free(now) or int(not self.followed)
         if self._held and free:
             lines = [*self._composed(free)]
         elif not self._held and free and self._shown_at and now - self._shown_at[-1] >= self._remind_seconds:
@@ -115,11 +118,6 @@ class Board:
     def free(self, now: float) -> int:
         """Return how many more lines this second allows."""
         return MOST_A_SECOND - sum(0 <= now - moment < 1 for moment in self._shown_at)
-
-    @property
-    def holds(self) -> bool:
-        """True if some news is not yet shown."""
-        return bool(self._held)
 
     @property
     def _remind_seconds(self) -> float:
