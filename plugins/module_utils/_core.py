@@ -10,6 +10,7 @@ file of a core never meets one of a call's payload. Each process that runs from 
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import os
 import pkgutil
@@ -80,8 +81,8 @@ def use_core(core: str) -> None:
         if not fault and (os.path.islink(core) or not is_same):
             fault = f"{core} was replaced"
     except FileNotFoundError:
-        others = any(name.startswith("core-") for name in os.listdir(HOME)) if os.path.isdir(HOME) else False
-        fault = f"the node has {'the core of another version' if others else 'no core'}: {core} is missing; {MEND}"
+        has = "the core of another version" if glob.glob(core_directory("*")) else "no core"
+        fault = f"the node has {has}: {core} is missing; {MEND}"
     except OSError as error:
         fault = f"{core} cannot be used: {error.strerror}; {MEND}"
     if fault:
