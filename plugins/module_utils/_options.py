@@ -116,13 +116,13 @@ def _look(module: PowerModule) -> None:
     _check_bounds(options, INFO_OPTIONS)
     if options["server"] == []:
         # An empty list from a template does not mean all servers.
-        module.exit_json(changed=False, complete=True, servers=[], supervisor=None, events=None)
+        module.exit_json(changed=False, complete=True, servers=[], supervisor=None, events=None, freeze=None)
     with contextlib.closing(open_call(options, read_only=True)) as call:
         wanted = FactOptions(options["tail"], options["operations"], options["crashes"], ask_players)
         facts = call.describe(options["server"] or (), wanted, check=module.check_mode)
     warn_each(module, call.warnings(), facts.warnings)
     why = {} if facts.complete else {"msg": "; ".join(facts.unlisted)}
-    node = {"supervisor": facts.supervisor, "events": facts.events}
+    node = {"supervisor": facts.supervisor, "events": facts.events, "freeze": facts.freeze}
     module.exit_json(changed=False, complete=facts.complete, servers=facts.entries, **node, **why)
 
 

@@ -123,6 +123,7 @@ def _start_each(uuids: Sequence[str], call: Call, given: argparse.Namespace) -> 
         wait_for=WaitFor(given.wait_for),
         one_of_all=True,
         should_be_up=frozenset(uuids),
+        ignores_freeze=True,
         origin=RESTORE_ORIGIN,
     )
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from .._power.model.clock import read_timestamp
-from .._power.model.errors import LEFT_TO_PLAYERS
+from .._power.model.errors import LEFT_ALONE, LEFT_TO_PLAYERS, Frozen
 from .._power.model.news import COUNTDOWN, PLAYERS
 from .._power.model.schema import blanked
 
@@ -53,6 +53,7 @@ _SHOWN: dict[str, tuple[type, ...]] = {
 }
 _FAILURES = ("refused", "cancelled", "failed")
 _QUIET = ("unchanged", "skipped")
+_COUNTS = ("servers", "ended", "failed", "for_players", "frozen")
 
 
 class Board:
@@ -125,7 +126,7 @@ class Board:
         return REMIND_OF_PLAYERS_SECONDS if phases <= {PLAYERS, COUNTDOWN} else REMIND_SECONDS
 
     def _of(self, host: str) -> dict[str, Any]:
-        return self._hosts.setdefault(host, {"servers": 0, "ended": 0, "failed": 0, "for_players": 0, "now": {}, "followed": False})
+        return self._hosts.setdefault(host, {**dict.fromkeys(_COUNTS, 0), "now": {}, "followed": False})
 
     def _note(self, host: str, news: dict[str, Any], now: float) -> None:
         server, outcome, entry = str(news.get("server", "")), news.get("outcome", ""), self._of(host)
@@ -133,7 +134,8 @@ class Board:
         if outcome:
             entry["ended"] += 1
             entry["failed"] += _is_failure(news)
-            entry["for_players"] += _is_for_players(news)
+            entry["for_players"] += _is_refused(news, LEFT_TO_PLAYERS)
+            entry["frozen"] += _is_refused(news, (Frozen.code,))
             entry["now"].pop(server, None)
             if outcome in _QUIET:
                 return
@@ -161,12 +163,11 @@ class Board:
             yield f"{host} {_name(news)} {_words(news, f' for {now - since:.0f} s')}{others}"
 
     def _counts(self) -> str:
-        names = ("servers", "ended", "failed", "for_players")
-        servers, ended, failed, skipped = (sum(each[name] for each in self._hosts.values()) for name in names)
+        servers, ended, *others = (sum(each[name] for each in self._hosts.values()) for name in _COUNTS)
         if servers < 2:
             return ""
-        bad = f", {failed} failed" if failed else ""
-        return f" [{ended} of {servers}{bad}{f', {skipped} skipped for players' if skipped else ''}]"
+        parts = [f", {number} {words}" for number, words in zip(others, ("failed", "skipped for players", "frozen")) if number]
+        return f" [{ended} of {servers}{''.join(parts)}]"
 
 
 def pace(followed: int) -> tuple[float, float]:
@@ -178,13 +179,13 @@ def _rank(news: Mapping[str, Any]) -> bool:
     return "said" not in news and not _is_failure(news)
 
 
-def _is_for_players(news: Mapping[str, Any]) -> bool:
-    """Tell whether a server was left to its players: no failure budget counts it."""
-    return news.get("outcome") == "refused" and news.get("code") in LEFT_TO_PLAYERS
+def _is_refused(news: Mapping[str, Any], codes: Sequence[str]) -> bool:
+    return news.get("outcome") == "refused" and news.get("code") in codes
 
 
 def _is_failure(news: Mapping[str, Any]) -> bool:
-    return news.get("outcome") in _FAILURES and not _is_for_players(news)
+    """Tell whether a failure budget counts the outcome."""
+    return news.get("outcome") in _FAILURES and not _is_refused(news, LEFT_ALONE)
 
 
 def _summed_up(held: Sequence[tuple[str, Mapping[str, Any]]]) -> str:

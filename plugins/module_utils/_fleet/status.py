@@ -65,6 +65,8 @@ class NodeSeen:
     #: The node's facts about its supervisor; None without any.
     supervisor: Mapping[str, Any] | None = None
     events: Mapping[str, Any] | None = None
+    #: The freeze of the node; None without any.
+    freeze: Mapping[str, Any] | None = None
 
     @property
     def unseen(self) -> list[Mapping[str, Any]]:
@@ -82,7 +84,8 @@ def node_seen(node: str, variables: Mapping[str, Any], result: Mapping[str, Any]
         return NodeSeen(node, connection, error=reason_of(result)[:_LONGEST_REASON], reachable=not result.get("unreachable"))
     fault, supervisor, events = list_fault(result), result.get("supervisor"), result.get("events")
     lacking = None if fault is None else fault[:_LONGEST_REASON]
-    return NodeSeen(node, connection, sorted(servers, key=_order), lacking=lacking, supervisor=supervisor, events=events)
+    facts: dict[str, Any] = {"supervisor": supervisor, "events": events, "freeze": result.get("freeze")}
+    return NodeSeen(node, connection, sorted(servers, key=_order), lacking=lacking, **facts)
 
 
 def _order(entry: Mapping[str, Any]) -> tuple[int, str, str]:
@@ -102,7 +105,7 @@ def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = (), *, now
             rows.append((each.node, None, None, "no answer" if each.reachable else "unreachable", *[None] * 7))
         if each.lacking is not None:
             rows.append((each.node, None, None, "list not whole", *[None] * 7))
-    below = [_counts(nodes), *_supervisor_lines(nodes), *event_lines(nodes)]
+    below = [_counts(nodes), *_freeze_lines(nodes), *_supervisor_lines(nodes), *event_lines(nodes)]
     columns = _columns(rows)
     # Without games there is no column of players; without outdated containers no column of differences.
     for index in (_OUTDATED, _PLAYERS):
@@ -169,7 +172,7 @@ def snapshot(nodes: Sequence[NodeSeen], now: datetime) -> dict[str, Any]:
 def _kept(seen: NodeSeen) -> dict[str, Any]:
     servers = [{name: value for name, value in entry.items() if name not in _OF_THE_MOMENT} for entry in seen.servers]
     whole = {"complete": seen.error is None and seen.lacking is None, "msg": seen.lacking}
-    facts = {"error": seen.error, **whole, "supervisor": seen.supervisor, "events": seen.events}
+    facts = {"error": seen.error, **whole, "supervisor": seen.supervisor, "events": seen.events, "freeze": seen.freeze}
     return {"node": seen.node, "connection": dict(seen.connection), **facts, "servers": servers}
 
 
@@ -202,6 +205,8 @@ def _state_words(entry: Mapping[str, Any], container: Mapping[str, Any]) -> Iter
         yield "should be down"
     if entry.get("suspended"):
         yield "suspended"
+    if entry.get("freeze"):
+        yield "frozen" if entry["freeze"]["is_frozen"] else "perhaps frozen"
     if container.get("paused"):
         yield "paused"
     if container.get("oom_killed"):
@@ -312,6 +317,7 @@ _PAUSES = {
     "maintenance_unreadable": "whether a maintenance has ended cannot be read",
     "journal": "the journal cannot be used",
     "engine": "the engine does not answer",
+    "frozen": "the node is frozen",
 }
 
 
@@ -343,6 +349,17 @@ def _down_words(seen: Mapping[str, Any]) -> Iterator[str]:
         yield f"last try {seen['code']}"
     if seen.get("next_at"):
         yield f"next try {str(seen['next_at'])[11:19]}"
+
+
+def _freeze_lines(nodes: Sequence[NodeSeen]) -> list[str]:
+    """Return a line for each freeze of nodes, and one for nodes with an unknown freeze."""
+    frozen: dict[str, list[str]] = {}
+    for each in nodes:
+        if each.freeze is not None:
+            facts = each.freeze
+            words = f"Frozen until {facts['until']} by {facts['origin']}, {facts['reason']}" if facts["is_frozen"] else "Perhaps frozen"
+            frozen.setdefault(words, []).append(each.node)
+    return [f"{words}: {', '.join(named)}" for words, named in sorted(frozen.items())]
 
 
 def _supervisor_lines(nodes: Sequence[NodeSeen]) -> list[str]:

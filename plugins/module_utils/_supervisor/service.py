@@ -177,6 +177,7 @@ class Supervisor:
             watch.turn()
             if next_call_off.is_over:
                 call_off_all_abandoned(self._node.now())
+                self._node.now().journal.freezes.end_over()
                 next_call_off = Deadline.after(SYSTEM_CLOCK, _CALL_OFF_SECONDS)
 
     def _bring_back(self, watch: EngineWatch) -> bool:

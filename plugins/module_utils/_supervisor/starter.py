@@ -11,6 +11,7 @@ from dataclasses import replace
 from operator import itemgetter
 
 from .._power.actions.many.bulk import Target, perform_each
+from .._power.actions.many.service_facts import FreezeFacts
 from .._power.actions.node.limiter import Limiter, Slot
 from .._power.actions.node.node import Node
 from .._power.actions.turn.perform import perform
@@ -19,13 +20,21 @@ from .._power.host.machine import boot_id, boot_seconds
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK
-from .._power.model.errors import EngineUnreachable, InterruptedBySignal, LockUnavailable, NotSelected, ServerNotFound, UnderMaintenance
+from .._power.model.errors import (
+    EngineUnreachable,
+    Frozen,
+    InterruptedBySignal,
+    LockUnavailable,
+    NotSelected,
+    ServerNotFound,
+    UnderMaintenance,
+)
 from .._power.model.request import PowerAction, Priorities, Request, WaitFor, new_operation_id
 from .._power.model.result import Outcome, Result
 from .._power.model.supervision import ORIGIN, EndedRun, Limits, Verdict, seconds_left, wait_before
 
 #: Obstacles that pass by themselves. The next try comes after `_HELD_SECONDS`, without back-off.
-_NOT_NOW = (InterruptedBySignal.code, UnderMaintenance.code)
+_NOT_NOW = (Frozen.code, InterruptedBySignal.code, UnderMaintenance.code)
 _HELD_SECONDS = 1.0
 _SERVING_SECONDS = 5.0
 
@@ -75,11 +84,12 @@ class Starter:
         with self._guard:
             self._threads = [thread for thread in self._threads if thread.is_alive()]
         ready = [row for left, row in self._waiting() if left <= 0]
-        # A tier waits for its held locks.
+        # A tier waits for its held locks, and no freeze concerns it.
         in_tiers = [row for row in ready if _after_engine(row, boot)]
         if in_tiers and not node.engine.events.is_serving(_SERVING_SECONDS):
             in_tiers = []
-        others = [row for row in ready if not _after_engine(row, boot) and not self._sleep_if_held(row, node)]
+        frozen = FreezeFacts.read(node.journal) if ready else None
+        others = [row for row in ready if not _after_engine(row, boot) and not self._sleep_if_held(row, node, frozen)]
         for rows, limiter in ((others, self._quick), (in_tiers, self._staggered)):
             if rows:
                 self._begin(rows, limiter, node)
@@ -88,9 +98,11 @@ class Starter:
         """Begin no more of the starts in tiers. Their rows stay due, for new tiers. These begin after all waits for ready under way."""
         self._tiers_end.set()
 
-    def _sleep_if_held(self, row: EndedRun, node: Node) -> bool:
-        """Put a row to sleep if another process holds its server's lock; tell if so. A restart that stopped the server starts it itself."""
-        held = node.locks.holder(row.server.uuid) is not None
+    def _sleep_if_held(self, row: EndedRun, node: Node, frozen: FreezeFacts | None) -> bool:
+        """Put a row to sleep if a freeze or a lock of another process holds back its server; tell if so. A restart that stopped the server
+        starts it itself."""
+        uuid = row.server.uuid
+        held = node.locks.holder(uuid) is not None or (frozen is not None and frozen.holds_back(uuid))
         if held:
             with self._guard:
                 self._asleep[row.number] = Deadline.after(node.clock, _HELD_SECONDS)
@@ -163,6 +175,7 @@ class Starter:
             wait_for=self._wait_for,
             should_be_up=frozenset(),
             ended_run=row,
+            ignores_freeze=_after_engine(row, boot_id()),
             origin=ORIGIN,
             reason=_reason(row),
         )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
-from ..._power.model.errors import LEFT_TO_PLAYERS, PlayersUnknown
+from ..._power.model.errors import LEFT_TO_PLAYERS, Frozen, PlayersUnknown
 from .values import FAILURES, GOOD, NOT_DONE, OUTCOMES, UNKNOWN, RolloutError
 
 SCHEMA = 1
@@ -73,6 +73,16 @@ class Row:
         return self.outcome == NOT_DONE and self.code in LEFT_TO_PLAYERS
 
     @property
+    def is_frozen(self) -> bool:
+        """True if a freeze refused the action."""
+        return self.outcome == NOT_DONE and self.code == Frozen.code
+
+    @property
+    def is_left_alone(self) -> bool:
+        """True if the server was left to its players, or is frozen: neither a failure nor a success."""
+        return self.is_for_players or self.is_frozen
+
+    @property
     def is_unfinished(self) -> bool:
         """True if no action was tried, or the outcome is unknown."""
         return self.outcome in (NOT_DONE, UNKNOWN) or self.untouched
@@ -101,7 +111,7 @@ class Record:
     budget: int = 0
     #: Whether the run continues over the budget.
     goes_on: bool = False
-    #: Whether servers left to their players count as success.
+    #: Whether servers left to their players, and frozen ones, count as success.
     left_ok: bool = False
     #: The numbers of all batches, of the canary's (the first ones), and of those that began.
     batches: int = 0
@@ -177,8 +187,9 @@ class Record:
 
     @property
     def is_good(self) -> bool:
-        """True if every selected server is done, unchanged, skipped on request, or left to counted players when that is allowed."""
-        return not self.failures and all(self.left_ok and row.is_for_players and row.code != PlayersUnknown.code for row in self.unfinished)
+        """True if every selected server is done, unchanged, skipped on request, or left alone when that is allowed; uncounted
+        players do not count."""
+        return not self.failures and all(self.left_ok and row.is_left_alone and row.code != PlayersUnknown.code for row in self.unfinished)
 
 
 def some_of(rows: Sequence[Row], node: str = "") -> str:
@@ -188,11 +199,15 @@ def some_of(rows: Sequence[Row], node: str = "") -> str:
 
 
 def outcome_words(rows: Sequence[Row]) -> str:
-    """Return the number of servers for each outcome; those left to players apart."""
-    for_players = sum(row.is_for_players for row in rows)
-    counts = Counter(row.outcome for row in rows if not row.is_for_players)
+    """Return the number of servers for each outcome; those left alone apart."""
+    counts = Counter(row.outcome for row in rows if not row.is_left_alone)
     parts = [f"{counts[outcome]} {outcome.replace('_', ' ')}" for outcome in OUTCOMES if counts[outcome]]
-    return ", ".join([*parts, f"{for_players} skipped for players"] if for_players else parts)
+    return ", ".join([*parts, *left_alone_words(sum(row.is_for_players for row in rows), sum(row.is_frozen for row in rows))])
+
+
+def left_alone_words(for_players: int, frozen: int) -> list[str]:
+    """Return the words for servers that were left to their players, and for frozen ones; none for none."""
+    return [f"{number} {words}" for number, words in ((for_players, "skipped for players"), (frozen, "frozen")) if number]
 
 
 def run_key(run: str) -> str:

@@ -17,7 +17,7 @@ from ..._power.model.clock import engine_time, timestamp
 from ..._power.model.errors import PlayersUnknown
 from ..._power.model.plain import as_list, read_number
 from ..table import plural
-from .record import Record, Row, outcome_words, some_of
+from .record import Record, Row, left_alone_words, outcome_words, some_of
 from .values import FAILURES, NOT_DONE, OFFLINE, OUTCOMES
 
 _LINES, _LINE_CHARACTERS = 8, 200
@@ -95,13 +95,14 @@ def table_rows(record: Record) -> list[tuple[object, ...]]:
 
 
 def counts(record: Record) -> dict[str, int]:
-    """Return the number of servers for each outcome and in all, of servers left to players, and of nodes with unknown servers."""
+    """Return the number of servers for each outcome and in all, of servers left alone, and of nodes with unknown servers."""
     servers = [row for row in record.rows if row.server is not None]
     found = Counter(row.outcome for row in servers)
     return {
         "selected": len(servers),
         **{outcome: found[outcome] for outcome in OUTCOMES},
         "for_players": sum(row.is_for_players for row in servers),
+        "frozen": sum(row.is_frozen for row in servers),
         "nodes_unknown": len(record.rows) - len(servers),
     }
 
@@ -125,10 +126,16 @@ def blamed(record: Record) -> dict[str, str]:
     """Return a sentence for each node with failures."""
     found: dict[str, list[Row]] = {}
     for row in record.rows:
-        if (row.is_failure or row.is_for_players) and row.node is not None:
+        if (row.is_failure or row.is_left_alone) and row.node is not None:
             found.setdefault(row.node, []).append(row)
-    endings = {node: "failed" if any(row.is_failure for row in rows) else "skipped for players" for node, rows in found.items()}
+    endings = {node: _ending(rows) for node, rows in found.items()}
     return {node: f"{record.action.capitalize()} {endings[node]} on {node}: {some_of(rows, node)}" for node, rows in found.items()}
+
+
+def _ending(rows: Sequence[Row]) -> str:
+    if any(row.is_failure for row in rows):
+        return "failed"
+    return "refused by a freeze" if all(row.is_frozen for row in rows) else "skipped for players"
 
 
 def going_on(record: Record, resume_file: str) -> str:
@@ -172,15 +179,15 @@ def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | 
 
 
 def verdict(whole: Mapping[str, Any], blamed_nodes: Sequence[str], *, left_ok: bool = False) -> dict[str, Any]:
-    """Return a short result, since Ansible prints that of a failed task. ``left_ok``: servers left to counted players are well."""
+    """Return a short result, since Ansible prints that of a failed task. ``left_ok``: frozen servers and those
+    left to counted players are well."""
     fields = {name: whole[name] for name in ("run", "resume_file", "counts")}
     if whole["ok"]:
         return fields
-    found = {**whole["counts"], NOT_DONE: whole["counts"][NOT_DONE] - whole["counts"]["for_players"]}
+    found = {**whole["counts"], NOT_DONE: whole["counts"][NOT_DONE] - whole["counts"]["for_players"] - whole["counts"]["frozen"]}
     bad = [f"{found[outcome]} {outcome.replace('_', ' ')}" for outcome in (*FAILURES, NOT_DONE) if found[outcome]]
     uncounted = sum(row["outcome"] == NOT_DONE and row.get("code") == PlayersUnknown.code for row in whole["servers"]) if left_ok else 0
-    if found["for_players"] > uncounted:
-        bad.append(f"{found['for_players'] - uncounted} skipped for players")
+    bad += left_alone_words(found["for_players"] - uncounted, found["frozen"])
     if uncounted:
         whose = "its" if uncounted == 1 else "their"
         bad.append(f"{uncounted} skipped: {whose} players could not be counted, which rollout_left_ok does not allow")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..._power.model.errors import INTERNAL_ERROR, LEFT_TO_PLAYERS
+from ..._power.model.errors import INTERNAL_ERROR, LEFT_ALONE
 from ..look_result import LIST_INCOMPLETE, code_of, is_unseen, list_fault, reason_in, reason_of
 from ..table import plural
 from .record import Record, Row, run_key, some_of
@@ -202,14 +202,14 @@ def count_batch(
 
 
 def _judge_canary(record: Record, number: int) -> None:
-    """Stop the run if its canary did not succeed. A server left to its players is neither a failure nor a success."""
+    """Stop the run if its canary did not succeed. A server that was left alone is neither a failure nor a success."""
     if number > record.canaries or record.stopped:
         return
     first = [row for row in record.rows if 0 < row.batch <= number]
-    if any(row.outcome not in GOOD and not row.is_for_players for row in first):
+    if any(row.outcome not in GOOD and not row.is_left_alone for row in first):
         record.stopped = "the canary failed"
-    elif number == record.canaries and all(row.is_for_players for row in first):
-        record.stopped = "the canary was skipped for players"
+    elif number == record.canaries and all(row.is_left_alone for row in first):
+        record.stopped = "the canary is frozen" if all(row.is_frozen for row in first) else "the canary was skipped for players"
 
 
 def _may_come_yet(row: Row, record: Record) -> bool:
@@ -282,7 +282,7 @@ def _apply_entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
     row.state, row.name = str(entry.get("state") or row.state), str(entry.get("name") or row.name)
     if row.outcome not in OUTCOMES:
         row.outcome, row.code = UNKNOWN, row.code or NO_ANSWER
-    elif (row.outcome == SKIPPED and row.code in _NEVER_BEGUN) or (row.outcome == REFUSED and row.code in LEFT_TO_PLAYERS):
+    elif (row.outcome == SKIPPED and row.code in _NEVER_BEGUN) or (row.outcome == REFUSED and row.code in LEFT_ALONE):
         row.outcome = NOT_DONE
     elif row.outcome == CANCELLED and row.code == SUPERSEDED and not row.changed and _is_done_by_another(row, record):
         row.outcome, row.msg = SKIPPED, f"Done by another: {row.msg}"

@@ -75,7 +75,7 @@ def read_window(given: Mapping[str, Any], now: float) -> Window:
     With two times of day, a deadline before the begin means that the window is open now. After a begin with a date, a deadline without one
     is the first such time after it.
     """
-    begin, end = _written("not_before", given.get("not_before")), _written("deadline", given.get("deadline"))
+    begin, end = (_written(f"rollout_{name}", given.get(name)) for name in ("not_before", "deadline"))
     if begin is None:
         return Window(None, None if end is None else end.next_after(now))
     not_before = begin.next_after(now)
@@ -90,6 +90,12 @@ def read_window(given: Mapping[str, Any], now: float) -> Window:
         # Possible in a night whose clock change skips both.
         raise RolloutError(f"Cannot use rollout_deadline={end.text}: it is not later than rollout_not_before={begin.text} when that comes")
     return Window(not_before, deadline)
+
+
+def read_moment(name: str, value: object, now: float) -> float | None:
+    """Return the moment that an option says, or for a time of day the next such moment; None without a value. Raises `RolloutError`."""
+    written = _written(name, value)
+    return None if written is None else written.next_after(now)
 
 
 def moment_of(wall: datetime, zone: tzinfo | None) -> float:
@@ -127,7 +133,7 @@ def _written(name: str, value: object) -> _ClockTime | None:
         value = value.isoformat(sep=" ", timespec="seconds")
     if isinstance(value, int):
         # YAML reads 22:00 as a number of minutes.
-        raise RolloutError(f"Cannot use rollout_{name}={value!r:.20}: it is a number; put the time in quotes")
+        raise RolloutError(f"Cannot use {name}={value!r:.20}: it is a number; put the time in quotes")
     text = value.strip() if isinstance(value, str) else ""
     found = _WRITTEN.fullmatch(text)
     if found is None:
@@ -163,7 +169,7 @@ def _zone(name: str, text: str, offset: str | None, zone: str | None) -> tzinfo 
 
 def _refused(name: str, value: object) -> str:
     text = repr(value)
-    return f"Cannot use rollout_{name}={text if len(text) <= _LONGEST_SHOWN else f'{text[:_LONGEST_SHOWN]}...'}"
+    return f"Cannot use {name}={text if len(text) <= _LONGEST_SHOWN else f'{text[:_LONGEST_SHOWN]}...'}"
 
 
 def _timestamp(moment: float | None) -> str | None:

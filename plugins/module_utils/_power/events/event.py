@@ -22,6 +22,8 @@ class EventType(str, Enum):
     SERVER_CRASH_LOOP = "server.crash_loop"
     SERVER_RECOVERED = "server.recovered"
     COUNTDOWN_BEGUN = "countdown.begun"
+    NODE_FROZEN = "node.frozen"
+    NODE_THAWED = "node.thawed"
     #: For one receiver: events were removed before it took them.
     EVENTS_DROPPED = "events.dropped"
     ROLLOUT_BEGUN = "rollout.begun"

@@ -98,3 +98,13 @@ def maintenance_pause(state_directory: str) -> str:
     if record is None:
         return ""
     return "maintenance" if isinstance(record.get("phase"), str) else "maintenance_unreadable"
+
+
+def is_brought_back(state_directory: str, uuid: str) -> bool:
+    """Tell if a maintenance starts the servers that it has stopped, and this is one."""
+    try:
+        record = maintenance_of(state_directory) or {}
+    except (OSError, ValueError):
+        return False
+    servers = record.get("servers")
+    return record.get("phase") == "start" and isinstance(servers, list) and uuid in servers

@@ -18,7 +18,9 @@ from .own_files import read_sealed, seal, unseal
 
 SUPERVISOR_LOCK = "supervisor.lock"
 EVENTS_LOCK = "events.lock"
-PAUSES = ("wings", "maintenance", "maintenance_unreadable", "journal", "engine", "fault")
+#: For a server, not in the record.
+FROZEN = "frozen"
+PAUSES = ("wings", "maintenance", "maintenance_unreadable", "journal", "engine", "fault", FROZEN)
 _SIZE = 512
 _TEXTS = ("boot_id", "since", "paused")
 UNKNOWN: dict[str, Any] = {"running": None, "since": None, "paused": None}

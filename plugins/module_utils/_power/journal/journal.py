@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ..model.clock import Clock, timestamp
 from ..model.records import dataclass
 from ..model.server import Server
+from .freezes import Freezes
 from .mark import ProcessMarks
 from .operations import RecordedOperations
 from .outbox import RecordedDeliveries, RecordedEvents
@@ -102,6 +103,7 @@ class Journal:
         self.runs = Runs(self.store)
         self.ended_runs = EndedRuns(self.store)
         self.supervisor = SupervisorValues(self.store)
+        self.freezes = Freezes(self.store, state_directory, clock)
         self.events = RecordedEvents(self.store)
         self.deliveries = RecordedDeliveries(self.store)
 

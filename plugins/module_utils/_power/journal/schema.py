@@ -64,6 +64,10 @@ TABLES = (
     """CREATE TABLE acceptances (
         id TEXT PRIMARY KEY, wait_seconds INTEGER NOT NULL, deadline TEXT NOT NULL, generation INTEGER, boot TEXT NOT NULL,
         boot_seconds REAL NOT NULL, players TEXT, wait_for TEXT NOT NULL, wait_timeout INTEGER NOT NULL)""",
+    # For the node: an empty uuid.
+    """CREATE TABLE freezes (
+        uuid TEXT PRIMARY KEY, name TEXT NOT NULL, until TEXT NOT NULL, at TEXT NOT NULL, origin TEXT NOT NULL, reason TEXT NOT NULL,
+        supervisor INTEGER NOT NULL, boot TEXT NOT NULL, ends_at REAL NOT NULL)""",
     """CREATE TABLE outbox (
         number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, type TEXT NOT NULL, uuid TEXT NOT NULL, name TEXT NOT NULL,
         at TEXT NOT NULL, data TEXT NOT NULL)""",

@@ -40,6 +40,14 @@ class Suspended(PowerError, code="suspended"):
     """The server is suspended: it can only be stopped or killed."""
 
 
+class Frozen(PowerError, code="frozen"):
+    """A freeze of the node or the server forbids starts and restarts, or it is unknown whether there is one."""
+
+
+class FreezeFailed(PowerError, code="freeze_failed", always_failed=True):
+    """A freeze could not be written or ended, or a server's freeze was to end while the node is frozen."""
+
+
 class LockTimeout(PowerError, code="lock_timeout"):
     """Another action held the lock for longer than ``wait_seconds``."""
 
@@ -205,8 +213,10 @@ class UnsupportedByEndpoint(PowerError, code="unsupported_by_endpoint"):
     """The HTTP endpoint does not support an option."""
 
 
-#: Codes of actions that did not begin because of players. No failure budget counts them.
+#: Codes of actions that did not begin because of players.
 LEFT_TO_PLAYERS = (PlayersOnline.code, PlayersUnknown.code, CountdownRunning.code)
+#: Codes of refusals that no failure budget counts.
+LEFT_ALONE = (*LEFT_TO_PLAYERS, Frozen.code)
 #: Codes without an exception.
 INTERRUPTED = "interrupted"
 EXPIRED = "expired"

@@ -46,7 +46,8 @@ class Described:
     """The facts of servers.
 
     ``entries`` has one entry for each known server, read or not. ``warnings`` has a message for each server that is unread or unknown.
-    ``unlisted`` has a message for each list that could not be read. ``supervisor`` and ``events`` are None if unknown.
+    ``unlisted`` has a message for each list that could not be read. ``supervisor``, ``events`` and ``freeze`` are of the node. None is
+    unknown, for ``freeze`` none.
     """
 
     entries: list[dict[str, Any]] = field(default_factory=list)
@@ -54,6 +55,7 @@ class Described:
     unlisted: tuple[str, ...] = ()
     supervisor: Mapping[str, Any] | None = None
     events: Mapping[str, Any] | None = None
+    freeze: Mapping[str, Any] | None = None
 
     @property
     def complete(self) -> bool:

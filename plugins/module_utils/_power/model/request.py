@@ -120,6 +120,8 @@ class Request:
     #: Only a server whose container differs from its definition is selected.
     outdated: bool = False
     adopt: bool = False
+    #: A freeze does not refuse it: it brings back a server after a boot.
+    ignores_freeze: bool = False
     check: bool = False
     #: Show changes of configuration files. Masking is slow and holds the lock.
     diff: bool = False

@@ -29,7 +29,7 @@ from ..boot.outdated import Outdated, outdated
 from ..boot.startup import matchers_of
 from ..node.node import Node, Observed
 from .bulk import choose, everything
-from .service_facts import SupervisionFacts, event_facts
+from .service_facts import FreezeFacts, SupervisionFacts, event_facts
 
 #: The engine's answer if its log driver keeps nothing.
 _NOT_IMPLEMENTED = 501
@@ -183,7 +183,7 @@ def unknown_warnings(entries: Sequence[Mapping[str, Any]], reported: Iterable[st
 _LINE_BYTES = 500
 _FIELDS = (
     *("server", "short_id", "name", "state", "startup", "suspended", "priority", "egg", "labels"),
-    *("container", "outdated", "lock", "countdown", "intent", "last_operation", "supervision"),
+    *("container", "outdated", "lock", "countdown", "freeze", "intent", "last_operation", "supervision"),
 )
 #: Seconds for all searches of readiness lines together: logs may be long.
 _READINESS_SECONDS = 0.5
@@ -208,6 +208,7 @@ class _Known:
     operations: Mapping[str, Sequence[OperationRow]]
     priorities: Priorities
     supervision: SupervisionFacts
+    freezes: FreezeFacts
 
 
 def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember: Callable[[str, Run], None]) -> Described:
@@ -253,6 +254,7 @@ def describe_each(chosen: Sequence[Server | Unseen], node: Node, wanted: FactOpt
         operations=node.journal.operations.latest_of_each(uuids, wanted.operations) if wanted.operations else {},
         priorities=Priorities.of(node.settings.priorities),
         supervision=SupervisionFacts.read(node, uuids, wanted.crashes),
+        freezes=FreezeFacts.read(node.journal),
     )
     sights = see_each(uuids, node, wanted.tail)
     # After the engine: the journal knows a run as soon as the engine shows it.
@@ -263,7 +265,7 @@ def describe_each(chosen: Sequence[Server | Unseen], node: Node, wanted: FactOpt
     outdated = outdated_each(readable, node)
     players = count_each(readable, node, wanted.count_players)
     entries: list[dict[str, Any]] = []
-    warnings = [known.supervision.warning] if known.supervision.warning else []
+    warnings = [warning for warning in (known.supervision.warning, known.freezes.unknown) if warning]
     for each in chosen:
         subject = each if isinstance(each, Unseen) else subjects[each.uuid]
         if isinstance(subject, Unseen):
@@ -279,7 +281,7 @@ def describe_each(chosen: Sequence[Server | Unseen], node: Node, wanted: FactOpt
         elif isinstance(each, Server):
             warnings.append(f"Cannot find server {each.uuid}: no source, no container and no journal of this node has it")
     node.journal.sync()
-    return Described(entries, tuple(warnings), supervisor=known.supervision.supervisor)
+    return Described(entries, tuple(warnings), supervisor=known.supervision.supervisor, freeze=known.freezes.of(""))
 
 
 def _subject(server: Server, sight: Sight, node: Node, known: _Known) -> _Subject | Unseen | None:
@@ -335,6 +337,7 @@ def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: Fa
         "outdated": None,
         "lock": None if seen.holder is None else seen.holder.facts(),
         "countdown": None if countdown is None else countdown.facts(),
+        "freeze": known.freezes.of(server.uuid),
         "intent": None if intent is None else {"up": intent.up, "origin": intent.origin, "at": intent.at},
         "last_operation": None if last is None else _operation(last),
         "supervision": known.supervision.of(
@@ -342,6 +345,7 @@ def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: Fa
             seen.snapshot,
             policy_of(node.settings, server, definition),
             should_be_down=intent is not None and not intent.up,
+            is_frozen=known.freezes.holds_back(server.uuid),
         ),
     }
     if wanted.operations:

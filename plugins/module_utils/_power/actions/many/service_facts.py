@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from ...definitions.supervision import Policy
 from ...host.machine import boot_id, boot_seconds
-from ...host.supervisor_record import events_facts, supervisor_facts
+from ...host.supervisor_record import FROZEN, events_facts, supervisor_facts
 from ...journal.journal import Journal
 from ...journal.runs import RunHistory
 from ...journal.schema import JournalUnusable
 from ...model.clock import timestamp
+from ...model.freeze import Freeze, FreezeUnknown, Moment, freeze_of
 from ...model.records import dataclass
 from ...model.server import Snapshot
 from ...model.supervision import DAY_SECONDS, EndedRun, Verdict, seconds_left, supervision_of
@@ -31,6 +32,37 @@ def event_facts(journal: Journal, state_directory: str) -> tuple[dict[str, Any],
         # The code that reads operations reports an unreadable journal.
         return {**sender, "enabled": None, "receivers": None}, warning
     return {**sender, "enabled": is_kept, "receivers": journal.deliveries.facts() if is_kept else None}, warning
+
+
+#: The facts of a freeze that may exist but cannot be read.
+UNKNOWN_FREEZE: Mapping[str, Any] = dict.fromkeys(("is_frozen", "until", "at", "origin", "reason", "supervisor", "node"))
+
+
+@dataclass(frozen=True)
+class FreezeFacts:
+    """The freezes of the node at one moment. ``unknown`` says why they are unknown, else it is empty."""
+
+    freezes: Sequence[Freeze]
+    moment: Moment
+    unknown: str = ""
+
+    @classmethod
+    def read(cls, journal: Journal) -> FreezeFacts:
+        try:
+            return cls(journal.freezes.current(), journal.freezes.moment())
+        except FreezeUnknown as error:
+            return cls((), journal.freezes.moment(), f"Cannot tell whether servers are frozen: {error}")
+
+    def of(self, uuid: str) -> Mapping[str, Any] | None:
+        """Return the facts of a server's freeze, or with "" of the node's; None if there is none."""
+        if self.unknown:
+            return UNKNOWN_FREEZE
+        found = freeze_of(self.freezes, uuid)
+        return None if found is None else found.facts(self.moment)
+
+    def holds_back(self, uuid: str) -> bool:
+        """Tell if the supervisor does not start a server because of a freeze."""
+        return freeze_of(self.freezes, uuid, supervisor=True) is not None
 
 
 #: The state of a server that the policy exempts, beside `SupervisionState`.
@@ -57,8 +89,8 @@ class SupervisionFacts:
         ends = node.journal.ended_runs.history(uuids, limit, now - timedelta(seconds=DAY_SECONDS))
         return cls(ends, supervisor, now, boot_id(), boot_seconds(), warning)
 
-    def of(self, uuid: str, snapshot: Snapshot | None, policy: Policy, *, should_be_down: bool) -> dict[str, Any] | None:
-        """Return the facts of one server; None if its ended runs are unknown."""
+    def of(self, uuid: str, snapshot: Snapshot | None, policy: Policy, *, should_be_down: bool, is_frozen: bool) -> dict[str, Any] | None:
+        """Return the facts of one server; None if its ended runs are unknown. ``is_frozen``: a freeze holds back the supervisor."""
         if self.ends is None:
             return None
         live = snapshot is not None and snapshot.live
@@ -72,10 +104,10 @@ class SupervisionFacts:
             "state": state.value if policy.supervised else OFF,
             "why": policy.why or None,
             "running": self.supervisor["running"],
-            "paused": self.supervisor["paused"],
+            "paused": self.supervisor["paused"] or (FROZEN if is_frozen and self.supervisor["running"] else None),
             **_end_facts(row),
             # Also for an exempt server: the supervisor starts again what the engine took down.
-            "next_at": self._next_at(row) if row is not None and is_open else None,
+            "next_at": self._next_at(row) if row is not None and is_open and not is_frozen else None,
             "consecutive_crashes": _consecutive_crashes(newest, row, snapshot),
             "crashes_today": crashes,
         }

@@ -11,13 +11,14 @@ from datetime import datetime
 from typing import TypeVar
 
 from ...host.library_faults import reason_of
-from ...host.pauses import maintenance_pause
+from ...host.pauses import is_brought_back, maintenance_pause
 from ...journal.operations import OperationRow
 from ...journal.schema import JournalUnusable
 from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline
 from ...model.clock import timestamp
-from ...model.errors import CancelledByKill, IntentUnknown, InterruptedBySignal, LockTimeout, NotSelected, UnderMaintenance
+from ...model.errors import CancelledByKill, Frozen, IntentUnknown, InterruptedBySignal, LockTimeout, NotSelected, UnderMaintenance
+from ...model.freeze import FreezeUnknown, freeze_of
 from ...model.news import News
 from ...model.records import dataclass, field
 from ...model.request import PowerAction, Request
@@ -102,6 +103,25 @@ def refuse_after_newer_run(context: ActionContext, snapshot: Snapshot | None) ->
         newest = ended_run.run if last is None else last.run
     if newest != ended_run.run:
         raise NotSelected(f"Cannot {context.verb} server {context.uuid}: another run has followed the one that ended")
+
+
+def refuse_frozen(context: ActionContext) -> None:
+    """Raise `Frozen` if a freeze forbids the action, or may do so. Certain under the lock.
+
+    The supervisor's starts pass, unless the freeze names the supervisor. Starts after a boot or a maintenance pass.
+    """
+    request, node, freezes = context.request, context.node, context.node.journal.freezes
+    if request.ignores_freeze:
+        return
+    by_supervisor = request.ended_run is not None
+    try:
+        found = freeze_of(freezes.current(), context.uuid, supervisor=by_supervisor)
+        why, end = ("", "") if found is None else (found.sentence(freezes.moment()), f"fleet-power thaw {found.name or found.uuid}".strip())
+    except FreezeUnknown as error:
+        # A freeze as a rule lets the supervisor start servers.
+        why, end = ("", "") if by_supervisor else (str(error), "fleet-power thaw")
+    if why and not (request.action is PowerAction.START and is_brought_back(node.settings.state_directory, context.uuid)):
+        raise Frozen(f"Cannot {context.verb} server {context.uuid}: {why}; wait for its end, or end it on the node with {end}")
 
 
 def date_anew(context: ActionContext, seen: Observed) -> None:

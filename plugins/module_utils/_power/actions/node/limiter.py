@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from ...model.cancellation import CheckCancelled, Deadline, no_check
 from ...model.clock import SYSTEM_CLOCK, Clock
-from ...model.errors import LEFT_TO_PLAYERS, FailureBudget
+from ...model.errors import LEFT_ALONE, FailureBudget
 from ...model.result import Outcome, Result
 
 #: Seconds between two looks while waiting for a slot.
@@ -131,7 +131,7 @@ class Limiter:
     def count(self, result: Result) -> None:
         """Count a failure. Servers that were left to their players do not count."""
         with self._mutex:
-            self._failures += result.outcome in _FAILURES and result.code not in LEFT_TO_PLAYERS
+            self._failures += result.outcome in _FAILURES and result.code not in LEFT_ALONE
 
     def refuse_over_budget(self, server: str) -> None:
         """Raise `FailureBudget` if too many others failed for ``server`` to begin."""

@@ -16,7 +16,7 @@ from ...model.records import dataclass
 from ...model.result import LimitChange, Outcome, Phase
 from ...model.server import Amount, ContainerLimits, Snapshot
 from ..boot.container import spec_of
-from ..node.context import STALE_SECONDS, ActionContext
+from ..node.context import STALE_SECONDS, ActionContext, refuse_frozen
 from ..node.node import Observed
 from ..node.progress import Ending
 from .locked import acquire
@@ -107,6 +107,7 @@ def foresee(context: ActionContext) -> Ending:
         progress.holder = seen.holder.facts()
     if planned is None or not planned.keys:
         return _unchanged(context, seen, planned)
+    refuse_frozen(context)
     _refuse_below_use(context, planned)
     progress.limits, progress.changed = planned.changes, True
     return Outcome.DONE, "", ""
@@ -135,6 +136,7 @@ def _change(context: ActionContext, lock: PowerLock) -> Ending:
     planned = _planned(context, seen, context.check_cancelled, again=lock.waited_seconds > STALE_SECONDS)
     if planned is None or not planned.keys:
         return _unchanged(context, seen, planned)
+    refuse_frozen(context)
     _refuse_below_use(context, planned)
     context.enter(lock, Phase.LIMIT, run=planned.snapshot.run)
     taken = _update(context, planned)

@@ -17,7 +17,7 @@ from ...model.records import dataclass
 from ...model.request import PowerAction
 from ...model.result import Outcome
 from ...model.server import Snapshot
-from ..node.context import STALE_SECONDS, ActionContext, await_same, date_anew, done_before, same_action
+from ..node.context import STALE_SECONDS, ActionContext, await_same, date_anew, done_before, refuse_frozen, same_action
 from ..node.node import Observed
 from ..node.progress import Ending
 from ..node.run_end import NO_RUN, write_intent
@@ -131,6 +131,7 @@ def check(context: ActionContext) -> Checked:
         from .server_boot import boot_server  # noqa: F401
 
         require_chosen_by_outdated(context, seen.snapshot, context.check_waiting)
+        refuse_frozen(context)
         boot = prepare(context, seen.snapshot)
         fetched_at = context.node.sources.fetched_at(context.uuid)
         known_at = clock.monotonic() if fetched_at is None else fetched_at
@@ -214,6 +215,8 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
         # To undo it was a change, though no step was needed.
         undone = Outcome.DONE, "", "an unfinished start was undone"
         return undone if fenced else (Outcome.UNCHANGED, "", chosen.reason), _found_run(boot, seen)
+    if boot is not None:
+        refuse_frozen(context)
     is_stale = context.node.clock.monotonic() - checked.known_at > STALE_SECONDS
     require_chosen_by_outdated(context, seen.snapshot, context.check_cancelled, again=is_stale)
     if is_stale:

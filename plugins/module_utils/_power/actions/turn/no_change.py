@@ -14,7 +14,7 @@ from ...model.result import Outcome, PlanStep, TimeoutSource
 from ..boot.await_ready import await_ready
 from ..boot.prepare import prepare
 from ..boot.startup import AwaitedRun, matchers_of
-from ..node.context import ActionContext, date_anew, done_before, same_action
+from ..node.context import ActionContext, date_anew, done_before, refuse_frozen, same_action
 from ..node.node import Observed
 from ..node.progress import Ending
 from ..node.run_end import warn_of_unwritten_start
@@ -76,6 +76,8 @@ def dry_run(context: ActionContext) -> Ending:
     if action is PowerAction.START and seen.is_steady:
         return Outcome.UNCHANGED, "", chosen.reason
     require_chosen_by_outdated(context, seen.snapshot, context.check_waiting)
+    if action.boots:
+        refuse_frozen(context)
     boot = prepare(context, seen.snapshot) if action.boots else None
     policy = context.request.players
     if seen.snapshot is not None and PlanStep.STOP in chosen.steps:

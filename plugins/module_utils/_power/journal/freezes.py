@@ -1,0 +1,210 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Freezes in the journal.
+
+A file in the state directory has the last end of all freezes, and exists as long as there is one. So actions read the journal only if there
+may be a freeze, and notice a journal that has lost it. Only transactions change the file: they follow one another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from ..events.event import Event, EventType
+from ..host import machine
+from ..host.library_faults import reason_of
+from ..host.own_files import open_own, replace_file, sync_directory
+from ..model.clock import Clock, timestamp
+from ..model.errors import FreezeFailed, SettingsInvalid
+from ..model.freeze import LONGEST_SECONDS, Freeze, FreezeUnknown, Moment, freeze_of
+from ..model.records import fields
+from ..model.schema import blanked
+from ..model.server import Server
+from .outbox import tell
+from .schema import JournalUnusable, insertion, replacing, storable, value_of
+from .store import JournalStore
+
+if TYPE_CHECKING:
+    import sqlite3
+
+LAST_END = "frozen.json"
+_MOST_BYTES = 4096
+_COLUMNS = tuple(each.name for each in fields(Freeze))
+_SET = f"{insertion('freezes', _COLUMNS)} ON CONFLICT (uuid) {replacing(_COLUMNS)}"
+_ALL = "SELECT * FROM freezes ORDER BY uuid"
+
+
+class Freezes:
+    """The freezes of a node. Thread-safe."""
+
+    def __init__(self, store: JournalStore, state_directory: str, clock: Clock) -> None:
+        self._store = store
+        self._path = os.path.join(state_directory, LAST_END)
+        self._clock = clock
+
+    def moment(self) -> Moment:
+        return Moment(self._clock.now(), machine.boot_id(), machine.boot_seconds())
+
+    def current(self) -> list[Freeze]:
+        """Return the freezes that are not over. Raises `FreezeUnknown` if there may be one that cannot be read."""
+        last = self._last()
+        if last is None or last.seconds_left(self.moment()) <= 0:
+            return []
+        try:
+            rows = self._store.rows_or_raise(_ALL)
+        except (JournalUnusable, OSError) as error:
+            raise self._unknown(last, f"the journal cannot be read: {reason_of(error)}") from error
+        if not rows:
+            raise self._unknown(last, "the journal has lost its freezes")
+        moment = self.moment()
+        return [each for each in map(_freeze, rows) if each.seconds_left(moment) > 0]
+
+    def set(self, freezes: Sequence[Freeze]) -> None:
+        """Write freezes of one request, each in the place of an earlier one of its server or node, and their event; synced.
+
+        Raises `JournalUnusable` and OSError: then there may be freezes, and `end` ends them.
+        """
+        first = freezes[0]
+        data = {**first.facts(self.moment()), "servers": [each.uuid for each in freezes if each.uuid]}
+
+        def work(connection: sqlite3.Connection) -> None:
+            if not os.path.lexists(self._path):
+                # A crash or a full disk left them behind when they were ended.
+                connection.execute("DELETE FROM freezes")
+            connection.executemany(_SET, [{name: _stored(value) for name, value in vars(each).items()} for each in freezes])
+            tell(connection, lambda: (Event(EventType.NODE_FROZEN, first.at, data),))
+            self._write_last(connection)
+
+        self._store.write_durably(work)
+
+    def end(self, uuids: Collection[str] | None, origin: str) -> list[Freeze]:
+        """End the freezes of these servers, "" for that of the node, or all for None; return them. Raises `JournalUnusable` and OSError.
+
+        None also works without a usable journal.
+        """
+        ended: list[Freeze] = []
+
+        def work(connection: sqlite3.Connection) -> None:
+            ended[:] = [each for each in map(_freeze, connection.execute(_ALL)) if uuids is None or each.uuid in uuids]
+            self._remove(connection, ended, origin)
+
+        try:
+            self._store.write_durably(work)
+        except (JournalUnusable, OSError):
+            if uuids is not None:
+                raise
+            self._unlink()
+        return ended
+
+    def end_over(self) -> None:
+        """Remove the freezes that are over, and write their event. A failure is left to the next call."""
+        if self._last() is None:
+            return
+        rows = self._store.rows_if_known(_ALL)
+
+        def work(connection: sqlite3.Connection) -> None:
+            self._remove(connection, [each for each in map(_freeze, connection.execute(_ALL)) if self._is_over(each)], "")
+
+        if rows is not None and any(self._is_over(_freeze(row)) for row in rows):
+            self._store.write(work, durable=True)
+
+    def _is_over(self, freeze: Freeze) -> bool:
+        return freeze.seconds_left(self.moment()) <= 0
+
+    def _remove(self, connection: sqlite3.Connection, ended: Sequence[Freeze], origin: str) -> None:
+        """Remove freezes within a transaction. Their event has no origin if they are over."""
+        connection.executemany("DELETE FROM freezes WHERE uuid = ?", [(each.uuid,) for each in ended])
+        if ended:
+            servers = [each.uuid for each in ended if each.uuid]
+            data = {"origin": origin or None, "node": len(servers) < len(ended), "servers": servers}
+            tell(connection, lambda: (Event(EventType.NODE_THAWED, timestamp(self._clock.now()), data),))
+        if connection.execute(_ALL).fetchone() is None:
+            self._unlink()
+        else:
+            self._write_last(connection)
+
+    def _last(self) -> Freeze | None:
+        """Return the freeze that ends last, as its file has it; None without a file. A damaged file counts as one without an end."""
+        try:
+            with open(open_own(self._path, os.O_RDONLY), encoding="utf-8") as file:
+                return value_of(Freeze, {**dict.fromkeys(_COLUMNS), **json.loads(file.read(_MOST_BYTES))})
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError, TypeError, RecursionError):
+            return value_of(Freeze, dict.fromkeys(_COLUMNS))
+
+    def _write_last(self, connection: sqlite3.Connection) -> None:
+        moment = self.moment()
+        last = max(map(_freeze, connection.execute(_ALL)), key=lambda each: each.seconds_left(moment))
+        kept = {name: getattr(last, name) for name in ("until", "boot", "ends_at")}
+        replace_file(self._path, json.dumps(kept).encode(), shared=True)
+
+    def _unlink(self) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)
+            sync_directory(os.path.dirname(self._path))
+
+    def _unknown(self, last: Freeze, why: str) -> FreezeUnknown:
+        until = last.end(self.moment()) if last.until else "an unknown time"
+        return FreezeUnknown(f"there may be a freeze until {until}, but {why}")
+
+
+def _freeze(row: Mapping[str, Any]) -> Freeze:
+    return value_of(Freeze, row)
+
+
+def _stored(value: object) -> object:
+    return storable(value) if isinstance(value, str) else value
+
+
+def freeze(
+    freezes: Freezes, servers: Sequence[Server], *, until: datetime, reason: str, origin: str, supervisor: bool = False
+) -> list[Freeze]:
+    """Freeze these servers, or the node if there are none, durably; return the freezes.
+
+    Raises `SettingsInvalid` for an end or a reason that is not allowed, and `FreezeFailed`.
+    """
+    moment = freezes.moment()
+    seconds, reason = (until - moment.now).total_seconds(), blanked(reason).strip()
+    if not reason:
+        raise SettingsInvalid("Cannot freeze: no reason is given; others read it when their action is refused")
+    if not 0 < seconds <= LONGEST_SECONDS:
+        when = "in the past" if seconds <= 0 else "more than a week ahead"
+        raise SettingsInvalid(f"Cannot freeze until {timestamp(until)}: that is {when}")
+    common: dict[str, Any] = {"at": timestamp(moment.now), "origin": blanked(origin), "reason": reason, "supervisor": supervisor}
+    end: dict[str, Any] = {
+        "until": timestamp(until.astimezone(timezone.utc)),
+        "boot": moment.boot,
+        "ends_at": moment.boot_seconds + seconds,
+    }
+    wanted = [Freeze(each.uuid, each.name, **common, **end) for each in servers or [Server("", "")]]
+    try:
+        freezes.set(wanted)
+    except (JournalUnusable, OSError) as error:
+        raise FreezeFailed(
+            f"Cannot freeze: the journal cannot be written: {reason_of(error)}; fleet-power thaw undoes a part of it"
+        ) from error
+    return wanted
+
+
+def thaw(freezes: Freezes, servers: Sequence[Server] | None, *, origin: str) -> list[Freeze]:
+    """End the freezes of these servers, or all of the node for None, durably; return them.
+
+    Raises `FreezeFailed`, also if servers are to thaw while their node is frozen.
+    """
+    try:
+        if servers is not None:
+            node = freeze_of(freezes.current(), "")
+            if node is not None:
+                raise FreezeFailed(f"Cannot thaw single servers: {node.sentence(freezes.moment())}; end all with fleet-power thaw")
+        return freezes.end(None if servers is None else [each.uuid for each in servers], blanked(origin))
+    except FreezeUnknown as error:
+        raise FreezeFailed(f"Cannot thaw single servers: {error}; end all with fleet-power thaw") from error
+    except (JournalUnusable, OSError) as error:
+        raise FreezeFailed(f"Cannot thaw: the journal cannot be written: {reason_of(error)}; end all with fleet-power thaw") from error
