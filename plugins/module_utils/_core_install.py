@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Install a core on a node, and remove cores that neither a process nor a unit uses."""
+"""Install a core on a node, and remove cores that nothing uses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from py_compile import PycInvalidationMode
 from ._core import HOME, PACKAGE, core_directory, digest_of, fault_of, fault_within, sources
 from ._power.host.own_files import sync_directory
 
-_UNITS = "/etc/systemd/system/fleet-power-*.service"
+#: Files that name the core that they run from.
+_USERS = ("/etc/systemd/system/fleet-power-*.service", "/usr/local/bin/fleet-power")
 _PREFIX, _UNFINISHED = "core-", ".core-"
 _YOUNG_SECONDS = 600
 
@@ -107,12 +108,12 @@ def _is_compiled(path: str, content: bytes) -> bool:
 
 
 def remove_unused(core: str) -> None:
-    """Remove the cores that no process holds and no unit names, except this one; print their paths. Raises OSError.
+    """Remove the cores that no process holds and no unit or command names, except this one; print their paths. Raises OSError.
 
     A young core stays: another run of the role may be about to name it in a unit.
     """
     with _lock():
-        named = "".join(Path(unit).read_text(errors="replace") for unit in glob.glob(_UNITS))
+        named = "".join(Path(path).read_text(errors="replace") for pattern in _USERS for path in glob.glob(pattern))
         for name in sorted(os.listdir(HOME)):
             path = os.path.join(HOME, name)
             is_other = name.startswith(_PREFIX) and path != core and name not in named

@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime, timezone
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
@@ -18,21 +16,16 @@ from ._core import PACKAGE, import_whole
 from ._followed_session import in_followed_session
 from ._job import Job, asked_for
 from ._own_session import Interruptions, in_own_session
-from ._power.actions.many.bulk import Target, means_all, perform_each
-from ._power.actions.node.context import keyed
-from ._power.actions.node.limiter import Limiter, Slot
-from ._power.call import Call, open_call
-from ._power.model.caller import Caller, default_origin, is_ad_hoc
-from ._power.model.errors import INTERNAL_ERROR, Incomplete, IntentUnknown, PowerError, SettingsInvalid, internal_error
-from ._power.model.news import News
+from ._power.actions.many.bulk import means_all
+from ._power.call import check_bounds, checked, open_call, perform_options
+from ._power.model.caller import Caller, is_ad_hoc
+from ._power.model.errors import INTERNAL_ERROR, Incomplete, PowerError, SettingsInvalid, internal_error
 from ._power.model.option import Option, argument_spec, refuse_unknown
-from ._power.model.players import read_policy
 from ._power.model.redaction import shown_host
 from ._power.model.report import Detail, diff, entries, failure_message, incomplete_message, is_failure, summary
-from ._power.model.request import PowerAction, Request, WaitFor, read_priorities
+from ._power.model.request import PowerAction
 from ._power.model.result import Result
-from ._power.model.server import PowerState
-from ._power.options import INFO_OPTIONS, LIMIT_OPTIONS, POWER_OPTIONS, WAIT_SECONDS
+from ._power.options import INFO_OPTIONS, LIMIT_OPTIONS, POWER_OPTIONS
 
 #: Options with secrets are never shown.
 _UNSEEN = ("definitions", "api_token")
@@ -113,7 +106,7 @@ def _look(module: PowerModule) -> None:
     from ._power.actions.many.server_facts import FactOptions, ask_players
 
     options = module.params
-    _check_bounds(options, INFO_OPTIONS)
+    check_bounds(options, INFO_OPTIONS)
     if options["server"] == []:
         # An empty list from a template does not mean all servers.
         module.exit_json(changed=False, complete=True, servers=[], supervisor=None, events=None, freeze=None)
@@ -127,44 +120,22 @@ def _look(module: PowerModule) -> None:
 
 
 def _run(module: PowerModule, interrupted: Interruptions, job: Job | None) -> None:
-    options = _checked(module)
+    options = checked(module.params, module.warn)
     if not options["server"]:
         # An empty list of servers means no server.
         msg = f"No server to {options['action']}: the list of servers is empty"
         module.exit_json(action=options["action"], changed=False, servers=[], summary={}, msg=msg)
     caller = Caller(interrupted) if job is None else Caller(interrupted, interrupted.hold, lambda news: job.tell(news.line()))
-    with contextlib.closing(open_call(options, caller=caller, read_only=module.check_mode)) as call:
-        asked = _asked(module, options)
-        if options["if_meant_up"]:
-            asked = replace(asked, should_be_up=_should_be_up(call, asked.action))
-        targets = call.targets(options["server"], asked)
-        limiter = Limiter(options["max_parallel"], options["max_failures"], options["stagger"])
-        if len(targets) > 1 and __name__.startswith(PACKAGE):
+
+    def begin(targets: int) -> None:
+        if targets > 1 and __name__.startswith(PACKAGE):
             import_whole()
-        priorities = call.priorities(targets, options["priorities"]) if options["in_order"] else None
         if job is not None:
-            job.tell({"servers": len(targets)})
+            job.tell({"servers": targets})
 
-        def act(target: Target, slot: Slot) -> Result:
-            result = call.act(target, slot)
-            caller.listener(News.of_end(result))
-            return result
-
-        results = perform_each(targets, act, limiter, priorities)
-    warn_each(module, call.warnings(), *(result.warnings for result in results))
-    _leave(module, options, results, call.unlisted())
-
-
-def _should_be_up(call: Call, action: PowerAction) -> frozenset[str]:
-    """Return the servers that should be up, by UUID. Raises `IntentUnknown` instead of a guess."""
-    servers = call.should_be_up()
-    if servers is None:
-        why = "; ".join(call.warnings()) or "the journal does not tell"
-        raise IntentUnknown(
-            f"Cannot {action.value} the servers that should be up: their intents are unknown ({why}); look at the servers, and name "
-            "them without if_meant_up"
-        )
-    return frozenset(server.uuid for server in servers)
+    performed = perform_options(options, caller, check=module.check_mode, diff=module._diff, begin=begin)
+    warn_each(module, performed.warnings)
+    _leave(module, options, performed.results, performed.unlisted)
 
 
 def _fail_cleanly(module: PowerModule, body: Callable[[], None]) -> None:
@@ -175,54 +146,6 @@ def _fail_cleanly(module: PowerModule, body: Callable[[], None]) -> None:
         module.fail_json(str(error), code=error.code)
     except Exception as error:
         module.fail_json(internal_error(error), code=INTERNAL_ERROR)
-
-
-def _checked(module: PowerModule) -> dict[str, Any]:
-    """Return the checked options: out-of-range waits get the default and a warning, other numbers must be valid."""
-    options = dict(module.params)
-    if options["server"] != [] and not [text for text in options["server"] or () if text.strip()]:
-        raise SettingsInvalid("Cannot act: no server is named; pass server=UUID (or a list), there is no default")
-    if options["if_meant_up"] and not PowerAction(options["action"]).boots:
-        narrowed = " and ".join(action.value for action in PowerAction if action.boots)
-        raise SettingsInvalid(f"Cannot {options['action']} with if_meant_up: it applies only to {narrowed}; use only instead")
-    if options["outdated"] and options["action"] != PowerAction.RESTART.value:
-        raise SettingsInvalid(f"Cannot {options['action']} with outdated: it applies only to {PowerAction.RESTART.value}; use only instead")
-    wait = WAIT_SECONDS
-    if not wait.holds(options["wait_seconds"]):
-        module.warn(f"wait_seconds={options['wait_seconds']} is outside {wait.least} to {wait.most}; {wait.default} is used")
-        options["wait_seconds"] = wait.default
-    _check_bounds(options, POWER_OPTIONS)
-    options["priorities"] = read_priorities(options["priorities"])
-    return options
-
-
-def _check_bounds(options: Mapping[str, Any], declared: Mapping[str, Option]) -> None:
-    for name, option in declared.items():
-        if option.least is not None and options[name] is not None and not option.holds(options[name]):
-            raise SettingsInvalid(f"Cannot use {name}={options[name]}: expected a whole number {option.limit}")
-
-
-def _asked(module: PowerModule, options: Mapping[str, Any]) -> Request:
-    action = PowerAction(options["action"])
-    return Request(
-        server="",
-        action=action,
-        operation="",
-        requested_at=datetime.now(timezone.utc),
-        wait_seconds=options["wait_seconds"],
-        stop_timeout=options["stop_timeout"],
-        wait_for=WaitFor(options["wait_for"]),
-        wait_timeout=options["wait_timeout"],
-        only=None if options["only"] is None else frozenset(PowerState(state) for state in options["only"]),
-        outdated=options["outdated"],
-        adopt=options["adopt"],
-        players=read_policy(action.value, action.traits.affects_players, options),
-        check=module.check_mode,
-        diff=module._diff,
-        origin=options["origin"] or default_origin(),
-        reason=keyed(options["once"] or "", options["reason"] or ""),
-        idempotency_key=options["once"] or "",
-    )
 
 
 def warn_each(module: PowerModule, *groups: Sequence[str]) -> None:

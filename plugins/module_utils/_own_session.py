@@ -88,9 +88,10 @@ def nobody_reads(descriptor: int) -> bool:
     return any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _descriptor, event in poll.poll(0))
 
 
-def in_own_session(main: Callable[[Interruptions], None]) -> None:
+def in_own_session(main: Callable[[Interruptions], None], tell: Callable[[int], None] | None = None) -> None:
     """Run ``main`` in a child with its own session and exit with its status; the parent passes signals on and waits. If no child can start,
-    run it in this process: a kill must work on an overloaded machine."""
+    run it in this process: a kill must work on an overloaded machine. ``tell`` gets the status of a child that a signal ended; None prints
+    a module's failure."""
     sys.stdout.flush()
     hold_signals()
     parent = os.getpid()
@@ -104,7 +105,7 @@ def in_own_session(main: Callable[[Interruptions], None]) -> None:
     if os.WIFSIGNALED(status):
         # Only SIGKILL or a crash of the interpreter does this. The journal has the work done so far.
         with contextlib.suppress(OSError):
-            tell_killed(status)
+            (tell or tell_killed)(status)
         raise SystemExit(1)
     raise SystemExit(os.WEXITSTATUS(status))
 

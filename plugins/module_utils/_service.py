@@ -54,14 +54,14 @@ def start_options(program: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--stagger",
         metavar="S",
-        type=_whole_number(STAGGER),
+        type=whole_number(STAGGER),
         default=_DEFAULT_STAGGER_SECONDS,
         help="seconds between the beginnings of two servers; %(default)s",
     )
     parser.add_argument(
         "--max-parallel",
         metavar="N",
-        type=_whole_number(MAX_PARALLEL),
+        type=whole_number(MAX_PARALLEL),
         default=MAX_PARALLEL.default,
         help="servers at a time; 0, eight, or as many as there are processors",
     )
@@ -70,7 +70,9 @@ def start_options(program: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _whole_number(option: Option) -> Callable[[str], int]:
+def whole_number(option: Option) -> Callable[[str], int]:
+    """Return a reader of whole numbers within the bounds of an option, for a parser."""
+
     def read(text: str) -> int:
         value = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
         if not option.holds(value):

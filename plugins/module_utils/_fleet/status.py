@@ -121,6 +121,16 @@ def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = (), *, now
     ]
 
 
+def plain_lines(nodes: Sequence[NodeSeen], now: datetime) -> list[str]:
+    """Return the rows as sentences for screen readers, with the names of their columns, then what `status_lines` has below its table."""
+    names = [column.heading.lower() for column in _COLUMNS]
+    rows = [zip(names, _row(each.node, entry, now)) for each in nodes for entry in each.servers]
+    lines = [", ".join(f"{name} {cell}" for name, cell in row if cell is not None) for row in rows]
+    below = [_counts(nodes), *_freeze_lines(nodes), *_supervisor_lines(nodes), *event_lines(nodes)]
+    unread = [*receiver_rows(nodes, now), *_errors(nodes)]
+    return [*lines, *below, *(f"{name}: {text}" for name, text in unread)]
+
+
 def _columns(rows: Sequence[Sequence[object]]) -> list[Column]:
     """Return the columns; that of states has room for the longest state and the sign of a cut."""
     longest = max((len(str(row[_STATE]).partition(", ")[0]) for row in rows), default=0)

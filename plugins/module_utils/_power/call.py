@@ -1,24 +1,31 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call over the servers of a node: on the node itself, or through its HTTP endpoint."""
+"""One call over the servers of a node: on the node itself, or through its HTTP endpoint. A power action as options ask for it."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .actions.many.bulk import Target, all_of, everything, means_all, named, refuse_only_offline
-from .actions.node.limiter import Slot
+from .actions.many.bulk import Target, all_of, everything, means_all, named, perform_each, refuse_only_offline
+from .actions.node.context import keyed
+from .actions.node.limiter import Limiter, Slot
 from .actions.node.node import Node, build_journal, build_node, read_generations
 from .definitions.settings import load_settings
-from .model.caller import SILENT, Caller
-from .model.errors import InterruptedBySignal, LockUnavailable, PowerError
-from .model.request import DEFAULT_PRIORITY, PowerAction, Priorities, Request
+from .model.caller import SILENT, Caller, default_origin
+from .model.errors import IntentUnknown, InterruptedBySignal, LockUnavailable, PowerError, SettingsInvalid
+from .model.news import News
+from .model.option import Option
+from .model.players import read_policy
+from .model.records import dataclass
+from .model.request import DEFAULT_PRIORITY, PowerAction, Priorities, Request, WaitFor, read_priorities
 from .model.result import Result
-from .model.server import Server
+from .model.server import PowerState, Server
+from .options import POWER_OPTIONS, WAIT_SECONDS
 
 if TYPE_CHECKING:
     from .actions.many.server_facts import FactOptions
@@ -142,3 +149,96 @@ class _OnNode:
 
     def close(self) -> None:
         self._node.journal.close()
+
+
+@dataclass(frozen=True)
+class Performed:
+    """A power action that ended. ``unlisted`` has a message for each list of servers that could not be read."""
+
+    results: Sequence[Result]
+    unlisted: Sequence[str]
+    warnings: Sequence[str]
+
+
+def perform_options(
+    options: Mapping[str, Any], caller: Caller, *, check: bool, diff: bool, begin: Callable[[int], None] = lambda _targets: None
+) -> Performed:
+    """Perform the power action of `checked` options. ``begin`` gets the number of servers. Raises `PowerError` if nothing can begin."""
+    with contextlib.closing(open_call(options, caller=caller, read_only=check)) as call:
+        asked = _request_of(options, check=check, diff=diff)
+        if options["if_meant_up"]:
+            asked = replace(asked, should_be_up=_should_be_up(call, asked.action))
+        targets = call.targets(options["server"], asked)
+        limiter = Limiter(options["max_parallel"], options["max_failures"], options["stagger"])
+        begin(len(targets))
+        priorities = call.priorities(targets, options["priorities"]) if options["in_order"] else None
+
+        def act(target: Target, slot: Slot) -> Result:
+            result = call.act(target, slot)
+            caller.listener(News.of_end(result))
+            return result
+
+        results = perform_each(targets, act, limiter, priorities)
+    warnings = (*call.warnings(), *(warning for result in results for warning in result.warnings))
+    return Performed(results, call.unlisted(), warnings)
+
+
+def _should_be_up(call: Call, action: PowerAction) -> frozenset[str]:
+    """Return the servers that should be up, by UUID. Raises `IntentUnknown` instead of a guess."""
+    servers = call.should_be_up()
+    if servers is None:
+        why = "; ".join(call.warnings()) or "the journal does not tell"
+        raise IntentUnknown(
+            f"Cannot {action.value} the servers that should be up: their intents are unknown ({why}); look at the servers, and name "
+            "them without if_meant_up"
+        )
+    return frozenset(server.uuid for server in servers)
+
+
+def checked(given: Mapping[str, Any], warn: Callable[[str], object]) -> dict[str, Any]:
+    """Return the options of a power action. A wait out of bounds becomes the default, with a warning. Raises `SettingsInvalid`."""
+    options = dict(given)
+    if options["server"] != [] and not [text for text in options["server"] or () if text.strip()]:
+        raise SettingsInvalid("Cannot act: no server is named; pass server=UUID (or a list), there is no default")
+    if options["if_meant_up"] and not PowerAction(options["action"]).boots:
+        narrowed = " and ".join(action.value for action in PowerAction if action.boots)
+        raise SettingsInvalid(f"Cannot {options['action']} with if_meant_up: it applies only to {narrowed}; use only instead")
+    if options["outdated"] and options["action"] != PowerAction.RESTART.value:
+        raise SettingsInvalid(f"Cannot {options['action']} with outdated: it applies only to {PowerAction.RESTART.value}; use only instead")
+    wait = WAIT_SECONDS
+    if not wait.holds(options["wait_seconds"]):
+        warn(f"wait_seconds={options['wait_seconds']} is outside {wait.least} to {wait.most}; {wait.default} is used")
+        options["wait_seconds"] = wait.default
+    check_bounds(options, POWER_OPTIONS)
+    options["priorities"] = read_priorities(options["priorities"])
+    return options
+
+
+def check_bounds(options: Mapping[str, Any], declared: Mapping[str, Option]) -> None:
+    """Raise `SettingsInvalid` for a number out of the bounds of its option."""
+    for name, option in declared.items():
+        if option.least is not None and options[name] is not None and not option.holds(options[name]):
+            raise SettingsInvalid(f"Cannot use {name}={options[name]}: expected a whole number {option.limit}")
+
+
+def _request_of(options: Mapping[str, Any], *, check: bool, diff: bool) -> Request:
+    action = PowerAction(options["action"])
+    return Request(
+        server="",
+        action=action,
+        operation="",
+        requested_at=datetime.now(timezone.utc),
+        wait_seconds=options["wait_seconds"],
+        stop_timeout=options["stop_timeout"],
+        wait_for=WaitFor(options["wait_for"]),
+        wait_timeout=options["wait_timeout"],
+        only=None if options["only"] is None else frozenset(PowerState(state) for state in options["only"]),
+        outdated=options["outdated"],
+        adopt=options["adopt"],
+        players=read_policy(action.value, action.traits.affects_players, options),
+        check=check,
+        diff=diff,
+        origin=options["origin"] or default_origin(),
+        reason=keyed(options["once"] or "", options["reason"] or ""),
+        idempotency_key=options["once"] or "",
+    )

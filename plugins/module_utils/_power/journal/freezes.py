@@ -21,7 +21,7 @@ from ..host import machine
 from ..host.library_faults import reason_of
 from ..host.own_files import open_own, replace_file, sync_directory
 from ..model.clock import Clock, timestamp
-from ..model.errors import FreezeFailed, SettingsInvalid
+from ..model.errors import FreezeFailed, Frozen, SettingsInvalid
 from ..model.freeze import LONGEST_SECONDS, Freeze, FreezeUnknown, Moment, freeze_of
 from ..model.records import fields
 from ..model.schema import blanked
@@ -196,13 +196,13 @@ def freeze(
 def thaw(freezes: Freezes, servers: Sequence[Server] | None, *, origin: str) -> list[Freeze]:
     """End the freezes of these servers, or all of the node for None, durably; return them.
 
-    Raises `FreezeFailed`, also if servers are to thaw while their node is frozen.
+    Raises `FreezeFailed`, and `Frozen` if servers are to thaw while their node is frozen.
     """
     try:
         if servers is not None:
             node = freeze_of(freezes.current(), "")
             if node is not None:
-                raise FreezeFailed(f"Cannot thaw single servers: {node.sentence(freezes.moment())}; end all with fleet-power thaw")
+                raise Frozen(f"Cannot thaw single servers: {node.sentence(freezes.moment())}; end all with fleet-power thaw")
         return freezes.end(None if servers is None else [each.uuid for each in servers], blanked(origin))
     except FreezeUnknown as error:
         raise FreezeFailed(f"Cannot thaw single servers: {error}; end all with fleet-power thaw") from error

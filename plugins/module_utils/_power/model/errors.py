@@ -45,7 +45,7 @@ class Frozen(PowerError, code="frozen"):
 
 
 class FreezeFailed(PowerError, code="freeze_failed", always_failed=True):
-    """A freeze could not be written or ended, or a server's freeze was to end while the node is frozen."""
+    """A freeze could not be written or ended."""
 
 
 class LockTimeout(PowerError, code="lock_timeout"):

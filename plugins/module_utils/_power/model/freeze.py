@@ -13,6 +13,8 @@ from .clock import read_timestamp, timestamp
 from .records import dataclass
 
 LONGEST_SECONDS = 7 * 86400
+#: Two clocks differ by less without a change of one.
+_SAME_SECONDS = 1.0
 
 
 class FreezeUnknown(Exception):
@@ -57,7 +59,12 @@ class Freeze:
 
     def end(self, moment: Moment) -> str:
         """Return the timestamp of its end by the clock of this moment."""
-        return timestamp(moment.now + timedelta(seconds=min(self.seconds_left(moment), LONGEST_SECONDS)))
+        end = moment.now + timedelta(seconds=min(self.seconds_left(moment), LONGEST_SECONDS))
+        try:
+            is_same = abs((end - read_timestamp(self.until)).total_seconds()) < _SAME_SECONDS
+        except ValueError:
+            is_same = False
+        return self.until if is_same else timestamp(end)
 
     def facts(self, moment: Moment) -> dict[str, Any]:
         facts = {name: getattr(self, name) for name in ("at", "origin", "reason", "supervisor")}

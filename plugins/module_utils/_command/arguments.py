@@ -1,0 +1,191 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The words of the command ``fleet-power``: its subcommands and options, for the parser, the completion and the manual."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .._fleet.rollout.times import read_moment
+from .._fleet.rollout.values import RolloutError
+from .._power.model.option import Option
+from .._power.model.records import dataclass
+from .._power.model.request import PowerAction
+from .._power.options import POWER_OPTIONS
+from .._service import whole_number
+
+PROGRAM = "fleet-power"
+#: Options of start, stop, restart and kill: those of the module server_power, each with its help.
+ACT_HELP: Mapping[str, str] = {
+    "reason": "why; the journal and notifications show it",
+    "only": "act only on servers in these states",
+    "if_meant_up": "act only on servers that should be up",
+    "outdated": "act only on servers with an outdated container",
+    "wait_for": "when a server counts as up",
+    "wait_timeout": "seconds to wait for that",
+    "stop_timeout": "seconds until SIGKILL",
+    "players_at_most": "wait until at most so many play",
+    "max_delay": "wait for players at most so many seconds",
+    "on_max_delay": "what happens then",
+    "warn": "warn players so many seconds before: 300,60",
+    "warn_message": "the text of the warning",
+    "wait_seconds": "seconds to wait for another action's lock",
+    "max_parallel": "servers at a time",
+    "max_failures": "begin nothing new after more failures",
+    "in_order": "act in the order of priorities",
+    "stagger": "seconds between two starts",
+    "adopt": "take over a container of another program",
+    "once": "act once under this key",
+    "origin": "who asks; your user name",
+    "config": "the node's settings; /etc/fleet-power/config.yml",
+    "definitions_dir": "the directory of definitions",
+}
+#: Too rare for the help that fits a screen. The manual has them.
+RARE = frozenset(
+    ("on_max_delay", "warn_message", "max_parallel", "max_failures", "in_order", "stagger", "once", "origin", "definitions_dir")
+)
+_OF_BOOTS = frozenset(("if_meant_up", "wait_for", "wait_timeout", "adopt"))
+_OF_PLAYERS = frozenset(("players_at_most", "max_delay", "on_max_delay", "warn", "warn_message", "stop_timeout"))
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand: its name, what it does, and the names that it takes: none (""), ``?``, ``*`` or ``+``."""
+
+    name: str
+    summary: str
+    names: str = "+"
+
+
+COMMANDS = (
+    Command("status", "show servers: state, players, last operation", "*"),
+    Command("why", "explain the state of a server, and say what to do"),
+    Command("start", "start servers"),
+    Command("stop", "stop servers, with SIGKILL after up to 10 minutes"),
+    Command("restart", "restart servers"),
+    Command("kill", "end servers at once; it does not ask"),
+    Command("log", "show the output of a server", "1"),
+    Command("freeze", "forbid starts and restarts until a time", "*"),
+    Command("thaw", "allow them again", "*"),
+    Command("define", "print a definition of a container of docker run", "1"),
+)
+
+
+def parser(width: int = 80) -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+
+    def formatter(prog: str) -> argparse.HelpFormatter:
+        return argparse.HelpFormatter(prog, max_help_position=26, width=width)
+
+    top = argparse.ArgumentParser(
+        prog=PROGRAM,
+        usage=f"{PROGRAM} COMMAND [OPTION...] [NAME...]",
+        description="Control the game servers of this node. NAME is a name, a UUID or its first 8 characters; all names every server.",
+        epilog=f"{PROGRAM} COMMAND --help shows the options, man {PROGRAM} all of them.",
+        formatter_class=formatter,
+        allow_abbrev=False,
+    )
+    subcommands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
+    for each in COMMANDS:
+        names = {"": "", "1": " NAME", "*": " [NAME...]", "+": " NAME..."}[each.names].replace(
+            "NAME", "CONTAINER" if each.name == "define" else "NAME"
+        )
+        one = subcommands.add_parser(
+            each.name,
+            help=each.summary,
+            description=f"{each.summary[0].upper()}{each.summary[1:]}.",
+            usage=f"{PROGRAM} {each.name} [OPTION...]{names}",
+            formatter_class=formatter,
+            allow_abbrev=False,
+        )
+        one.add_argument("names", metavar="NAME", nargs=each.names if each.names in ("*", "+") else 1, help=argparse.SUPPRESS)
+        _add_options(one, each.name)
+    return top
+
+
+def _add_options(one: argparse.ArgumentParser, name: str) -> None:
+    action = PowerAction.asked(name)
+    if action is not None:
+        one.add_argument("--check", action="store_true", help="change nothing, and show what would happen")
+        for option in of_action(action):
+            add_option(one, option, POWER_OPTIONS[option], ACT_HELP[option])
+    else:
+        one.add_argument("--config", metavar="FILE", help=ACT_HELP["config"])
+    for flags, keywords in _OWN.get(name, ()):
+        one.add_argument(*flags, **keywords)
+    if name in _JSON:
+        one.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def _moment(text: str) -> float:
+    try:
+        return read_moment("--until", text, time.time()) or 0.0
+    except RolloutError as error:
+        raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from error
+
+
+_JSON = ("status", "start", "stop", "restart", "kill", "freeze", "thaw")
+_OWN: Mapping[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
+    "status": (
+        (("--watch",), {"action": "store_true", "help": "show it again every 2 seconds, until Ctrl-C"}),
+        (("--names",), {"action": "store_true", "dest": "names_only", "help": argparse.SUPPRESS}),
+        (("--plain",), {"action": "store_true", "help": "one sentence for each server, without a table and colours"}),
+    ),
+    "log": (
+        (("-n", "--lines"), {"metavar": "N", "type": int, "default": 100, "help": "the last N lines; 100"}),
+        (("-f", "--follow"), {"action": "store_true", "help": "go on with new lines, until Ctrl-C"}),
+    ),
+    "freeze": (
+        (("--until",), {"metavar": "TIME", "type": _moment, "required": True, "help": "06:00, or 2026-01-31T06:00; at most a week ahead"}),
+        (("--reason",), {"metavar": "TEXT", "required": True, "help": "why; refused actions show it"}),
+        (("--supervisor",), {"action": "store_true", "help": "the supervisor starts nothing either"}),
+    ),
+    "define": ((("--write",), {"action": "store_true", "help": "write it to the node's definitions"}),),
+}
+
+
+def of_action(action: PowerAction) -> Iterable[str]:
+    """Yield the names of an action's options, in the order of the help."""
+    for name in ACT_HELP:
+        is_of = name not in _OF_BOOTS or action.boots
+        is_of = is_of and (name not in _OF_PLAYERS or action.traits.affects_players)
+        if is_of and (name != "outdated" or action is PowerAction.RESTART):
+            yield name
+
+
+def flag_of(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def add_option(one: argparse.ArgumentParser, name: str, option: Option, text: str) -> None:
+    """Add an option of a module to a parser."""
+    shown = argparse.SUPPRESS if name in RARE else text
+    if option.type == "bool":
+        one.add_argument(flag_of(name), action="store_true", help=shown)
+        return
+    if option.default is not None and name not in RARE:
+        shown = f"{text}; {option.default}"
+    metavar = {"int": "N", "path": "PATH", "list": "LIST"}.get(option.type, "TEXT")
+    choices = option.choices if option.choices and option.type != "list" else None
+    if choices:
+        metavar = "|".join(choices)
+    one.add_argument(flag_of(name), metavar=metavar, type=_reader(option), default=option.default, help=shown, choices=choices)
+
+
+def _reader(option: Option) -> Any:
+    if option.type == "int":
+        return whole_number(option)
+    return (lambda text: _list(option, text)) if option.type == "list" else str
+
+
+def _list(option: Option, text: str) -> list[Any]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    wrong = [word for word in words if (option.choices and word not in option.choices) or (option.elements == "int" and not word.isdigit())]
+    if wrong or not words:
+        expected = ", ".join(option.choices) if option.choices else "whole numbers" if option.elements == "int" else "texts"
+        raise argparse.ArgumentTypeError(f"expected {expected}, divided by commas")
+    return [int(word) for word in words] if option.elements == "int" else words

@@ -1,0 +1,432 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The subcommands of ``fleet-power``, which print to a terminal or a pipe."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from .._own_session import Interruptions, in_own_session, outlive_login
+from .._power.actions.node.node import Node, build_node, read_generations
+from .._power.call import checked, open_call, perform_options
+from .._power.definitions.definition import secrets_of
+from .._power.engine.output import Deframer, Output
+from .._power.engine.readiness import readable_lines
+from .._power.host.pauses import MAINTENANCE_RECORD, maintenance_of
+from .._power.journal import freezes
+from .._power.journal.journal import Journal
+from .._power.model.caller import Caller, default_origin
+from .._power.model.errors import AmbiguousServer, InterruptedBySignal, PowerError
+from .._power.model.freeze import Freeze
+from .._power.model.news import News
+from .._power.model.report import Detail, entries, incomplete_message, summary
+from .._power.model.request import PowerAction, Request
+from .._power.model.result import Outcome, Result
+from .._power.model.server import PowerState, Server
+from .._power.options import INFO_OPTIONS, POWER_OPTIONS
+from .._service import print_line
+from .why import Known, why_lines
+
+DONE, USAGE, REFUSED, FAILED, CANCELLED = 0, 2, 3, 4, 5
+_WATCH_SECONDS = 2.0
+_TICK_SECONDS = 1.0
+_LINE_BYTES = 8192
+#: More results than this are counted, and only those that need attention have a line.
+_MOST_LINES = 20
+_RED = (
+    "unknown",
+    "failed",
+    "crashed",
+    "crash loop",
+    "should be up",
+    "should be down",
+    "unhealthy",
+    "out of memory",
+    "refused",
+    "cancelled",
+)
+_YELLOW = ("starting", "stopping", "suspended", "frozen", "perhaps frozen", "paused", "flapping")
+_COLOURED = re.compile(rf"\b(?:(?P<red>{'|'.join(_RED)})|(?P<yellow>{'|'.join(_YELLOW)}))\b")
+
+
+def code_of(error: PowerError) -> int:
+    """Return the exit code for an error that ends the command."""
+    return CANCELLED if error.cancels or isinstance(error, InterruptedBySignal) else FAILED if error.always_failed else REFUSED
+
+
+def exit_code(results: Sequence[Result]) -> int:
+    """Return the exit code for results: the first of failed, refused and cancelled that occurs."""
+    found = {_code_of(result) for result in results}
+    return next((code for code in (FAILED, REFUSED, CANCELLED) if code in found), DONE)
+
+
+def _code_of(result: Result) -> int:
+    if result.code == InterruptedBySignal.code:
+        return CANCELLED
+    return {Outcome.FAILED: FAILED, Outcome.REFUSED: REFUSED, Outcome.CANCELLED: CANCELLED}.get(result.outcome, DONE)
+
+
+def out(text: str, *, colours: bool = False) -> None:
+    """Write lines to standard output."""
+    if colours and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        text = _COLOURED.sub(lambda found: f"\033[{31 if found['red'] else 33}m{found[0]}\033[0m", text)
+    sys.stdout.write(text.encode(sys.stdout.encoding or "utf-8", "replace").decode(sys.stdout.encoding or "utf-8") + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Write a line for people to standard error."""
+    print_line(text, sys.stderr)
+
+
+def width() -> int:
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def act(given: argparse.Namespace) -> None:
+    """Start, stop, restart or kill. Exits."""
+    options = {**{name: option.default for name, option in POWER_OPTIONS.items()}, **vars(given)}
+    options = checked({**options, "action": given.command, "server": given.names}, say)
+
+    def work(interrupted: Interruptions) -> None:
+        # A closed SSH connection must not end a stop half-way.
+        outlive_login(os.getpid(), f"fleet-power-command-{os.getpid()}")
+        raise SystemExit(guarded(lambda: _perform(options, given, interrupted)))
+
+    in_own_session(
+        work, lambda status: say(f"Cannot tell how it ended: its process was ended by signal {os.WTERMSIG(status)}; see fleet-power why")
+    )
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Do the work; return its exit code. A `PowerError` becomes one line and its code."""
+    try:
+        return work()
+    except PowerError as error:
+        say(f"{error} ({error.code})")
+        return code_of(error)
+
+
+def _perform(options: Mapping[str, Any], given: argparse.Namespace, interrupted: Interruptions) -> int:
+    progress = _Progress()
+    with progress.shown(quiet=given.json or given.check):
+        performed = perform_options(
+            options, Caller(interrupted, listener=progress.hear), check=given.check, diff=False, begin=progress.begin
+        )
+    results, action = performed.results, PowerAction(options["action"])
+    missed = incomplete_message(action, results, performed.unlisted) if given.names == ["all"] else ""
+    if given.json:
+        shown = entries(results, check=given.check, all_steps=False, detail=Detail.WHOLE)
+        out(
+            json.dumps(
+                {"action": action.value, "servers": shown, "summary": summary(results), "warnings": list(dict.fromkeys(performed.warnings))}
+            )
+        )
+    else:
+        for warning in dict.fromkeys(performed.warnings):
+            say(warning)
+        for line in _result_lines(results, action, check=given.check):
+            out(line, colours=True)
+    if missed:
+        say(missed)
+    return FAILED if missed else exit_code(results)
+
+
+def _result_lines(results: Sequence[Result], action: PowerAction, *, check: bool) -> Iterator[str]:
+    if not results:
+        yield f"No server to {action.value}."
+    quiet = len(results) > _MOST_LINES
+    for result in results:
+        if not quiet or _code_of(result):
+            called = result.server.name or result.server.short_id
+            outcome = "would be done" if check and result.outcome is Outcome.DONE else result.outcome.value
+            code, msg = f", {result.code}" if result.code else "", f": {result.msg}" if result.msg else ""
+            yield f"{called}: {action.value} {outcome}{code}{msg}{_seconds(result, check)}"
+    if len(results) > 1:
+        yield ", ".join(f"{count} {outcome}" for outcome, count in summary(results).items() if outcome != "text")
+
+
+def _seconds(result: Result, check: bool) -> str:
+    return f" in {result.seconds:.1f} s" if result.outcome is Outcome.DONE and not check and not result.msg else ""
+
+
+class _Progress:
+    """The lines of progress on standard error."""
+
+    def __init__(self) -> None:
+        from .._fleet.progress import Board
+
+        self._board = Board({})
+        self._host = socket.gethostname().partition(".")[0]
+        self._guard = threading.Lock()
+        self._is_over = threading.Event()
+
+    @contextlib.contextmanager
+    def shown(self, *, quiet: bool) -> Iterator[None]:
+        self._board.begin(self._host)
+        ticker = threading.Thread(target=self._tick, daemon=True)
+        if not quiet:
+            ticker.start()
+        try:
+            yield
+        finally:
+            self._is_over.set()
+            if not quiet:
+                ticker.join()
+
+    def begin(self, targets: int) -> None:
+        self._take({"servers": targets})
+
+    def hear(self, news: News) -> None:
+        self._take(news.line())
+
+    def _take(self, line: Mapping[str, Any]) -> None:
+        with self._guard:
+            self._board.take(self._host, [json.dumps(line)], time.time())
+
+    def _tick(self) -> None:
+        # A short action shows only its result.
+        while not self._is_over.wait(_TICK_SECONDS):
+            with self._guard:
+                lines = self._board.lines(time.time())
+            for line in lines:
+                say(line)
+
+
+def status(given: argparse.Namespace) -> int:
+    """Show the servers of the node, once or again and again. ``--names`` is for the completion: it asks no engine."""
+    if given.names_only:
+        node = build_node({"config": given.config}, read_only=True)
+        out("\n".join(server.name or server.short_id for server in node.sources.listing.everything(None)))
+        return DONE
+    while given.watch:
+        with contextlib.suppress(KeyboardInterrupt):
+            text = "\n".join(_shown(_facts(given, given.names), given))
+            out(f"\033[H\033[2J{text}" if sys.stdout.isatty() else text, colours=True)
+            time.sleep(_WATCH_SECONDS)
+            continue
+        return DONE
+    facts = _facts(given, given.names)
+    if given.json:
+        out(json.dumps(facts))
+    else:
+        out("\n".join(_shown(facts, given)), colours=not given.plain)
+    if len(facts["servers"]) < len(given.names) and given.names != ["all"]:
+        return REFUSED
+    return DONE if facts["complete"] and all(entry["state"] for entry in facts["servers"]) else FAILED
+
+
+def _facts(given: argparse.Namespace, names: Sequence[str], **wanted: int) -> dict[str, Any]:
+    """Return the result of server_power_info. Raises `PowerError`."""
+    from .._power.actions.many.server_facts import FactOptions, ask_players
+
+    options = {**dict.fromkeys(INFO_OPTIONS), "config": given.config}
+    with contextlib.closing(open_call(options, read_only=True)) as call:
+        found = call.describe(names, FactOptions(count_players=ask_players, **wanted), check=False)
+    warnings = list(dict.fromkeys((*call.warnings(), *found.warnings)))
+    why = {} if found.complete else {"msg": "; ".join(found.unlisted)}
+    node = {"supervisor": found.supervisor, "events": found.events, "freeze": found.freeze}
+    return {"complete": found.complete, "servers": found.entries, **node, "warnings": warnings, **why}
+
+
+def _shown(facts: Mapping[str, Any], given: argparse.Namespace) -> list[str]:
+    from .._fleet.status import node_seen, plain_lines, status_lines
+
+    nodes = [node_seen(socket.gethostname().partition(".")[0], {}, facts)]
+    now = datetime.now(timezone.utc)
+    for warning in facts["warnings"]:
+        say(warning)
+    return plain_lines(nodes, now) if given.plain else status_lines(nodes, now=now, width=width())
+
+
+def why(given: argparse.Namespace) -> int:
+    """Explain each server, one after the other. All servers of one name have their turn."""
+    node = build_node({"config": given.config}, read_only=True)
+    with contextlib.closing(node.journal):
+        servers = [server for name in given.names for server in _called(node, name)]
+        for number, server in enumerate(servers):
+            if number:
+                out("")
+            for line in why_lines(_known(node, server)):
+                for part in wrapped_line(line):
+                    out(part, colours=True)
+    return DONE
+
+
+def wrapped_line(line: str) -> list[str]:
+    """Return a sentence in lines of the terminal's width. The lines after the first are indented."""
+    from .._fleet.table import wrapped
+
+    indent = len(line) - len(line.lstrip())
+    first, *others = wrapped(line.strip(), max(width() - 4 - indent, 20))
+    return [" " * indent + first, *(" " * (indent + 4) + each for each in others)]
+
+
+def _called(node: Node, name: str) -> list[Server]:
+    try:
+        return [node.sources.search.identify_to_look(name)]
+    except AmbiguousServer as error:
+        say(str(error))
+        return [Server(uuid, name) for uuid in error.facts["servers"]]  # type: ignore[attr-defined]
+
+
+def _known(node: Node, server: Server) -> Known:
+    """Gather what is known of a server. Each part that cannot be read is unknown, and a warning says why."""
+    from .._power.actions.many.server_facts import FactOptions, ask_players, describe
+    from .._power.actions.turn.perform import perform
+
+    wanted = FactOptions(operations=5, crashes=3, count_players=ask_players)
+    warnings: list[str] = []
+    try:
+        found = describe([server.uuid], node, wanted, remember=lambda _uuid, _run: None)
+        entry, warnings = (found.entries or [{}])[0], list(found.warnings)
+    except PowerError as error:
+        entry = {"state": None, "code": error.code, "msg": str(error)}
+    if entry.get("state") is None:
+        entry = {**entry, **_known_here(node, server)}
+    action = PowerAction.START if entry.get("state") in (None, PowerState.OFFLINE.value) else PowerAction.RESTART
+    asked = Request(server.uuid, action, "", node.clock.now(), generations=read_generations([server.uuid], node, action), check=True)
+    start = perform(asked, node, None) if not entry.get("lock") else None
+    if start is not None:
+        warnings += start.warnings
+    try:
+        maintenance: Any = maintenance_of(node.settings.state_directory)
+    except (OSError, ValueError) as error:
+        maintenance = f"{MAINTENANCE_RECORD} in {node.settings.state_directory} cannot be read: {error}"
+    name = entry.get("name") or server.name or server.short_id
+    return Known(
+        name,
+        {**entry, "server": server.uuid},
+        node.clock.now(),
+        start,
+        maintenance,
+        [*warnings, *node.journal.warnings],
+        not node.journal.warnings,
+    )
+
+
+def _known_here(node: Node, server: Server) -> dict[str, Any]:
+    """Return the facts of a server that need no engine."""
+    from .._power.actions.many.service_facts import FreezeFacts
+
+    uuid, journal = server.uuid, node.journal
+    holder, countdown, intent = node.locks.holder(uuid), node.countdowns.running(uuid), journal.intents.of(uuid)
+    return {
+        "server": uuid,
+        "lock": None if holder is None else holder.facts(),
+        "countdown": None if countdown is None else countdown.facts(),
+        "freeze": FreezeFacts.read(journal).of(uuid),
+        "intent": None if intent is None else {"up": intent.up, "origin": intent.origin, "at": intent.at},
+        "operations": [vars(row) for row in journal.operations.of(uuid, 5)],
+    }
+
+
+def log(given: argparse.Namespace) -> int:
+    """Show the end of a server's output, and with ``--follow`` new lines until Ctrl-C or the end of the run."""
+    node = build_node({"config": given.config}, read_only=True)
+    with contextlib.closing(node.journal):
+        server = node.sources.search.identify_to_look(given.names[0])
+        snapshot = node.engine.inspect(server.uuid)
+        if snapshot is None:
+            return _ended_log(node, server, given.lines)
+        definition = node.sources.definition_for_stop(server.uuid)
+        secrets = set(snapshot.secrets) | (secrets_of(definition) if definition is not None else set())
+
+        def show(text: bytes, count: int) -> None:
+            for line in readable_lines(text, count, _LINE_BYTES, secrets):
+                out(line)
+
+        follows = given.follow and snapshot.live
+        output = node.engine.logs.attach(snapshot.id) if follows else None
+        tail = node.engine.logs.tail(snapshot.id, given.lines)
+        show(tail, given.lines)
+        if output is not None:
+            with contextlib.suppress(KeyboardInterrupt), contextlib.closing(output):
+                _follow(output, tail, show, tty=snapshot.tty)
+    return DONE
+
+
+def _follow(output: Output, tail: bytes, show: Callable[[bytes, int], None], *, tty: bool) -> None:
+    """Show new output until its end. It may begin with output that the tail has."""
+    deframer, pending, is_first = Deframer(), b"", True
+    while True:
+        chunk = output.read(_TICK_SECONDS)
+        if chunk == b"":
+            show(pending, 1)
+            say("The run has ended." if not output.is_broken else "The connection to the engine broke; later lines are missing.")
+            return
+        pending += (chunk or b"") if tty else deframer.feed(chunk or b"")
+        if is_first and pending:
+            pending, is_first = pending[_overlap(tail, pending) :], False
+        complete, newline, rest = pending.rpartition(b"\n")
+        if newline:
+            show(complete, complete.count(b"\n") + 1)
+            pending = rest
+
+
+def _overlap(tail: bytes, begin: bytes) -> int:
+    """Return how many bytes of the beginning are the end of the tail."""
+    return next((size for size in range(min(len(tail), len(begin)), 0, -1) if tail.endswith(begin[:size])), 0)
+
+
+def _ended_log(node: Node, server: Server, lines: int) -> int:
+    """Show the last lines of the last ended run, which the journal keeps."""
+    history = node.journal.ended_runs.history([server.uuid], 1, node.clock.now())
+    row = None if history is None else next(iter(history.latest.get(server.uuid, ())), None)
+    if row is None:
+        for warning in node.journal.warnings:
+            say(warning)
+        say(f"Server {server.name or server.short_id} has no container and no ended run here.")
+        return REFUSED
+    say(f"It has no container. The journal keeps the last lines of the run that ended at {row.ended_at or row.at}:")
+    for line in row.log[-lines:]:
+        out(line)
+    return DONE
+
+
+def freeze(given: argparse.Namespace) -> int:
+    until = datetime.fromtimestamp(given.until, timezone.utc)
+    return _change_freezes(
+        given,
+        lambda journal, servers: freezes.freeze(
+            journal.freezes, servers, until=until, reason=given.reason, origin=default_origin(), supervisor=given.supervisor
+        ),
+        "Frozen",
+    )
+
+
+def thaw(given: argparse.Namespace) -> int:
+    return _change_freezes(
+        given, lambda journal, servers: freezes.thaw(journal.freezes, servers or None, origin=default_origin()), "Thawed"
+    )
+
+
+def _change_freezes(given: argparse.Namespace, change: Callable[[Journal, list[Server]], list[Freeze]], done: str) -> int:
+    node = build_node({"config": given.config})
+    with contextlib.closing(node.journal):
+        servers = [node.sources.search.identify_to_look(name) for name in given.names if given.names != ["all"]]
+        changed = change(node.journal, servers)
+        moment = node.journal.freezes.moment()
+    if given.json:
+        facts = [{"server": each.uuid or None, "name": each.name, **each.facts(moment)} for each in changed]
+        out(json.dumps({"changed": bool(changed), "freezes": facts}))
+        return DONE
+    for each in changed:
+        what = "the node" if not each.uuid else each.name or each.uuid
+        out(f"{done}: {what}" + (f" until {each.end(moment)}: {each.reason}" if done == "Frozen" else ""))
+    if not changed:
+        out("Nothing was frozen.")
+    return DONE

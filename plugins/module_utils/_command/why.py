@@ -1,0 +1,274 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why a server is in its state, in sentences, and the next step; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from .._fleet.table import plural
+from .._power.model.clock import engine_time
+from .._power.model.errors import DefinitionInvalid, EngineUnreachable, Frozen, PrebootFailed, ServerNotFound, Suspended, WingsActive
+from .._power.model.records import dataclass, field
+from .._power.model.result import Result
+from .._power.model.server import PowerState
+from .._power.model.supervision import SupervisionState
+
+_OFFLINE = PowerState.OFFLINE.value
+_LONGEST_TEXT = 300
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a node knows of a server.
+
+    ``entry`` is that of server_power_info with ``operations`` and ``crashes``; unknown values are None. ``start`` is the result of a start
+    in check mode, of a restart if the server is up; None if it was not tried. ``maintenance`` is the record of a maintenance, or why it
+    cannot be read. ``warnings`` say what is unknown.
+    """
+
+    called: str
+    entry: Mapping[str, Any]
+    now: datetime
+    start: Result | None = None
+    maintenance: Mapping[str, Any] | str | None = None
+    warnings: Sequence[str] = ()
+    journal: bool = True
+    uuid: str = field(default="")
+
+
+def why_lines(known: Known) -> list[str]:
+    """Return the sentences, the most important ones first. The last one says what to do."""
+    parts = (_state, _intent, _lock, _countdown, _end, _pauses, _start, _outdated, _players, _operations)
+    lines = [line for part in parts for line in part(known)]
+    lines += [f"Unknown: {warning}" for warning in dict.fromkeys(known.warnings)]
+    return [*(line[:_LONGEST_TEXT] if not line.startswith("A ") else line for line in lines), f"Do: {_advice(known)}"]
+
+
+def _state(known: Known) -> Iterator[str]:
+    entry, container = known.entry, known.entry.get("container") or {}
+    state = entry.get("state")
+    if state is None:
+        yield f"{known.called}: its state is unknown: {entry.get('msg') or 'the engine did not tell'}"
+        return
+    words = [f"{known.called} is {state}"]
+    if state == _OFFLINE and entry.get("container") is None:
+        words.append("and has no container")
+    elif (since := container.get("finished_at") if state == _OFFLINE else container.get("started_at")) is not None:
+        words.append(f"since {_at(since, known.now)}")
+    notes = [
+        text
+        for is_so, text in (
+            (state == _OFFLINE and container.get("exit_code") is not None, f"exit code {container.get('exit_code')}"),
+            (container.get("oom_killed"), "killed by the kernel for lack of memory"),
+            (container.get("paused"), "paused at the engine: docker unpause continues it"),
+            (container.get("health") == "unhealthy", "its health check fails"),
+            (entry.get("suspended"), "suspended"),
+        )
+        if is_so
+    ]
+    yield f"{' '.join(words)}{f' ({chr(44).join(notes)})' if notes else ''}."
+
+
+def _intent(known: Known) -> Iterator[str]:
+    intent = known.entry.get("intent")
+    if not known.journal:
+        yield "Whether it should be up is unknown: the journal cannot be read."
+    elif intent is None:
+        yield "This node's tools have not started or stopped it yet."
+    else:
+        yield f"It should be {'up' if intent['up'] else 'down'}, by the last action of {_by(intent)} at {_at(intent['at'], known.now)}."
+
+
+def _lock(known: Known) -> Iterator[str]:
+    lock = known.entry.get("lock")
+    if lock:
+        until = f" until {_at(lock['phase_deadline'], known.now)} at most" if lock.get("phase_deadline") else ""
+        yield (
+            f"A {lock.get('action')} by {_by(lock)}{_reason(lock)} holds its lock since "
+            f"{_at(lock.get('since'), known.now)}: phase {lock.get('phase')}{until}, process {lock.get('pid')}."
+        )
+
+
+def _countdown(known: Known) -> Iterator[str]:
+    countdown = known.entry.get("countdown")
+    if countdown:
+        does = "waits for its players" if countdown.get("phase") == "waiting" else "counts down for its players"
+        yield (
+            f"A {countdown.get('action')} by {_by(countdown)}{_reason(countdown)} {does}, until "
+            f"{_at(countdown.get('due'), known.now)} at most."
+        )
+
+
+def _end(known: Known) -> Iterator[str]:
+    """Yield how the last runs ended, and when the next try comes."""
+    seen = known.entry.get("supervision") or {}
+    if seen.get("verdict"):
+        yield f"Its last run: {_verdict(seen)} at {_at(seen.get('ended_at'), known.now)}."
+    crashes, today = seen.get("consecutive_crashes") or 0, seen.get("crashes_today") or 0
+    if crashes or today:
+        loop = ", a crash loop" if seen.get("state") == SupervisionState.CRASH_LOOP.value else ""
+        yield f"It crashed {plural(crashes, 'time')} in a row{loop}, and {plural(today, 'time')} in 24 hours."
+    for crash in (known.entry.get("crashes") or ())[1:]:
+        up = "" if crash.get("seconds") is None else f" after {crash['seconds']:.0f} s"
+        yield f"Before: {_verdict(crash)}{up} at {_at(crash.get('ended_at'), known.now)}."
+    if seen.get("code"):
+        yield f"The supervisor's last try failed: {seen['code']}: {seen.get('msg')}"
+    if known.entry.get("state") == _OFFLINE and not known.entry.get("lock"):
+        yield from _next_try(known, seen)
+
+
+def _next_try(known: Known, seen: Mapping[str, Any]) -> Iterator[str]:
+    if seen.get("next_at"):
+        yield f"The supervisor starts it at {_at(seen['next_at'], known.now)}."
+    elif not (known.entry.get("intent") or {}).get("up"):
+        return
+    elif seen.get("running") is False:
+        yield "No supervisor runs on this node, so it stays down."
+    elif seen.get("paused"):
+        yield f"The supervisor is paused ({seen['paused']}), so it stays down."
+    elif seen.get("why"):
+        yield f"The supervisor leaves it alone, because of {seen['why']}."
+    else:
+        yield "The supervisor does not start it again after such an end."
+
+
+def _verdict(end: Mapping[str, Any]) -> str:
+    code = "" if end.get("exit_code") is None else f" with exit code {end['exit_code']}"
+    return f"{str(end.get('verdict')).replace('_', ' ')}{code}{', out of memory' if end.get('oom_killed') else ''}"
+
+
+def _pauses(known: Known) -> Iterator[str]:
+    freeze, record = known.entry.get("freeze"), known.maintenance
+    if freeze and freeze.get("is_frozen"):
+        what = "The node" if freeze.get("node") else "It"
+        yield f"{what} is frozen until {_at(freeze['until'], known.now)} by {freeze['origin']}: {freeze['reason']}."
+    if isinstance(record, str):
+        yield f"Whether a maintenance is under way is unknown: {record}."
+    elif record is not None:
+        by, phase = record.get("begun_by") or "an unknown user", record.get("phase")
+        yield f"A maintenance by {by}, begun at {_at(record.get('begun_at'), known.now)}, has not ended (phase {phase})."
+
+
+def _start(known: Known) -> Iterator[str]:
+    result = known.start
+    if result is not None:
+        verb = f"A {result.action.value} now"
+        yield f"{verb} would be refused, code {result.code}: {_bare(result.msg)}" if result.code else f"{verb} would pass its checks."
+
+
+def _outdated(known: Known) -> Iterator[str]:
+    found = known.entry.get("outdated") or {}
+    if found.get("is_outdated"):
+        keys = ", ".join(found.get("differs") or ()) or "unknown keys"
+        yield f"Its container is outdated: the next start changes {keys}."
+
+
+def _players(known: Known) -> Iterator[str]:
+    players = known.entry.get("players")
+    if players:
+        online, most = players.get("online"), players.get("max")
+        yield (
+            f"Its players are unknown: {players.get('unknown_reason')}."
+            if online is None
+            else (f"{plural(online, 'player')}{'' if most is None else f' of {most}'} on it.")
+        )
+
+
+def _operations(known: Known) -> Iterator[str]:
+    rows = known.entry.get("operations") or ()
+    if rows:
+        yield "Last operations:"
+    for row in rows:
+        code = f", {row['code']}" if row.get("code") else ""
+        at = _at(row.get("ended_at") or row.get("begun_at") or row.get("requested_at"), known.now)
+        yield f"  {at}  {row['action']} {row.get('outcome') or 'under way'}{code}, by {_by(row)}{_reason(row)}"
+
+
+def _advice(known: Known) -> str:
+    """Return the next step."""
+    entry, name, result = known.entry, known.called, known.start
+    code = entry.get("code") if entry.get("state") is None else None
+    if code == EngineUnreachable.code:
+        return "start the engine (systemctl status docker, journalctl -u docker); a container that must die now: fleet-power kill " + name
+    if entry.get("lock"):
+        return f"wait for the end of that action; fleet-power kill {name} ends it and the server at once."
+    if entry.get("countdown"):
+        return f"wait; fleet-power {entry['countdown'].get('action')} {name} acts at once, and fleet-power kill {name} cancels it."
+    if (entry.get("container") or {}).get("paused"):
+        return f"docker unpause {entry['server']}."
+    if entry.get("state") != _OFFLINE:
+        return _advice_if_up(known)
+    if result is not None and result.code:
+        return _advice_if_refused(known, result)
+    if not (entry.get("intent") or {}).get("up"):
+        return f"fleet-power start {name}, if it should be up."
+    if (entry.get("supervision") or {}).get("next_at"):
+        return f"read fleet-power log {name}, and correct the cause; fleet-power start {name} starts it at once."
+    return f"fleet-power start {name}."
+
+
+def _advice_if_up(known: Known) -> str:
+    entry, name = known.entry, known.called
+    if entry.get("state") is None:
+        return "correct the cause above, and look again."
+    if entry.get("suspended"):
+        return f"fleet-power stop {name}: it is suspended and should be down."
+    if (entry.get("container") or {}).get("health") == "unhealthy" or entry.get("state") == PowerState.STARTING.value:
+        return f"read fleet-power log {name} -f; if it hangs, fleet-power restart {name}."
+    if known.start is not None and known.start.code and known.start.code not in (Frozen.code,):
+        return f"nothing now; before the next restart, {_step(known.start.msg)}"
+    if (entry.get("outdated") or {}).get("is_outdated"):
+        return f"fleet-power restart {name}, when its players allow."
+    return "nothing."
+
+
+def _advice_if_refused(known: Known, result: Result) -> str:
+    name = known.called
+    if result.code == WingsActive.code:
+        return "use the Panel, or stop Wings: systemctl stop wings."
+    if result.code == Frozen.code:
+        return _step(result.msg)
+    if result.code in (Suspended.code, DefinitionInvalid.code, ServerNotFound.code, PrebootFailed.code):
+        return f"{_step(result.msg)}; then fleet-power start {name}."
+    return f"{_step(result.msg)}; then fleet-power start {name}."
+
+
+def _step(msg: str) -> str:
+    """Return the part of a message that says what to do: after its last semicolon."""
+    cause, mark, step = msg.rpartition("; ")
+    return step if mark and cause else f"correct this: {_bare(msg)}"
+
+
+def _bare(msg: str) -> str:
+    """Return a message without its beginning, which names the action and the server."""
+    head, mark, rest = msg.partition(": ")
+    return rest if mark and head.startswith("Cannot ") else msg
+
+
+def _by(act: Mapping[str, Any]) -> str:
+    return str(act.get("origin") or "an unknown user")
+
+
+def _reason(act: Mapping[str, Any]) -> str:
+    return f" ({act['reason']})" if act.get("reason") else ""
+
+
+def _at(timestamp: object, now: datetime) -> str:
+    """Return a timestamp in short: today's without the date; and its distance to now."""
+    then = engine_time(str(timestamp or ""))
+    if then is None:
+        return str(timestamp or "an unknown time")
+    seconds = (now - then).total_seconds()
+    text = f"{then:%H:%M:%S}" if then.date() == now.date() else f"{then:%Y-%m-%d %H:%M}"
+    return f"{text} UTC ({_distance(abs(seconds))} {'ago' if seconds >= 0 else 'from now'})"
+
+
+def _distance(seconds: float) -> str:
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
