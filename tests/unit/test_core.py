@@ -30,7 +30,7 @@ def trusted_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     home = Path(tempfile.mkdtemp(prefix="fleet-power-test-", dir="/run"))
     for module in (_core, _core_install):
         monkeypatch.setattr(module, "HOME", str(home))
-    monkeypatch.setattr(_core_install, "_UNITS", str(home / "*.service"))
+    monkeypatch.setattr(_core_install, "_USERS", (str(home / "*.service"), str(home / "command")))
     yield home
     shutil.rmtree(home)
 
@@ -192,11 +192,12 @@ def test_the_same_sources_make_the_same_archive(tmp_path: Path) -> None:
 @as_root
 def test_only_cores_that_nothing_uses_are_removed(home: Path, core: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "core-backup.tgz").touch()
-    for name in ("core-held", "core-named", "core-unused", "core-young", ".core-unfinished", "venv"):
+    for name in ("core-commanded", "core-held", "core-named", "core-unused", "core-young", ".core-unfinished", "venv"):
         (home / name / "fleet_power").mkdir(parents=True)
         if name != "core-young":
             os.utime(home / name, (0, 0))
     (home / "a.service").write_text(f"Environment=PYTHONPATH={home}/core-named\n")
+    (home / "command").write_text(f"exec python3 -c 'import sys; sys.path.insert(0, \"{home}/core-commanded\")'\n")
     held = _core.hold_core(str(home / "core-held"))
     _core_install.remove_unused(str(core))
     os.close(held)
@@ -204,7 +205,19 @@ def test_only_cores_that_nothing_uses_are_removed(home: Path, core: Path, capsys
     _core_install.remove_unused(str(core))
     assert capsys.readouterr().out.splitlines() == [str(home / "core-held")]
     assert sorted(os.listdir(home)) == sorted(
-        [".lock", "a.service", "core-backup.tgz", core.name, "core-named", "core-young", "core.zip", "sources", "venv"]
+        [
+            ".lock",
+            "a.service",
+            "command",
+            "core-backup.tgz",
+            core.name,
+            "core-commanded",
+            "core-named",
+            "core-young",
+            "core.zip",
+            "sources",
+            "venv",
+        ]
     )
 
 

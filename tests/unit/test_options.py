@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power import call
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
 from ansible_collections.fleet.power.plugins.module_utils._power.options import POWER_OPTIONS
@@ -47,7 +48,7 @@ def test_a_misspelt_option_gets_the_nearest_name_also_without_the_required_actio
 
 
 def checked(**params: Any) -> Any:
-    return options._checked(SimpleNamespace(params=module_with(**params).params, warn=pytest.fail))
+    return call.checked(module_with(**params).params, pytest.fail)
 
 
 @pytest.mark.parametrize("seconds", [-1, 3601])

@@ -44,6 +44,8 @@ DONE, USAGE, REFUSED, FAILED, CANCELLED = 0, 2, 3, 4, 5
 _WATCH_SECONDS = 2.0
 _TICK_SECONDS = 1.0
 _LINE_BYTES = 8192
+#: The timeout of the engine for commands that only look: you do not wait long for a silent one.
+_LOOK_SECONDS = 5
 #: More results than this are counted, and only those that need attention have a line.
 _MOST_LINES = 20
 _RED = (
@@ -233,7 +235,7 @@ def _facts(given: argparse.Namespace, names: Sequence[str], **wanted: int) -> di
     """Return the result of server_power_info. Raises `PowerError`."""
     from .._power.actions.many.server_facts import FactOptions, ask_players
 
-    options = {**dict.fromkeys(INFO_OPTIONS), "config": given.config}
+    options = {**dict.fromkeys(INFO_OPTIONS), "config": given.config, "timeout": _LOOK_SECONDS}
     with contextlib.closing(open_call(options, read_only=True)) as call:
         found = call.describe(names, FactOptions(count_players=ask_players, **wanted), check=False)
     warnings = list(dict.fromkeys((*call.warnings(), *found.warnings)))
@@ -254,7 +256,7 @@ def _shown(facts: Mapping[str, Any], given: argparse.Namespace) -> list[str]:
 
 def why(given: argparse.Namespace) -> int:
     """Explain each server, one after the other. All servers of one name have their turn."""
-    node = build_node({"config": given.config}, read_only=True)
+    node = build_node({"config": given.config, "timeout": _LOOK_SECONDS}, read_only=True)
     with contextlib.closing(node.journal):
         servers = [server for name in given.names for server in _called(node, name)]
         for number, server in enumerate(servers):
@@ -297,10 +299,12 @@ def _known(node: Node, server: Server) -> Known:
         entry = {"state": None, "code": error.code, "msg": str(error)}
     if entry.get("state") is None:
         entry = {**entry, **_known_here(node, server)}
-    action = PowerAction.START if entry.get("state") in (None, PowerState.OFFLINE.value) else PowerAction.RESTART
-    asked = Request(server.uuid, action, "", node.clock.now(), generations=read_generations([server.uuid], node, action), check=True)
-    start = perform(asked, node, None) if not entry.get("lock") else None
-    if start is not None:
+    start = None
+    # A silent engine takes the whole timeout of each call.
+    if entry.get("state") is not None and not entry.get("lock"):
+        action = PowerAction.START if entry["state"] == PowerState.OFFLINE.value else PowerAction.RESTART
+        generations = read_generations([server.uuid], node, action)
+        start = perform(Request(server.uuid, action, "", node.clock.now(), generations, check=True), node)
         warnings += start.warnings
     try:
         maintenance: Any = maintenance_of(node.settings.state_directory)

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from .._fleet.table import plural
 from .._power.model.clock import engine_time
-from .._power.model.errors import DefinitionInvalid, EngineUnreachable, Frozen, PrebootFailed, ServerNotFound, Suspended, WingsActive
+from .._power.model.errors import DefinitionInvalid, EngineUnreachable, Frozen, SettingsInvalid, WingsActive
 from .._power.model.records import dataclass, field
 from .._power.model.result import Result
 from .._power.model.server import PowerState
@@ -19,6 +20,7 @@ from .._power.model.supervision import SupervisionState
 
 _OFFLINE = PowerState.OFFLINE.value
 _LONGEST_TEXT = 300
+_HEAD = re.compile(r"Cannot \w+ server [0-9a-f-]{36}: ")
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,8 @@ def _advice(known: Known) -> str:
         return f"wait for the end of that action; fleet-power kill {name} ends it and the server at once."
     if entry.get("countdown"):
         return f"wait; fleet-power {entry['countdown'].get('action')} {name} acts at once, and fleet-power kill {name} cancels it."
+    if known.maintenance is not None and entry.get("state") == _OFFLINE:
+        return "run the maintenance of this node again, and it starts its servers; if it is over, remove its file maintenance.json."
     if (entry.get("container") or {}).get("paused"):
         return f"docker unpause {entry['server']}."
     if entry.get("state") != _OFFLINE:
@@ -232,8 +236,8 @@ def _advice_if_refused(known: Known, result: Result) -> str:
         return "use the Panel, or stop Wings: systemctl stop wings."
     if result.code == Frozen.code:
         return _step(result.msg)
-    if result.code in (Suspended.code, DefinitionInvalid.code, ServerNotFound.code, PrebootFailed.code):
-        return f"{_step(result.msg)}; then fleet-power start {name}."
+    if result.code in (DefinitionInvalid.code, SettingsInvalid.code):
+        return f"correct that file; then fleet-power start {name}."
     return f"{_step(result.msg)}; then fleet-power start {name}."
 
 
@@ -244,9 +248,8 @@ def _step(msg: str) -> str:
 
 
 def _bare(msg: str) -> str:
-    """Return a message without its beginning, which names the action and the server."""
-    head, mark, rest = msg.partition(": ")
-    return rest if mark and head.startswith("Cannot ") else msg
+    """Return a message without a beginning that only names the action and the server."""
+    return _HEAD.sub("", msg, count=1)
 
 
 def _by(act: Mapping[str, Any]) -> str:

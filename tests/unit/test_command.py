@@ -1,0 +1,133 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command ``fleet-power``: its help, its files, its exit codes and the sentences of ``why``."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils import command
+from ansible_collections.fleet.power.plugins.module_utils._command import run
+from ansible_collections.fleet.power.plugins.module_utils._command.arguments import ACT_HELP, COMMANDS, parser
+from ansible_collections.fleet.power.plugins.module_utils._command.why import Known, why_lines
+from ansible_collections.fleet.power.plugins.module_utils._power.model import errors
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+from ansible_collections.fleet.power.plugins.module_utils._power.options import POWER_OPTIONS
+from ansible_collections.fleet.power.tests.unit.command_docs import FILES, completion, manual
+
+NOW = datetime(2026, 1, 31, 3, 0, tzinfo=timezone.utc)
+UUID = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
+#: Options of the module that make no sense on the node itself, or for people.
+_NOT_HERE = {
+    *("action", "server", "priorities", "phases", "definitions", "api_url", "api_token"),
+    *("docker_host", "tls", "validate_certs", "ca_path", "client_cert", "client_key", "tls_hostname", "api_version", "timeout"),
+}
+
+
+def test_the_command_has_every_option_of_the_module() -> None:
+    assert set(POWER_OPTIONS) - set(ACT_HELP) == _NOT_HERE
+
+
+@pytest.mark.parametrize("words", [[], *([each.name] for each in COMMANDS)], ids=lambda words: " ".join(words) or "itself")
+def test_each_help_fits_a_screen(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args([*words, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+
+
+def test_manual_and_completion_are_up_to_date() -> None:
+    texts = {name: (FILES / f"fleet-power.{name}").read_text() for name in ("1", "bash")}
+    assert texts == {"1": manual(), "bash": completion()}, "run python -m ansible_collections.fleet.power.tests.unit.command_docs"
+
+
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ("fleet-power st", ["status", "start", "stop"]),
+        ("fleet-power restart --pl", ["--players-at-most"]),
+        ("fleet-power why Ar", ["Arena", r"Arena\ Two"]),
+    ],
+)
+def test_the_completion_knows_commands_options_and_servers(line: str, expected: list[str]) -> None:
+    words = line.split(" ")
+    script = f"""source {FILES}/fleet-power.bash
+        fleet-power() {{ printf '%s\\n' Arena 'Arena Two' Lobby; }}
+        COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; _fleet_power; printf '%s\\n' "${{COMPREPLY[@]}}" """
+    found = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert (found.stdout.splitlines(), found.stderr) == (expected, "")
+
+
+def result(outcome: Outcome, code: str = "", msg: str = "", action: PowerAction = PowerAction.START) -> Result:
+    return Result(Server(UUID, "Lobby"), action, outcome, "", NOW, NOW, code=code, msg=msg)
+
+
+FAILED, REFUSED, CANCELLED = result(Outcome.FAILED), result(Outcome.REFUSED), result(Outcome.CANCELLED)
+GOOD = [result(Outcome.DONE), result(Outcome.UNCHANGED), result(Outcome.SKIPPED, "not_selected")]
+
+
+@pytest.mark.parametrize(
+    "results, code",
+    [
+        (GOOD, 0),
+        ([], 0),
+        ([*GOOD, CANCELLED], 5),
+        ([CANCELLED, REFUSED], 3),
+        ([CANCELLED, REFUSED, FAILED], 4),
+        ([result(Outcome.SKIPPED, errors.InterruptedBySignal.code)], 5),
+    ],
+)
+def test_the_exit_code_is_the_first_of_failed_refused_cancelled(results: list[Result], code: int) -> None:
+    assert run.exit_code(results) == code
+
+
+@pytest.mark.parametrize(
+    "error, code", [(errors.AmbiguousServer(""), 3), (errors.EngineUnreachable(""), 4), (errors.CancelledByKill(""), 5)]
+)
+def test_an_error_of_the_whole_command_has_the_same_codes(error: errors.PowerError, code: int) -> None:
+    assert run.code_of(error) == code
+
+
+def test_a_fault_of_ours_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(run, "status", lambda _given: 1 // 0)
+    assert command.main(["status"]) == 4
+    assert capsys.readouterr().err.splitlines()[0].startswith("Cannot go on: an error that should not happen")
+
+
+def known(**entry: Any) -> Known:
+    return Known("Lobby", {"server": UUID, "state": "running", "container": {"started_at": "2026-01-31T02:00:00Z"}, **entry}, NOW)
+
+
+def test_a_paused_supervisor_and_a_missing_one_have_different_sentences() -> None:
+    down: dict[str, Any] = {"state": "offline", "container": None, "intent": {"up": True, "origin": "alice", "at": "2026-01-31T02:00:00Z"}}
+    texts = {
+        name: "\n".join(why_lines(known(**down, supervision=supervision)))
+        for name, supervision in {
+            "missing": {"running": False},
+            "paused": {"running": True, "paused": "wings"},
+            "off": {"running": True, "why": "supervisor.enabled"},
+        }.items()
+    }
+    assert "No supervisor runs on this node" in texts["missing"]
+    assert "is paused (wings)" in texts["paused"]
+    assert "because of supervisor.enabled" in texts["off"]
+
+
+def test_an_unknown_state_stays_unknown() -> None:
+    lines = why_lines(Known("Lobby", {"server": UUID, "state": None, "code": "engine_error", "msg": "the engine is broken"}, NOW))
+    assert lines[0] == "Lobby: its state is unknown: the engine is broken"
+    assert lines[-1] == "Do: correct the cause above, and look again."
+
+
+def test_the_advice_for_a_refused_start_is_the_last_part_of_its_message() -> None:
+    refused = result(Outcome.REFUSED, "disk_full", f"Cannot start server {UUID}: it uses 2 of 1 MiB; free some space")
+    lines = why_lines(Known("Lobby", {"server": UUID, "state": "offline"}, NOW, refused))
+    assert "A start now would be refused, code disk_full: it uses 2 of 1 MiB; free some space" in lines
+    assert lines[-1] == "Do: free some space; then fleet-power start Lobby."
