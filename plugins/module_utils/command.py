@@ -21,8 +21,6 @@ from ._power.model.errors import internal_error
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parser(run.width()).parse_args(arguments)
     hold_own_core()
-    if given.command in ("start", "stop", "restart", "kill"):
-        run.act(given)
     try:
         return run.guarded(lambda: getattr(run, given.command)(given))
     except KeyboardInterrupt:

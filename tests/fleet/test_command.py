@@ -28,7 +28,6 @@ def test_role_node_installs_a_command_for_root_and_for_members_of_both_groups(no
     lobby = server("Lobby")
     made(playbook("node", [node], node_definitions=[lobby]))
     assert node.ssh(f"stat -c '%U %a' {COMMAND}") == "root 755\n"
-    _names_a_live_wings(node)
     assert node.ssh("fleet-power start Lobby --wait-for running --reason 'first start'").startswith("Lobby: start done")
     assert "Lobby" in node.ssh("fleet-power status") and node.is_up(uuid_of(lobby))
     assert "first start" in node.ssh("fleet-power why Lobby")
@@ -42,15 +41,6 @@ def test_role_node_installs_a_command_for_root_and_for_members_of_both_groups(no
     assert changes(made(playbook("node", [node], node_definitions=[lobby]))) == []
     # It removes the group at its end.
     _serves_members_of_both_groups_only(node)
-
-
-def _names_a_live_wings(node: Node) -> None:
-    node.ssh("cp /bin/sleep /tmp/wings; setsid /tmp/wings 600 >/dev/null 2>&1 < /dev/null & echo $! > /tmp/wings.pid")
-    try:
-        said = node.ssh("fleet-power why Lobby")
-        assert "wings_active" in said and said.splitlines()[-1].startswith("Do: use the Panel, or stop Wings")
-    finally:
-        node.ssh("kill $(cat /tmp/wings.pid); rm /tmp/wings /tmp/wings.pid")
 
 
 def _serves_members_of_both_groups_only(node: Node) -> None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils import command
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node import node
 
 from .command import fleet_power
 from .engine_proxy import EngineProxy
@@ -279,6 +281,15 @@ def test_why_names_the_cause_and_the_next_step_in_one_screen(lab: Lab, proxy: En
         assert len(lines) <= SCREEN[0] and max(map(len, lines)) <= SCREEN[1], seen.out
         # Only a terminal gets colours.
         assert "\033" not in seen.out
+
+
+def test_why_names_a_live_wings(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    # A process of that name would stop the tests beside this one.
+    monkeypatch.setattr(node, "wings_pid", lambda: 4321)
+    monkeypatch.setenv("DOCKER_HOST", lab.docker_host)
+    assert command.main(["why", lab.server(), "--config", str(lab.config)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "code wings_active" in text and "Do: use the Panel, or stop Wings" in text
 
 
 def test_why_explains_each_server_of_one_name(lab: Lab) -> None:

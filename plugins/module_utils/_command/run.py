@@ -43,25 +43,15 @@ from .why import Known, why_lines
 DONE, USAGE, REFUSED, FAILED, CANCELLED = 0, 2, 3, 4, 5
 _WATCH_SECONDS = 2.0
 _TICK_SECONDS = 1.0
+_HOST = socket.gethostname().partition(".")[0]
 _LINE_BYTES = 8192
 #: The timeout of the engine for commands that only look: you do not wait long for a silent one.
 _LOOK_SECONDS = 5
 #: More results than this are counted, and only those that need attention have a line.
 _MOST_LINES = 20
-_RED = (
-    "unknown",
-    "failed",
-    "crashed",
-    "crash loop",
-    "should be up",
-    "should be down",
-    "unhealthy",
-    "out of memory",
-    "refused",
-    "cancelled",
-)
-_YELLOW = ("starting", "stopping", "suspended", "frozen", "perhaps frozen", "paused", "flapping")
-_COLOURED = re.compile(rf"\b(?:(?P<red>{'|'.join(_RED)})|(?P<yellow>{'|'.join(_YELLOW)}))\b")
+_RED = "unknown|failed|crashed|crash loop|should be up|should be down|unhealthy|out of memory|refused|cancelled"
+_YELLOW = "starting|stopping|suspended|frozen|perhaps frozen|paused|flapping"
+_COLOURED = re.compile(rf"\b(?:(?P<red>{_RED})|{_YELLOW})\b")
 
 
 def code_of(error: PowerError) -> int:
@@ -98,19 +88,23 @@ def width() -> int:
     return shutil.get_terminal_size((80, 24)).columns
 
 
-def act(given: argparse.Namespace) -> None:
-    """Start, stop, restart or kill. Exits."""
+def act(given: argparse.Namespace) -> int:
+    """Start, stop, restart or kill, in a session of its own: a closed SSH connection must not end a stop half-way."""
     options = {**{name: option.default for name, option in POWER_OPTIONS.items()}, **vars(given)}
     options = checked({**options, "action": given.command, "server": given.names}, say)
 
     def work(interrupted: Interruptions) -> None:
-        # A closed SSH connection must not end a stop half-way.
         outlive_login(os.getpid(), f"fleet-power-command-{os.getpid()}")
         raise SystemExit(guarded(lambda: _perform(options, given, interrupted)))
 
-    in_own_session(
-        work, lambda status: say(f"Cannot tell how it ended: its process was ended by signal {os.WTERMSIG(status)}; see fleet-power why")
-    )
+    def killed(status: int) -> None:
+        say(f"Cannot tell how it ended: its process was ended by signal {os.WTERMSIG(status)}; see fleet-power why")
+
+    in_own_session(work, killed)
+    return FAILED
+
+
+start = stop = restart = kill = act
 
 
 def guarded(work: Callable[[], int]) -> int:
@@ -123,22 +117,19 @@ def guarded(work: Callable[[], int]) -> int:
 
 
 def _perform(options: Mapping[str, Any], given: argparse.Namespace, interrupted: Interruptions) -> int:
-    progress = _Progress()
-    with progress.shown(quiet=given.json or given.check):
-        performed = perform_options(
-            options, Caller(interrupted, listener=progress.hear), check=given.check, diff=False, begin=progress.begin
-        )
-    results, action = performed.results, PowerAction(options["action"])
+    progress, action = _Progress(), PowerAction(options["action"])
+    if not (given.json or given.check):
+        threading.Thread(target=progress.show, daemon=True).start()
+    caller = Caller(interrupted, listener=progress.hear)
+    performed = perform_options(options, caller, check=given.check, diff=False, begin=progress.begin)
+    progress.is_over.set()
+    results, warnings = performed.results, list(dict.fromkeys(performed.warnings))
     missed = incomplete_message(action, results, performed.unlisted) if given.names == ["all"] else ""
     if given.json:
         shown = entries(results, check=given.check, all_steps=False, detail=Detail.WHOLE)
-        out(
-            json.dumps(
-                {"action": action.value, "servers": shown, "summary": summary(results), "warnings": list(dict.fromkeys(performed.warnings))}
-            )
-        )
+        out(json.dumps({"action": action.value, "servers": shown, "summary": summary(results), "warnings": warnings}))
     else:
-        for warning in dict.fromkeys(performed.warnings):
+        for warning in warnings:
             say(warning)
         for line in _result_lines(results, action, check=given.check):
             out(line, colours=True)
@@ -150,44 +141,26 @@ def _perform(options: Mapping[str, Any], given: argparse.Namespace, interrupted:
 def _result_lines(results: Sequence[Result], action: PowerAction, *, check: bool) -> Iterator[str]:
     if not results:
         yield f"No server to {action.value}."
-    quiet = len(results) > _MOST_LINES
     for result in results:
-        if not quiet or _code_of(result):
-            called = result.server.name or result.server.short_id
+        if len(results) <= _MOST_LINES or _code_of(result):
             outcome = "would be done" if check and result.outcome is Outcome.DONE else result.outcome.value
             code, msg = f", {result.code}" if result.code else "", f": {result.msg}" if result.msg else ""
-            yield f"{called}: {action.value} {outcome}{code}{msg}{_seconds(result, check)}"
+            seconds = f" in {result.seconds:.1f} s" if result.outcome is Outcome.DONE and not check else ""
+            yield f"{result.server.name or result.server.short_id}: {action.value} {outcome}{code}{seconds}{msg}"
     if len(results) > 1:
         yield ", ".join(f"{count} {outcome}" for outcome, count in summary(results).items() if outcome != "text")
 
 
-def _seconds(result: Result, check: bool) -> str:
-    return f" in {result.seconds:.1f} s" if result.outcome is Outcome.DONE and not check and not result.msg else ""
-
-
 class _Progress:
-    """The lines of progress on standard error."""
+    """The lines of progress on standard error. A short action shows only its result."""
 
     def __init__(self) -> None:
         from .._fleet.progress import Board
 
         self._board = Board({})
-        self._host = socket.gethostname().partition(".")[0]
+        self._board.begin(_HOST)
         self._guard = threading.Lock()
-        self._is_over = threading.Event()
-
-    @contextlib.contextmanager
-    def shown(self, *, quiet: bool) -> Iterator[None]:
-        self._board.begin(self._host)
-        ticker = threading.Thread(target=self._tick, daemon=True)
-        if not quiet:
-            ticker.start()
-        try:
-            yield
-        finally:
-            self._is_over.set()
-            if not quiet:
-                ticker.join()
+        self.is_over = threading.Event()
 
     def begin(self, targets: int) -> None:
         self._take({"servers": targets})
@@ -197,11 +170,11 @@ class _Progress:
 
     def _take(self, line: Mapping[str, Any]) -> None:
         with self._guard:
-            self._board.take(self._host, [json.dumps(line)], time.time())
+            self._board.take(_HOST, [json.dumps(line)], time.time())
 
-    def _tick(self) -> None:
-        # A short action shows only its result.
-        while not self._is_over.wait(_TICK_SECONDS):
+    def show(self) -> None:
+        """Show the lines until ``is_over``."""
+        while not self.is_over.wait(_TICK_SECONDS):
             with self._guard:
                 lines = self._board.lines(time.time())
             for line in lines:
@@ -247,10 +220,9 @@ def _facts(given: argparse.Namespace, names: Sequence[str], **wanted: int) -> di
 def _shown(facts: Mapping[str, Any], given: argparse.Namespace) -> list[str]:
     from .._fleet.status import node_seen, plain_lines, status_lines
 
-    nodes = [node_seen(socket.gethostname().partition(".")[0], {}, facts)]
-    now = datetime.now(timezone.utc)
     for warning in facts["warnings"]:
         say(warning)
+    nodes, now = [node_seen(_HOST, {}, facts)], datetime.now(timezone.utc)
     return plain_lines(nodes, now) if given.plain else status_lines(nodes, now=now, width=width())
 
 
@@ -311,15 +283,8 @@ def _known(node: Node, server: Server) -> Known:
     except (OSError, ValueError) as error:
         maintenance = f"{MAINTENANCE_RECORD} in {node.settings.state_directory} cannot be read: {error}"
     name = entry.get("name") or server.name or server.short_id
-    return Known(
-        name,
-        {**entry, "server": server.uuid},
-        node.clock.now(),
-        start,
-        maintenance,
-        [*warnings, *node.journal.warnings],
-        not node.journal.warnings,
-    )
+    warnings += node.journal.warnings
+    return Known(name, {**entry, "server": server.uuid}, node.clock.now(), start, maintenance, warnings, not node.journal.warnings)
 
 
 def _known_here(node: Node, server: Server) -> dict[str, Any]:
@@ -403,19 +368,13 @@ def _ended_log(node: Node, server: Server, lines: int) -> int:
 
 def freeze(given: argparse.Namespace) -> int:
     until = datetime.fromtimestamp(given.until, timezone.utc)
-    return _change_freezes(
-        given,
-        lambda journal, servers: freezes.freeze(
-            journal.freezes, servers, until=until, reason=given.reason, origin=default_origin(), supervisor=given.supervisor
-        ),
-        "Frozen",
-    )
+    wanted: dict[str, Any] = {"until": until, "reason": given.reason, "supervisor": given.supervisor, "origin": default_origin()}
+    return _change_freezes(given, lambda journal, servers: freezes.freeze(journal.freezes, servers, **wanted), "Frozen")
 
 
 def thaw(given: argparse.Namespace) -> int:
-    return _change_freezes(
-        given, lambda journal, servers: freezes.thaw(journal.freezes, servers or None, origin=default_origin()), "Thawed"
-    )
+    origin = default_origin()
+    return _change_freezes(given, lambda journal, servers: freezes.thaw(journal.freezes, servers or None, origin=origin), "Thawed")
 
 
 def _change_freezes(given: argparse.Namespace, change: Callable[[Journal, list[Server]], list[Freeze]], done: str) -> int:
