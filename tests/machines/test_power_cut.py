@@ -66,3 +66,17 @@ def test_reported_results_survive_power_cuts(kind: str, during: int, after: int,
     with capsys.disabled():
         print(f"\n{world.summary(kind)}")
     assert not world.faults(kind), "\n".join(world.faults(kind))
+
+
+def test_a_reported_freeze_survives_a_power_cut_and_a_changed_clock(machine: Machine) -> None:
+    game = server("game")
+    supervised(machine, game)
+    until = machine.ssh("date --date '+1 hour' +%Y-%m-%dT%H:%M:%S%:z").strip()
+    assert "Frozen" in machine.ssh(f"fleet-power freeze --until {until} --reason 'final of the cup'")
+    machine.cut_power()
+    machine.boot()
+    wait_until(lambda: "frozen" in machine.ssh("fleet-power start game 2>&1", check=False), "a start is refused", BACK_SECONDS)
+    machine.ssh("fleet-power thaw; fleet-power freeze --until $(date --date '+1 hour' +%H:%M:%S) --reason night; date -s '+3 hours'")
+    assert "night" in machine.ssh("fleet-power why game")
+    machine.ssh("date -s '-3 hours'; fleet-power thaw")
+    assert "done" in machine.ssh("fleet-power start game")
