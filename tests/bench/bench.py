@@ -42,6 +42,7 @@ Measure = Callable[[Lab], Iterable[Row]]
 ROWS: Mapping[str, Measure] = {
     "restart": lambda lab: one_server.restart(lab, install_peer(HOME)),
     "one-info": lambda lab: one_server.info(lab, install_peer(HOME)),
+    "status": lambda lab: [one_server.status(lab)],
     "start": lambda lab: [one_server.start(lab)],
     "lock": lambda lab: [lock.measure(lab.root)],
     "kill": lambda lab: [one_server.kill(lab)],

@@ -1,21 +1,28 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One server: a restart beside community.docker, and a start and a kill under a held lock beside the engine's own."""
+"""One server: a restart beside community.docker, a start and a kill beside the engine's own; and the command's table of a hundred."""
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import os
 import select
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
+import ansible_collections.fleet.power as collection
+from ansible_collections.fleet.power.plugins.module_utils._core import PACKAGE
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.tests.bench.commands import INFO, POWER, Commands
-from ansible_collections.fleet.power.tests.bench.many import Restarts, equals, servers
+from ansible_collections.fleet.power.tests.bench.many import Restarts, equals, in_parallel, servers
 from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, bound, difference, in_turn, ratio
 from ansible_collections.fleet.power.tests.bench.peer import PEER, PEER_NAME
 from ansible_collections.fleet.power.tests.integration.lab import Lab, wait_until
@@ -24,6 +31,7 @@ _RESTARTS, _INFOS = 30, 15
 _PING = "ansible.builtin.ping"
 _STARTS = 25
 _FILES = 500
+_SHOWN = 100
 _KILLS = 12
 
 
@@ -66,6 +74,31 @@ def info(lab: Lab, collections: Path) -> list[Row]:
         sent, least = (commands.payload(*call).size for call in calls)
     size = Spread(((sent - least) / 1000,), "KB")
     return [ratio("ad-hoc info", ours, other, f"{PEER_NAME}_info", 1.0), bound("bytes of a call, beyond ping", size, 15)]
+
+
+def status(lab: Lab) -> Row:
+    """Measure the command on the node that shows a hundred servers, beside the engine's own answers about them."""
+    core = lab.root / "core"
+    shutil.copytree(Path(collection.__path__[0]) / "plugins" / "module_utils", core / PACKAGE)
+    compileall.compile_dir(core, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+    program = f"import sys; sys.path.insert(0, {str(core)!r}); from fleet_power.command import main; sys.exit(main())"
+    command = [sys.executable, "-I", "-B", "-c", program, "status", "--config", str(lab.config)]
+    with servers(lab, _SHOWN) as uuids:
+
+        def ours() -> float:
+            begin = time.monotonic()
+            shown = subprocess.run(command, env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True, check=True).stdout
+            assert shown.count(" running ") == _SHOWN, shown
+            return time.monotonic() - begin
+
+        def engine() -> float:
+            begin = time.monotonic()
+            lab.client.containers(all=True)
+            in_parallel(lab.client.inspect_container, uuids, 32)
+            return time.monotonic() - begin
+
+        mine, other = in_turn(ours, engine, _INFOS)
+    return difference(f"fleet-power status of {_SHOWN}", mine, other, "the engine's answers", 500)
 
 
 def start(lab: Lab) -> Row:
