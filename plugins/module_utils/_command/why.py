@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -15,11 +16,12 @@ from .._power.model.clock import engine_time
 from .._power.model.errors import DefinitionInvalid, EngineUnreachable, Frozen, SettingsInvalid, WingsActive
 from .._power.model.records import dataclass, field
 from .._power.model.result import Result
+from .._power.model.schema import one_line
 from .._power.model.server import PowerState
 from .._power.model.supervision import SupervisionState
 
 _OFFLINE = PowerState.OFFLINE.value
-_LONGEST_TEXT = 300
+_LONGEST_TEXT = 500
 _HEAD = re.compile(r"Cannot \w+ server [0-9a-f-]{36}: ")
 
 
@@ -47,32 +49,26 @@ def why_lines(known: Known) -> list[str]:
     parts = (_state, _intent, _lock, _countdown, _end, _pauses, _start, _outdated, _players, _operations)
     lines = [line for part in parts for line in part(known)]
     lines += [f"Unknown: {warning}" for warning in dict.fromkeys(known.warnings)]
-    return [*(line[:_LONGEST_TEXT] if not line.startswith("A ") else line for line in lines), f"Do: {_advice(known)}"]
+    return [*(one_line(line, _LONGEST_TEXT) if line[0] != " " else line for line in lines), f"Do: {_advice(known)}"]
 
 
 def _state(known: Known) -> Iterator[str]:
     entry, container = known.entry, known.entry.get("container") or {}
-    state = entry.get("state")
+    state, is_down = entry.get("state"), entry.get("state") == _OFFLINE
     if state is None:
         yield f"{known.called}: its state is unknown: {entry.get('msg') or 'the engine did not tell'}"
         return
-    words = [f"{known.called} is {state}"]
-    if state == _OFFLINE and entry.get("container") is None:
-        words.append("and has no container")
-    elif (since := container.get("finished_at") if state == _OFFLINE else container.get("started_at")) is not None:
-        words.append(f"since {_at(since, known.now)}")
-    notes = [
-        text
-        for is_so, text in (
-            (state == _OFFLINE and container.get("exit_code") is not None, f"exit code {container.get('exit_code')}"),
-            (container.get("oom_killed"), "killed by the kernel for lack of memory"),
-            (container.get("paused"), "paused at the engine: docker unpause continues it"),
-            (container.get("health") == "unhealthy", "its health check fails"),
-            (entry.get("suspended"), "suspended"),
-        )
-        if is_so
-    ]
-    yield f"{' '.join(words)}{f' ({chr(44).join(notes)})' if notes else ''}."
+    since = container.get("finished_at" if is_down else "started_at")
+    when = " and has no container" if is_down and not container else "" if since is None else f" since {_at(since, known.now)}"
+    notes = {
+        f"exit code {container.get('exit_code')}": is_down and container.get("exit_code") is not None,
+        "killed by the kernel for lack of memory": container.get("oom_killed"),
+        "paused at the engine": container.get("paused"),
+        "its health check fails": container.get("health") == "unhealthy",
+        "suspended": entry.get("suspended"),
+    }
+    words = ", ".join(note for note, is_so in notes.items() if is_so)
+    yield f"{known.called} is {state}{when}{f', {words}' if words else ''}."
 
 
 def _intent(known: Known) -> Iterator[str]:
@@ -108,13 +104,16 @@ def _countdown(known: Known) -> Iterator[str]:
 def _end(known: Known) -> Iterator[str]:
     """Yield how the last runs ended, and when the next try comes."""
     seen = known.entry.get("supervision") or {}
+    ends = known.entry.get("crashes") or ()
     if seen.get("verdict"):
         yield f"Its last run: {_verdict(seen)} at {_at(seen.get('ended_at'), known.now)}."
+        if ends and ends[0].get("log"):
+            yield f"Its last output: {ends[0]['log'][-1]}"
     crashes, today = seen.get("consecutive_crashes") or 0, seen.get("crashes_today") or 0
     if crashes or today:
         loop = ", a crash loop" if seen.get("state") == SupervisionState.CRASH_LOOP.value else ""
         yield f"It crashed {plural(crashes, 'time')} in a row{loop}, and {plural(today, 'time')} in 24 hours."
-    for crash in (known.entry.get("crashes") or ())[1:]:
+    for crash in ends[1:]:
         up = "" if crash.get("seconds") is None else f" after {crash['seconds']:.0f} s"
         yield f"Before: {_verdict(crash)}{up} at {_at(crash.get('ended_at'), known.now)}."
     if seen.get("code"):
@@ -192,7 +191,7 @@ def _operations(known: Known) -> Iterator[str]:
 
 def _advice(known: Known) -> str:
     """Return the next step."""
-    entry, name, result = known.entry, known.called, known.start
+    entry, name, result = known.entry, shlex.quote(known.called), known.start
     code = entry.get("code") if entry.get("state") is None else None
     if code == EngineUnreachable.code:
         return "start the engine (systemctl status docker, journalctl -u docker); a container that must die now: fleet-power kill " + name
@@ -216,7 +215,7 @@ def _advice(known: Known) -> str:
 
 
 def _advice_if_up(known: Known) -> str:
-    entry, name = known.entry, known.called
+    entry, name = known.entry, shlex.quote(known.called)
     if entry.get("state") is None:
         return "correct the cause above, and look again."
     if entry.get("suspended"):
@@ -231,7 +230,7 @@ def _advice_if_up(known: Known) -> str:
 
 
 def _advice_if_refused(known: Known, result: Result) -> str:
-    name = known.called
+    name = shlex.quote(known.called)
     if result.code == WingsActive.code:
         return "use the Panel, or stop Wings: systemctl stop wings."
     if result.code == Frozen.code:
