@@ -45,6 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_http_shim/websocket",),
     ("_http_shim",),
     ("_events", "_supervisor"),
+    ("_command",),
     ("_options", "events", "restore", "supervisor", "http_shim"),
 )
 

@@ -229,8 +229,15 @@ class DockerEngine:
         return self._renamed(name) if found is None else found
 
     def _inspect(self, name: str) -> Snapshot | None:
-        found = self._calls.unless_missing(f"inspect container {name}", lambda client: client.inspect_container(name))
+        found = self.raw(name)
         return None if found is None else snapshot_of(found)
+
+    def raw(self, name: str) -> Mapping[str, Any] | None:
+        """Return the engine's own answer about a container, or None."""
+        found: Mapping[str, Any] | None = self._calls.unless_missing(
+            f"inspect container {name}", lambda client: client.inspect_container(name)
+        )
+        return found
 
     def _renamed(self, name: str) -> Snapshot | None:
         ids = () if parse_uuid(name) is None else self._by_label.of(name)
