@@ -10,6 +10,7 @@ import grp
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 
 from .._power.actions.node.node import Node
 from .._power.definitions.definition_text import load_text
@@ -48,7 +49,7 @@ def define(container: str, node: Node, *, write: bool = False) -> tuple[str, str
         raise NotDefinable(f"Cannot write {path}: there is no group {node.settings.group}; run the role fleet.power.node") from None
     except OSError as error:
         raise NotDefinable(f"Cannot write {path}: {error.strerror}") from error
-    return text, _take_over(drafted, path)
+    return text, _take_over(drafted, path, node.sources.warnings)
 
 
 def _refuse_second(drafted: Drafted, node: Node) -> None:
@@ -85,7 +86,7 @@ def _add_file(path: str, content: bytes, gid: int) -> None:
     sync_directory(directory)
 
 
-def _take_over(drafted: Drafted, path: str) -> str:
+def _take_over(drafted: Drafted, path: str, warnings: Sequence[str]) -> str:
     before = [f"write the values of {', '.join(drafted.secrets)}"] if drafted.secrets else []
     before += ["read why the server is suspended, and set settings.suspended to false"] if drafted.differing else []
     edit = [f"In {path}, {', and '.join(before)}."] if before else []
@@ -98,6 +99,7 @@ def _take_over(drafted: Drafted, path: str) -> str:
                 *edit,
                 *(f"  {step}" for step in steps),
                 f"The restart (adopt: true) makes a new container. These are lost: {'; '.join(drafted.lost)}.",
+                *(f"Warning: {warning}" for warning in warnings),
             ]
         ),
         "\n",

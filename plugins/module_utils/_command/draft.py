@@ -119,10 +119,8 @@ def definition_of(
         "allocations": _allocations(out, inspected, environment),
         "mounts": _mounts(out, inspected, settings, user),
     }
-    stop = _stop(config, base)
+    stop = _stop(out, config, base, settings)
     out.definition = {"settings": {key: value for key, value in body.items() if value}, "process_configuration": {"stop": stop}}
-    if config.get("OpenStdin") or config.get("Tty"):
-        out.say("It has a console. Perhaps a command ends it better: {type: command, value: stop}.", "process_configuration", "stop")
     _note_options(out, inspected, base, settings)
     _compare(out, inspected, base, settings, resolve)
     if out.differing:
@@ -282,10 +280,17 @@ def _mounts(out: Drafted, inspected: Mapping[str, Any], settings: Settings, user
     return found
 
 
-def _stop(config: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+def _stop(out: Drafted, config: Mapping[str, Any], base: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     wanted, timeout = config.get("StopSignal"), read_whole(config.get("StopTimeout"), 0, LONGEST_STOP_SECONDS + 1)
     way = {"type": "signal", "value": wanted} if wanted and wanted != base.get("StopSignal") else {"type": "stop"}
-    return way if timeout is None else {**way, "timeout": timeout}
+    if config.get("OpenStdin") or config.get("Tty"):
+        out.say("It has a console. Perhaps a command ends it better: {type: command, value: stop}.", "process_configuration", "stop")
+    if timeout is not None:
+        return {**way, "timeout": timeout}
+    out.say(
+        f"SIGKILL comes after {settings.stop_timeout} s. `docker stop` waits 10 s; timeout: 10 does, too.", "process_configuration", "stop"
+    )
+    return way
 
 
 def _note_options(out: Drafted, inspected: Mapping[str, Any], base: Mapping[str, Any], settings: Settings) -> None:
