@@ -11,6 +11,7 @@ import stat
 import subprocess
 import urllib.request
 import uuid as uuid_module
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,8 @@ def test_what_cannot_be_defined_is_refused_with_a_code(node: Lab) -> None:
     assert refused(node, name, docker_host="unix:///nowhere.sock") == "engine_unreachable"
     node.server(name=name)
     assert refused(node, name) == "not_definable"
+    node.server(name=name)
+    assert refused(node, name) == "ambiguous_server"
 
 
 def test_an_unreadable_definition_that_may_have_the_name_is_a_warning(node: Lab) -> None:
@@ -199,11 +202,11 @@ def test_an_unreadable_definition_that_may_have_the_name_is_a_warning(node: Lab)
     assert f"Warning: Cannot read definition {broken}" in printed
 
 
-@pytest.mark.parametrize("ending", [".yml", ".json", ".YAML"])
-def test_a_second_definition_of_a_container_is_refused(node: Lab, ending: str) -> None:
+@pytest.mark.parametrize("rename", [str, lambda name: name.replace(".yml", ".json"), lambda name: name.upper().replace("YML", "yml")])
+def test_a_second_definition_of_a_container_is_refused(node: Lab, rename: Callable[[str], str]) -> None:
     name = docker_run(node, IMAGE[1:])
     path, _commands, _printed = defined(node, name)
-    path.rename(path.with_suffix(ending))
+    path.rename(path.with_name(rename(path.name)))
     assert refused(node, name) == "not_definable"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,21 @@ def test_a_web_application_keeps_its_limits_ports_mounts_and_variables() -> None
         assert words in comments(drafted)
 
 
+def test_a_search_for_secrets_takes_no_long_time() -> None:
+    texts = ("://" + ":" * 100_000, "://a:" + "b" * 100_000, "eyJ" * 40_000, "a1" * 50_000 + "-", "token" * 20_000)
+    began = time.monotonic()
+    for text in texts:
+        definition_of(*plain(Env=[f"X={text}"], Cmd=[text]), node_settings())
+    assert time.monotonic() - began < 10
+
+
+def test_the_data_directory_in_its_place_is_not_copied() -> None:
+    uuid = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
+    container, image = plain()
+    container.update(Name=f"/{uuid}", Mounts=[{"Type": "bind", "Source": f"{VOLUMES}/{uuid}", "Destination": "/home/container"}])
+    assert definition_of(container, image, node_settings()).steps == [f"install -d -m 700 -o 988 -g 988 {VOLUMES}/{uuid}"]
+
+
 def test_the_mount_of_a_game_becomes_its_data_directory_by_a_copy() -> None:
     drafted = definition_of(*sample("game"), node_settings())
     definition = read(drafted)
@@ -120,9 +136,9 @@ def test_what_no_key_can_say_suspends_the_server() -> None:
     found = {name: definition_of(*sample(name), node_settings()).differing for name in ("netty", "hostnet", "stopped", "shop-cache-1")}
     ports = found.pop("shop-cache-1")
     assert {name: [text.split(":")[0] for text in texts] for name, texts in found.items()} == {
-        "netty": ["its own command", "ExtraHosts", "Privileged", "SecurityOpt", "Devices", "WorkingDir", "the mount at /run"],
+        "netty": ["its own command", "Privileged", "Devices", "ExtraHosts", "SecurityOpt", "WorkingDir", "Tmpfs"],
         "hostnet": ["PidMode", "SecurityOpt", "NetworkMode"],
-        "stopped": ["CpuShares", "Init", "the variable TZ as it was", "port 8100-8105 of 0.0.0.0 to port 7777/tcp of the container"],
+        "stopped": ["Init", "CpuShares", "the variable TZ as it was", "port 8100-8105 of 0.0.0.0 to port 7777/tcp of the container"],
     }
     assert ports == [
         f"port {port} of {address} to port {inner} of the container"
@@ -141,10 +157,14 @@ def test_what_no_key_can_say_suspends_the_server() -> None:
             "/srv/a is not mounted: it is outside the settings' allowed_mounts",
         ),
         ({"Type": "bind", "Source": "/srv/a", "Destination": "/dev/shm"}, ["/srv"], "the mount at /dev/shm"),
-        ({"Type": "bind", "Source": "/srv/a", "Destination": "/tmp"}, ["/srv"], ""),
+        ({"Type": "bind", "Source": "/srv/a", "Destination": "/tmp"}, ["/srv"], "the mount at /tmp"),
         ({"Type": "bind", "Source": "/srv/\ufffd", "Destination": "/data"}, ["/srv"], "the mount at /data"),
         ({"Type": "volume", "Name": "far", "Source": "", "Destination": "/data"}, ["/srv"], "the mount at /data"),
         ({"Type": "tmpfs", "Destination": "/run"}, [], "the mount at /run"),
+        ({"Type": "tmpfs", "Destination": "/tmp"}, [], ""),
+        ({"Type": "bind", "Source": "/srv/a", "Destination": "/system"}, ["/srv"], ""),
+        ({"Type": "bind", "Source": "/srv/a", "Destination": "/tmp/x"}, ["/srv"], ""),
+        ({"Type": "bind", "Source": "/srv/a", "Destination": "/proc/x"}, ["/srv"], "the mount at /proc/x"),
         ({"Type": "volume", "Name": "a" * 64, "Source": "/x", "Destination": "/data"}, [], ""),
     ],
 )
@@ -240,6 +260,8 @@ def test_ten_thousand_variables_are_kept() -> None:
         ("PASSWORD", "", False),
         ("ALLOW_EMPTY_PASSWORD", "yes", False),
         ("PWD", "/srv", False),
+        ("PASSWORD_HASH", "$2b$10$abc", True),
+        ("ADMIN_PASSWORD", "$ecret", True),
         ("KEYBOARD", "de", False),
         ("URL", "https://example.test/a", False),
         ("SERVER_ID", "566bf9d7-c55a-45f8-91a6-e55e9b9b1325", False),

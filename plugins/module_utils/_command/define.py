@@ -13,9 +13,10 @@ import tempfile
 from collections.abc import Sequence
 
 from .._power.actions.node.node import Node
+from .._power.definitions.definition_files import DefinitionDirectory
 from .._power.definitions.definition_text import load_text
 from .._power.host.own_files import sync_directory
-from .._power.model.errors import AmbiguousServer, NotDefinable, ServerNotFound
+from .._power.model.errors import NotDefinable, ServerNotFound
 from .._power.model.request import PowerAction
 from .._power.model.schema import printable, visible
 from .draft import Drafted, definition_of, to_yaml
@@ -39,6 +40,8 @@ def define(container: str, node: Node, *, write: bool = False) -> tuple[str, str
     drafted = definition_of(inspected, image, node.settings, tag_moved=moved, resolve=os.path.realpath)
     text = to_yaml(drafted)
     path = os.path.join(node.settings.definitions, f"{drafted.uuid}.yml")
+    if len(text.encode()) > DefinitionDirectory.largest:
+        raise NotDefinable(f"Cannot define a server from container {container}: the definition is larger than 1 MiB")
     load_text(text.encode(), path, yaml=True)
     if not write:
         return text, ""
@@ -53,20 +56,14 @@ def define(container: str, node: Node, *, write: bool = False) -> tuple[str, str
 
 
 def _refuse_second(drafted: Drafted, node: Node) -> None:
-    """Raise `NotDefinable` if a file or a server has the UUID or the name, or if a source that may have them is unreadable."""
-    directory = node.settings.definitions
-    with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(directory):
-            if os.path.splitext(name)[0].lower() == drafted.uuid:
-                raise NotDefinable(f"Cannot define server {drafted.uuid} again: {directory}/{name} exists")
-    if not drafted.name:
-        return
+    """Raise `NotDefinable` if a file or a server has the UUID or the name."""
+    files = DefinitionDirectory(node.settings.definitions)
+    present = [*files.uuids(), *files.strays]
+    if drafted.uuid in (os.path.splitext(name)[0].lower() for name in present):
+        raise NotDefinable(f"Cannot define server {drafted.uuid} again: its definition is in {files.path}")
     with contextlib.suppress(ServerNotFound):
-        try:
-            uuid = node.sources.search.identify(drafted.name, PowerAction.START).uuid
-        except AmbiguousServer as error:
-            uuid = str(error)
-        raise NotDefinable(f"Cannot define a server {drafted.name}: there is one already, {uuid}; rename the container first")
+        found = node.sources.search.identify(drafted.name, PowerAction.START)
+        raise NotDefinable(f"Cannot define a server {drafted.name}: {found.uuid} is called so; rename the container first")
 
 
 def _add_file(path: str, content: bytes, gid: int) -> None:
@@ -87,20 +84,10 @@ def _add_file(path: str, content: bytes, gid: int) -> None:
 
 
 def _take_over(drafted: Drafted, path: str, warnings: Sequence[str]) -> str:
-    before = [f"write the values of {', '.join(drafted.secrets)}"] if drafted.secrets else []
-    before += ["read why the server is suspended, and set settings.suspended to false"] if drafted.differing else []
-    edit = [f"In {path}, {', and '.join(before)}."] if before else []
+    edits = [f"write the values of {', '.join(drafted.secrets)}"] if drafted.secrets else []
+    edits += ["read why the server is suspended, and set settings.suspended to false"] if drafted.differing else []
     rename = [] if drafted.container == drafted.uuid else [f"docker rename {drafted.container} {drafted.uuid}"]
     steps = [*rename, *drafted.steps, f"fleet-power restart {drafted.name or drafted.uuid} --adopt"]
-    return visible(
-        "\n".join(
-            [
-                f"{path} is written. To take the container over:",
-                *edit,
-                *(f"  {step}" for step in steps),
-                f"The restart (adopt: true) makes a new container. These are lost: {'; '.join(drafted.lost)}.",
-                *(f"Warning: {warning}" for warning in warnings),
-            ]
-        ),
-        "\n",
-    )
+    lines = [f"{path} is written.", *(f"In it, {edit}." for edit in edits), "To take the container over:", *(f"  {step}" for step in steps)]
+    lines += [f"The restart (adopt: true) makes a new container. These are lost: {'; '.join(drafted.lost)}."]
+    return visible("\n".join([*lines, *(f"Warning: {warning}" for warning in warnings)]), "\n")

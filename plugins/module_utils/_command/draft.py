@@ -29,33 +29,30 @@ from .._power.model.server import parse_uuid
 
 #: What the engine and `_clean` put in place of a byte that no definition can hold.
 _UNREADABLE = "\ufffd"
-_ANONYMOUS, _PORT = (
-    re.compile("[0-9a-f]{64}"),
-    re.compile("[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"),
-)
+_ANONYMOUS, _PORT = re.compile("[0-9a-f]{64}"), re.compile("[1-9][0-9]{0,4}")
+#: Targets of mounts that no server can have.
+_RESERVED = re.compile(r"/|/tmp|/(?:proc|sys|dev)(?:/.*)?", re.DOTALL)
 _COMPOSE = "com.docker.compose."
 #: Programs that would start their container again.
 _MAKERS = {"com.docker.swarm.service.id": "Swarm", "io.kubernetes.pod.name": "Kubernetes"}
 _BUILT_IN = ("TZ", "STARTUP", "SERVER_MEMORY", "SERVER_IP", "SERVER_PORT")
-#: Options that no key has, by the engine's names, and the values beside empty ones that mean nothing.
-_BEYOND: Mapping[str, object] = {
-    **dict.fromkeys(("Privileged", "CapAdd", "Devices", "DeviceRequests", "DeviceCgroupRules", "GroupAdd", "ExtraHosts", "Links", "Dns")),
-    **dict.fromkeys(("DnsSearch", "DnsOptions", "Sysctls", "Ulimits", "StorageOpt", "PidMode", "UTSMode", "CgroupParent", "CpusetMems")),
-    "SecurityOpt": ["no-new-privileges"],
-    "IpcMode": "private",
-    "CpuShares": 1024,
-    "ShmSize": 67_108_864,
-    "Runtime": "runc",
-    **dict.fromkeys(("OomScoreAdj", "Init")),
-}
+#: Options that no key has, by the engine's names, and values that mean nothing.
+_BEYOND = (
+    *("Privileged", "CapAdd", "Devices", "DeviceRequests", "DeviceCgroupRules", "GroupAdd", "ExtraHosts", "Links", "Dns", "DnsSearch"),
+    *("DnsOptions", "Sysctls", "Ulimits", "StorageOpt", "PidMode", "UTSMode", "CgroupParent", "CpusetMems", "OomScoreAdj", "Init"),
+    *("SecurityOpt", "IpcMode", "CpuShares", "ShmSize", "Runtime"),
+)
+_USUAL = (["no-new-privileges"], "private", 1024, 67_108_864, "runc")
 
-_SECRET_NAME = re.compile("PASSW|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|PRIVATE|API_?KEY|WEBHOOK|STEAMACCOUNT")
-_SECRET_WORDS = frozenset(("PASS", "REQUIREPASS", "PW", "PWD", "KEY", "KEYS", "AUTH", "SALT", "JWT", "DSN", "COOKIE", "GSLT", "CERT"))
+_SECRET_NAME = re.compile(
+    "PASSW|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|PRIVATE|API_?KEY|WEBHOOK|STEAMACCOUNT"
+    "|(?<![A-Z0-9])(?:(?:REQUIRE)?PASS|PW|PWD|KEYS?|AUTH|SALT|JWT|DSN|COOKIE|GSLT|CERT)(?![A-Z0-9])"
+)
 _SECRET_VALUE = re.compile(
-    r"://[^/\s@]*:[^/\s@]+@|-----BEGIN|\beyJ[\w-]{8,}\.eyJ|\b(?:gh[a-z]_|glpat-|xox[a-z]-|sk_live_|AKIA)\w{8}|/api/webhooks/"
+    r"://[^/\s@:]*:[^/\s@]+@|-----BEGIN|\beyJ[\w-]{8,}\.eyJ|\b(?:gh[a-z]_|glpat-|xox[a-z]-|sk_live_|AKIA)\w{8}|/api/webhooks/"
     r"|(?i:\b(?:password|passwd|pwd|secret|token)=)|\A(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9+=]{32,}\Z"
 )
-_NO_SECRETS = frozenset(("", "true", "false", "yes", "no", "on", "off", "0", "1", "none", "null"))
+_NO_SECRET = re.compile("(?i:|true|false|yes|no|on|off|none|null|0|1)")
 
 
 @dataclass
@@ -93,252 +90,235 @@ def definition_of(
     ``tag_moved``: the tag now means another image. ``resolve`` is that of `container_spec`. Raises `NotDefinable`, and `DefinitionInvalid`
     for values that no definition has.
     """
-    inspected, image = _clean(inspected), _clean(image)
-    config, host, base = as_map(inspected.get("Config")), as_map(inspected.get("HostConfig")), as_map(as_map(image).get("Config"))
-    container, identity = _text(inspected.get("Name")).lstrip("/"), _text(inspected.get("Id"))
-    named = parse_uuid(container)
-    # The same container always gets the same UUID.
-    uuid = named or str(uuids.uuid5(uuids.NAMESPACE_OID, f"fleet.power:{identity}"))
-    out = Drafted(container, uuid, "" if named else container)
-    user = f"{settings.container_uid}:{settings.container_gid}" if settings.rootless else f"{settings.uid}:{settings.gid}"
-    out.say(f"Drafted from the container {container}. As a server:")
-    out.say(f"- It runs as user {user} (before: {printable(_text(config.get('User'))) or 'root'}), with few capabilities.")
-    out.say(f"- It has at most {settings.container_pid_limit} threads, and writes only to {HOME}, /tmp and mounts.")
-    labels = _labels(out, config, base)
-    out.lost.append("files that it wrote outside of its mounts")
-    environment = _environment(out, config, base)
-    body = {
-        "uuid": uuid,
-        "meta": {"name": out.name} if out.name else {},
-        "suspended": True,
-        "container": {"image": _reference(out, inspected, image, tag_moved)},
-        "invocation": _invocation(out, config, base, environment.get("STARTUP", "")),
-        "environment": {name: value for name, value in environment.items() if name not in _BUILT_IN},
-        "labels": labels,
-        "build": _build(out, host),
-        "allocations": _allocations(out, inspected, environment),
-        "mounts": _mounts(out, inspected, settings, user),
-    }
-    stop = _stop(out, config, base, settings)
-    out.definition = {"settings": {key: value for key, value in body.items() if value}, "process_configuration": {"stop": stop}}
-    _note_options(out, inspected, base, settings)
-    _compare(out, inspected, base, settings, resolve)
-    if out.differing:
-        out.say("A server cannot have the following. Set this to false when it does no harm:", "settings", "suspended")
-        for text in out.differing:
-            out.say(f"- {text}", "settings", "suspended")
-    else:
-        del out.definition["settings"]["suspended"]
-    if out.secrets:
-        out.say(f"Write the secrets in place of {UNFILLED}; docker inspect shows them: {', '.join(out.secrets)}")
-    return out
-
-
-def _labels(out: Drafted, config: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, str]:
-    """Return the container's own labels. With the labels of Compose, Compose would replace our container."""
-    inherited, labels = as_map(base.get("Labels")), as_map(config.get("Labels"))
-    own = {name: _text(value) for name, value in labels.items() if inherited.get(name) != value}
-    maker = "Wings" if made_by_wings(labels) else next((words for name, words in _MAKERS.items() if name in own), "")
-    cannot = f"Cannot define a server from container {out.container}: "
-    if any(name.startswith(OUR_LABELS) for name in own):
-        raise NotDefinable(f"{cannot}it is a server's container already")
-    if maker:
-        raise NotDefinable(f"{cannot}it belongs to {maker}")
-    if out.container in ("", ALL):
-        raise NotDefinable(f"{cannot}no server can have this name; rename the container first")
-    project, service = (printable(own.get(_COMPOSE + key, "")) for key in ("project", "service"))
-    if project:
-        out.say(f"- It was service {service} of the Compose project {project}. Remove it there: `docker compose up` makes it again.")
-    return {name: value for name, value in own.items() if not name.startswith(_COMPOSE)}
-
-
-def _reference(out: Drafted, inspected: Mapping[str, Any], image: Mapping[str, Any] | None, tag_moved: bool) -> str:
-    """Return the image by its tag, else by its digest, else by its id."""
-    reference, identity = _text(as_map(inspected.get("Config")).get("Image")), _text(inspected.get("Image"))
-    tags, digests = (_texts(as_map(image).get(key)) for key in ("RepoTags", "RepoDigests"))
-    if identity.startswith((reference, f"sha256:{reference}")):
-        reference = [*tags, *digests, identity][0]
+    draft = _Draft(_clean(inspected), _clean(image or {}), settings)
     if image is None:
-        out.differing.append("its image, which is gone: the command, variables and labels here include the image's")
-    elif not digests:
-        out.say("Guessed: the image is only on this node, so ~ forbids a pull.", "settings", "container", "image")
+        draft.out.differing.append("its image, which is gone: the command, variables and labels here include the image's")
     if tag_moved:
-        out.differing.append(f"its image {identity}: {printable(reference)} means another one now")
-    for digest in digests:
-        out.say(f"Digest: {digest}", "settings", "container", "image")
-    return reference if digests or image is None else f"~{reference}"
+        draft.out.differing.append("its image: the tag means another one now")
+    return draft.whole(resolve)
 
 
-def _invocation(out: Drafted, config: Mapping[str, Any], base: Mapping[str, Any], startup: str) -> str:
-    entry, command = (_texts(config.get(key)) for key in ("Entrypoint", "Cmd"))
-    own_entry = entry != _texts(base.get("Entrypoint"))
-    words = [*entry, *command] if own_entry else command
-    if own_entry or command != _texts(base.get("Cmd")):
-        out.differing.append("its own command: invocation goes to the image's entrypoint as the variable STARTUP, which few images run")
-    elif not startup:
-        return ""
-    shown = "".join(_masked(re.split(r"(\s+)", startup))) if startup else shlex.join(_masked(words))
-    out.secrets += ["invocation"] if UNFILLED in shown else []
-    return shown
+class _Draft:
+    def __init__(self, inspected: Mapping[str, Any], image: Mapping[str, Any], settings: Settings) -> None:
+        self.inspected, self.image, self.settings = inspected, image, settings
+        self.config, self.base = as_map(inspected.get("Config")), as_map(image.get("Config"))
+        self.host, self.network = as_map(inspected.get("HostConfig")), as_map(inspected.get("NetworkSettings"))
+        name = _text(inspected.get("Name")).lstrip("/")
+        named = parse_uuid(name)
+        # The same container always gets the same UUID.
+        uuid = named or str(uuids.uuid5(uuids.NAMESPACE_OID, f"fleet.power:{_text(inspected.get('Id'))}"))
+        self.out = Drafted(name, uuid, "" if named else name)
+        self.data = posixpath.join(settings.data, uuid)
+        self.user = f"{settings.container_uid}:{settings.container_gid}" if settings.rootless else f"{settings.uid}:{settings.gid}"
+
+    def whole(self, resolve: Callable[[str], str]) -> Drafted:
+        out = self.out
+        out.say(f"Drafted from the container {out.container}. As a server:")
+        out.say(f"- It runs as user {self.user} (before: {printable(_text(self.config.get('User'))) or 'root'}), with few capabilities.")
+        out.say(f"- It has at most {self.settings.container_pid_limit} threads, and writes only to {HOME}, /tmp and mounts.")
+        out.lost.append("files that it wrote outside of its mounts")
+        labels, environment = self.labels(), self.environment()
+        body = {
+            "uuid": out.uuid,
+            "meta": {"name": out.name} if out.name else {},
+            "suspended": True,
+            "container": {"image": self.reference()},
+            "invocation": self.invocation(environment.get("STARTUP", "")),
+            "environment": {name: value for name, value in environment.items() if name not in _BUILT_IN},
+            "labels": labels,
+            "build": self.build(),
+            "allocations": self.allocations(environment),
+            "mounts": self.mounts(),
+        }
+        out.definition = {"settings": _filled(body), "process_configuration": {"stop": self.stop()}}
+        self.note_options()
+        self.compare(resolve)
+        if out.differing:
+            out.say("A server cannot have the following. Set this to false when it does no harm:", "settings", "suspended")
+            for text in out.differing:
+                out.say(f"- {text}", "settings", "suspended")
+        else:
+            del out.definition["settings"]["suspended"]
+        if out.secrets:
+            out.say(f"Write the secrets in place of {UNFILLED}; docker inspect shows them: {', '.join(out.secrets)}")
+        return out
+
+    def labels(self) -> dict[str, str]:
+        """Return the container's own labels. With the labels of Compose, Compose would replace our container."""
+        inherited, labels = as_map(self.base.get("Labels")), as_map(self.config.get("Labels"))
+        own = {name: _text(value) for name, value in labels.items() if inherited.get(name) != value}
+        reasons = {words: name in own for name, words in _MAKERS.items()}
+        reasons = {f"it belongs to {words}": holds for words, holds in {**reasons, "Wings": made_by_wings(labels)}.items()}
+        reasons["it is a server's container already"] = any(name.startswith(OUR_LABELS) for name in own)
+        reasons["no server can have this name; rename the container first"] = self.out.container in ("", ALL)
+        for reason in (reason for reason, holds in reasons.items() if holds):
+            raise NotDefinable(f"Cannot define a server from container {self.out.container}: {reason}")
+        project, service = (printable(own.get(_COMPOSE + key, "")) for key in ("project", "service"))
+        if project:
+            self.out.say(f"- It was service {service} of the Compose project {project}. Remove it there, or Compose makes it again.")
+        return {name: value for name, value in own.items() if not name.startswith(_COMPOSE)}
+
+    def reference(self) -> str:
+        """Return the image by its tag, else by its digest, else by its id."""
+        reference, identity = _text(self.config.get("Image")), _text(self.inspected.get("Image"))
+        tags, digests = _texts(self.image.get("RepoTags")), _texts(self.image.get("RepoDigests"))
+        if identity.startswith((reference, f"sha256:{reference}")):
+            reference = [*tags, *digests, identity][0]
+        for digest in digests:
+            self.out.say(f"Digest: {digest}", "settings", "container", "image")
+        if digests or not self.image:
+            return reference
+        self.out.say("Guessed: the image is only on this node, so ~ forbids a pull.", "settings", "container", "image")
+        return f"~{reference}"
+
+    def invocation(self, startup: str) -> str:
+        entry, command = _texts(self.config.get("Entrypoint")), _texts(self.config.get("Cmd"))
+        words = command if entry == _texts(self.base.get("Entrypoint")) else [*entry, *command]
+        if words is not command or command != _texts(self.base.get("Cmd")):
+            self.out.differing.append("its own command: invocation is only the variable STARTUP, which few images run")
+        elif not startup:
+            return ""
+        shown = "".join(_masked(re.split(r"(\s+)", startup))) if startup else shlex.join(_masked(words))
+        self.out.secrets += ["invocation"] if UNFILLED in shown else []
+        return shown
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that the image does not set. Of two names that differ in case, a definition keeps the first."""
+        inherited, found = frozenset(_texts(self.base.get("Env"))), {}
+        taken = set(_BUILT_IN)
+        for entry in _texts(self.config.get("Env")):
+            name, equals, value = entry.partition("=")
+            if entry in inherited or not name or not equals or (name.upper() in taken and name not in _BUILT_IN):
+                continue
+            taken.add(name.upper())
+            found[name] = value
+            if name not in _BUILT_IN and _is_secret(name, value):
+                found[name] = UNFILLED
+                self.out.secrets.append(printable(name))
+        return found
+
+    def build(self) -> dict[str, Any]:
+        limits = limits_of(self.host)
+        memory, swap = (math.ceil(size / 1_000_000) for size in (limits.memory, limits.memory_swap - limits.memory))
+        if memory:
+            self.out.say(f"It was {limits.memory} bytes. The node adds its overhead to the limit.", "settings", "build", "memory_limit")
+        build = {
+            "memory_limit": memory,
+            "swap": 0 if not memory or not limits.memory_swap else -1 if limits.memory_swap < 0 else swap,
+            "cpu_limit": math.ceil(float(amount(CPU, limits) or 0)),
+            "threads": limits.cpus,
+            "io_weight": amount(IO, limits),
+            "oom_disabled": self.host.get("OomKillDisable"),
+        }
+        return _filled(build)
+
+    def bindings(self) -> Iterator[tuple[str, str, str]]:
+        """Yield each published port with address and port of the node. Only live ones show the ports that the engine chose."""
+        live, asked = as_map(self.network.get("Ports")), as_map(self.host.get("PortBindings"))
+        for published in dict.fromkeys((*asked, *live)):
+            for binding in map(as_map, as_list(live.get(published)) or as_list(asked.get(published))):
+                yield published, _text(binding.get("HostIp")) or "0.0.0.0", _text(binding.get("HostPort"))
+
+    def allocations(self, environment: Mapping[str, str]) -> dict[str, Any]:
+        mappings: dict[str, list[int]] = {}
+        for _published, address, port in self.bindings():
+            if _is_address(address) and _is_port(port) and int(port) not in mappings.setdefault(address, []):
+                mappings[address].append(int(port))
+        if not mappings:
+            return {}
+        self.out.say("Published for TCP and UDP, with the same number in the container.", "settings", "allocations", "mappings")
+        first = next(iter(mappings))
+        address, port = environment.get("SERVER_IP", ""), environment.get("SERVER_PORT", "")
+        if not _is_port(port):
+            self.out.say("Guessed: the first port.", "settings", "allocations", "default")
+            port = str(mappings[first][0])
+        return {"default": {"ip": address if _is_address(address) else first, "port": int(port)}, "mappings": mappings}
+
+    def mounts(self) -> list[dict[str, Any]]:
+        """Return the mounts. One in the place of the data directory becomes that, by a copy."""
+        out, copy = self.out, ""
+        found: list[dict[str, Any]] = []
+        # The engine lists them in any order.
+        for mount in sorted(map(as_map, as_list(self.inspected.get("Mounts"))), key=lambda mount: _text(mount.get("Destination"))):
+            kind, name, source = (_text(mount.get(key)) for key in ("Type", "Name", "Source"))
+            target, path = posixpath.normpath(_text(mount.get("Destination"))), ("settings", "mounts", str(len(found)))
+            if kind == "volume" and _ANONYMOUS.fullmatch(name):
+                gone = "the engine removes it" if self.host.get("AutoRemove") else f"its files stay in {source}"
+                out.lost.append(f"the anonymous volume at {printable(target)} ({gone})")
+            elif not source.startswith("/") or _UNREADABLE in source + target or _RESERVED.fullmatch(target):
+                out.differing += [f"the mount at {printable(target)}"] if (kind, target) != ("tmpfs", "/tmp") else []
+            elif target != HOME:
+                out.say(f"User {self.user} must have the right to use it.", *path)
+                if kind == "volume":
+                    out.say(f"The volume {printable(name)}; `docker volume rm` would remove it.", *path)
+                found.append({"source": source, "target": target, "read_only": mount.get("RW") is False})
+            elif source != self.data:
+                out.steps.append(f"docker stop {out.uuid}")
+                copy = f" && cp -a {shlex.quote(source)}/. {shlex.quote(self.data)}"
+                out.say(f"It was {printable(source)}: copy it before the first restart.", "settings", "uuid")
+        out.steps.append(f"install -d -m 700 -o {self.settings.uid} -g {self.settings.gid} {shlex.quote(self.data)}{copy}")
+        out.say(f"Data directory: {self.data}, in the container {HOME}.", "settings", "uuid")
+        return found
+
+    def stop(self) -> dict[str, Any]:
+        path, signal = ("process_configuration", "stop"), self.config.get("StopSignal")
+        timeout = read_whole(self.config.get("StopTimeout"), 0, LONGEST_STOP_SECONDS + 1)
+        if self.config.get("OpenStdin") or self.config.get("Tty"):
+            self.out.say("It has a console. Perhaps a command ends it better: {type: command, value: stop}.", *path)
+        if timeout is None:
+            self.out.say(f"SIGKILL comes after {self.settings.stop_timeout} s. `docker stop` waits 10 s; timeout: 10 does, too.", *path)
+        way = {"type": "signal", "value": signal} if signal and signal != self.base.get("StopSignal") else {"type": "stop"}
+        return way if timeout is None else {**way, "timeout": timeout}
+
+    def note_options(self) -> None:
+        """Note what no key has."""
+        out, config, host, mode = self.out, self.config, self.host, _text(self.host.get("NetworkMode"))
+        found = {key: host.get(key) for key in _BEYOND if host.get(key) not in _USUAL}
+        found["WorkingDir"] = config.get("WorkingDir") if config.get("WorkingDir") != self.base.get("WorkingDir") else ""
+        found["NetworkMode"] = mode if mode == "host" or mode.startswith("container:") else ""
+        found["Tmpfs"] = ", ".join(target for target in as_map(host.get("Tmpfs")) if target != "/tmp")
+        out.differing += [f"{key}: {printable(str(value))}" for key, value in found.items() if value]
+        if config.get("Healthcheck") != self.base.get("Healthcheck"):
+            out.say("- Its health check is that of the image, not its own.")
+        policy = _text(as_map(host.get("RestartPolicy")).get("Name"))
+        out.say(f"- The supervisor starts it after a crash (before: restart policy {printable(policy) or 'no'}).")
+        for name, network in as_map(self.network.get("Networks")).items():
+            if name not in (self.settings.network_mode, "host"):
+                names = few([printable(alias) for alias in _texts(as_map(network).get("Aliases"))])
+                out.lost.append(f"the network {printable(name)}{names and f', with the name {names}'}")
+                out.say(f"- It is in the network {self.settings.network_mode} (before: {printable(name)}{names and f', as {names}'}).")
+
+    def compare(self, resolve: Callable[[str], str]) -> None:
+        """Make a container of the draft as a start does, and note what it lacks."""
+        out = self.out
+        definition = parse_definition(out.definition, where=f"of container {out.container}")
+        try:
+            spec = container_spec(definition, self.settings, data_directory=self.data, image_id="", resolve=resolve)
+        except DefinitionInvalid as error:
+            out.differing.append(str(error))
+            return
+        out.differing += [*definition.warnings, *spec.warnings]
+        variables = dict(entry.partition("=")[::2] for entry in (*_texts(self.base.get("Env")), *spec.config["Env"]))
+        for name, value in (entry.partition("=")[::2] for entry in _texts(self.config.get("Env"))):
+            if _UNREADABLE in name + value or (variables.get(name) not in (value, UNFILLED) and name != "STARTUP"):
+                out.differing.append(f"the variable {printable(name)} as it was")
+        bindings = spec.config["HostConfig"]["PortBindings"]
+        for published, address, port in dict.fromkeys(self.bindings()):
+            if {"HostIp": address, "HostPort": port} not in bindings.get(published, ()):
+                out.differing.append(f"port {printable(port)} of {printable(address)} to port {printable(published)} of the container")
 
 
 def _masked(words: Sequence[str]) -> Iterator[str]:
-    """Yield a command's words, with placeholders for secrets: after ``=``, after an option, or by their look."""
+    """Yield a command's words, with placeholders for secrets: after ``=``, after an option, or by their look. Variables stay."""
     option = ""
     for word in words:
         name, equals, value = word.partition("=")
-        dashed = word.startswith(("-", "+"))
-        if equals and _is_secret(name.lstrip("-+"), value):
+        stays = word.startswith(("-", "+", "$", "{{")) and not equals
+        if equals and not value.startswith(("$", "{{")) and _is_secret(name.lstrip("-+"), value):
             yield f"{name}={UNFILLED}"
         else:
-            yield UNFILLED if not dashed and _is_secret(option, word.strip()) else word
-        option = word.lstrip("-+") if dashed and not equals else option if word.isspace() else ""
-
-
-def _environment(out: Drafted, config: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, str]:
-    """Return the variables that the image does not set. Of two names that differ in case, a definition keeps the first."""
-    inherited, found = frozenset(_texts(base.get("Env"))), {}
-    taken = set(_BUILT_IN)
-    for entry in _texts(config.get("Env")):
-        name, equals, value = entry.partition("=")
-        if entry in inherited or not name or not equals or (name.upper() in taken and name not in _BUILT_IN):
-            continue
-        taken.add(name.upper())
-        found[name] = value
-        if name not in _BUILT_IN and _is_secret(name, value):
-            found[name] = UNFILLED
-            out.secrets.append(printable(name))
-    return found
-
-
-def _build(out: Drafted, host: Mapping[str, Any]) -> dict[str, Any]:
-    limits = limits_of(host)
-    memory, swap = (math.ceil(size / 1_000_000) for size in (limits.memory, limits.memory_swap - limits.memory))
-    if memory:
-        out.say(f"It was {limits.memory} bytes. The node adds its overhead to the limit.", "settings", "build", "memory_limit")
-    build = {
-        "memory_limit": memory,
-        "swap": 0 if not memory or not limits.memory_swap else -1 if limits.memory_swap < 0 else swap,
-        "cpu_limit": math.ceil(float(amount(CPU, limits) or 0)),
-        "threads": limits.cpus,
-        "io_weight": amount(IO, limits),
-        "oom_disabled": host.get("OomKillDisable"),
-    }
-    return {key: value for key, value in build.items() if value}
-
-
-def _bindings(inspected: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield each published port with address and port of the node. Only live ones show the ports that the engine chose."""
-    live, asked = (
-        as_map(as_map(inspected.get(key)).get(name)) for key, name in (("NetworkSettings", "Ports"), ("HostConfig", "PortBindings"))
-    )
-    for published in dict.fromkeys((*asked, *live)):
-        for binding in map(as_map, as_list(live.get(published)) or as_list(asked.get(published))):
-            yield published, _text(binding.get("HostIp")) or "0.0.0.0", _text(binding.get("HostPort"))
-
-
-def _allocations(out: Drafted, inspected: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    mappings: dict[str, list[int]] = {}
-    for _published, address, port in _bindings(inspected):
-        if _is_address(address) and _PORT.fullmatch(port) and int(port) not in mappings.setdefault(address, []):
-            mappings[address].append(int(port))
-    if not mappings:
-        return {}
-    out.say("Each port is published for TCP and UDP, with the same number in the container.", "settings", "allocations", "mappings")
-    address, port = next((address, str(ports[0])) for address, ports in mappings.items())
-    if _PORT.fullmatch(environment.get("SERVER_PORT", "")):
-        port = environment["SERVER_PORT"]
-    else:
-        out.say("Guessed: the first port.", "settings", "allocations", "default")
-    address = environment["SERVER_IP"] if _is_address(environment.get("SERVER_IP", "")) else address
-    return {"default": {"ip": address, "port": int(port)}, "mappings": mappings}
-
-
-def _mounts(out: Drafted, inspected: Mapping[str, Any], settings: Settings, user: str) -> list[dict[str, Any]]:
-    """Return the mounts. One in the place of the data directory becomes that, by a copy."""
-    found: list[dict[str, Any]] = []
-    data, copy = posixpath.join(settings.data, out.uuid), ""
-    # The engine lists them in any order.
-    for mount in sorted(map(as_map, as_list(inspected.get("Mounts"))), key=lambda mount: _text(mount.get("Destination"))):
-        kind, name, source = (_text(mount.get(key)) for key in ("Type", "Name", "Source"))
-        target = posixpath.normpath(_text(mount.get("Destination")))
-        if kind == "volume" and _ANONYMOUS.fullmatch(name):
-            gone = "the engine removes it" if as_map(inspected.get("HostConfig")).get("AutoRemove") else f"its files stay in {source}"
-            out.lost.append(f"the anonymous volume at {printable(target)} ({gone})")
-        elif target == HOME and source.startswith("/"):
-            out.steps.append(f"docker stop {out.uuid}")
-            copy = f" && cp -a {shlex.quote(source)}/. {shlex.quote(data)}"
-            out.say(f"It was {printable(source)}: copy it there before the first restart.", "settings", "uuid")
-        elif source.startswith("/") and _UNREADABLE not in source + target and not target.startswith(("/proc", "/sys", "/dev", "/tmp")):
-            if kind == "volume":
-                out.say(f"The volume {printable(name)}; `docker volume rm` would remove it.", "settings", "mounts", str(len(found)))
-            if mount.get("RW") is not False:
-                out.say(f"User {user} must be able to write it.", "settings", "mounts", str(len(found)))
-            found.append({"source": source, "target": target, "read_only": mount.get("RW") is False})
-    out.steps.append(f"install -d -m 700 -o {settings.uid} -g {settings.gid} {shlex.quote(data)}{copy}")
-    out.say(f"Data directory: {data}, in the container {HOME}.", "settings", "uuid")
-    return found
-
-
-def _stop(out: Drafted, config: Mapping[str, Any], base: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    wanted, timeout = config.get("StopSignal"), read_whole(config.get("StopTimeout"), 0, LONGEST_STOP_SECONDS + 1)
-    way = {"type": "signal", "value": wanted} if wanted and wanted != base.get("StopSignal") else {"type": "stop"}
-    if config.get("OpenStdin") or config.get("Tty"):
-        out.say("It has a console. Perhaps a command ends it better: {type: command, value: stop}.", "process_configuration", "stop")
-    if timeout is not None:
-        return {**way, "timeout": timeout}
-    out.say(
-        f"SIGKILL comes after {settings.stop_timeout} s. `docker stop` waits 10 s; timeout: 10 does, too.", "process_configuration", "stop"
-    )
-    return way
-
-
-def _note_options(out: Drafted, inspected: Mapping[str, Any], base: Mapping[str, Any], settings: Settings) -> None:
-    """Note what no key has."""
-    config, host = as_map(inspected.get("Config")), as_map(inspected.get("HostConfig"))
-    found = {key: value for key, value in host.items() if key in _BEYOND and value not in ([], {}, _BEYOND[key])}
-    own = {key: config.get(key) for key in ("WorkingDir",) if (config.get(key) or "") != (base.get(key) or "")}
-    mode = _text(host.get("NetworkMode"))
-    shared = {"NetworkMode": mode} if mode == "host" or mode.startswith("container:") else {}
-    out.differing += [f"{key}: {printable(str(value))}" for key, value in {**found, **own, **shared}.items() if value]
-    if config.get("Healthcheck") != base.get("Healthcheck"):
-        out.say("- Its health check is that of the image, not its own.")
-    policy = _text(as_map(host.get("RestartPolicy")).get("Name"))
-    out.say(f"- The supervisor starts it after a crash (before: restart policy {printable(policy) or 'no'}).")
-    for name, network in as_map(as_map(inspected.get("NetworkSettings")).get("Networks")).items():
-        if name != settings.network_mode and not shared:
-            names = few([printable(alias) for alias in _texts(as_map(network).get("Aliases"))])
-            out.lost.append(f"the network {printable(name)}{names and f', with the name {names}'}")
-            out.say(f"- It is in the network {settings.network_mode} (before: {printable(name)}{names and f', as {names}'}).")
-
-
-def _compare(
-    out: Drafted, inspected: Mapping[str, Any], base: Mapping[str, Any], settings: Settings, resolve: Callable[[str], str]
-) -> None:
-    """Make a container of the draft as a start does, and note what it lacks."""
-    definition = parse_definition(out.definition, where=f"of container {out.container}")
-    try:
-        data = posixpath.join(settings.data, out.uuid)
-        spec = container_spec(definition, settings, data_directory=data, image_id="", resolve=resolve)
-    except DefinitionInvalid as error:
-        out.differing.append(str(error))
-        return
-    out.differing += [*definition.warnings, *spec.warnings]
-    host = spec.config["HostConfig"]
-    variables = {
-        name: value for name, _equals, value in (entry.partition("=") for entry in (*_texts(base.get("Env")), *spec.config["Env"]))
-    }
-    for entry in _texts(as_map(inspected.get("Config")).get("Env")):
-        name, _equals, value = entry.partition("=")
-        if _UNREADABLE in entry or (variables.get(name) not in (value, UNFILLED) and name != "STARTUP"):
-            out.differing.append(f"the variable {printable(name)} as it was")
-    for published, address, port in dict.fromkeys(_bindings(inspected)):
-        if {"HostIp": address, "HostPort": port} not in host["PortBindings"].get(published, ()):
-            out.differing.append(f"port {printable(port)} of {printable(address)} to port {printable(published)} of the container")
-    targets = {HOME, *host["Tmpfs"], *(mount.target for mount in definition.mounts)}
-    mounts = [mount for mount in map(as_map, as_list(inspected.get("Mounts"))) if not _ANONYMOUS.fullmatch(_text(mount.get("Name")))]
-    wanted = [*(_text(mount.get("Destination")) for mount in mounts), *as_map(as_map(inspected.get("HostConfig")).get("Tmpfs"))]
-    out.differing += [f"the mount at {printable(target)}" for target in sorted(wanted) if posixpath.normpath(target) not in targets]
+            yield UNFILLED if not stays and not word.isspace() and _is_secret(option, word) else word
+        option = word.lstrip("-+") if word.startswith(("-", "+")) and not equals else option if word.isspace() else ""
 
 
 def to_yaml(drafted: Drafted) -> str:
@@ -404,10 +384,16 @@ def _is_address(text: str) -> bool:
         return False
 
 
+def _is_port(text: str) -> bool:
+    return _PORT.fullmatch(text) is not None and int(text) < 65536
+
+
+def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value}
+
+
 def _is_secret(name: str, value: str) -> bool:
-    """Tell if a value is probably a secret. A variable in a command is none, nor is the name of a file with a secret."""
-    if value.lower() in _NO_SECRETS or value.startswith(("$", "{{")):
-        return False
-    words = frozenset(re.split("[^A-Z0-9]+", name.upper()))
-    named = _SECRET_NAME.search(name.upper()) or (words & _SECRET_WORDS and name != "PWD")
-    return bool(_SECRET_VALUE.search(value) or (named and words.isdisjoint(("FILE", "PATH", "DIR"))))
+    """Tell if a value is probably a secret. The name of a file with a secret is none."""
+    upper = name.upper()
+    named = _SECRET_NAME.search(upper) and not re.fullmatch(".*[^A-Z0-9](?:FILE|PATH|DIR)|PWD", upper)
+    return not _NO_SECRET.fullmatch(value) and bool(named or _SECRET_VALUE.search(value))
