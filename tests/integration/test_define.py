@@ -184,7 +184,7 @@ def test_the_draft_changes_nothing_and_is_always_the_same(node: Lab) -> None:
     assert [*(node.root / "servers").iterdir(), *node.root.glob("state*"), *node.root.glob("run*")] == []
 
 
-def test_what_cannot_be_defined_is_refused_with_a_code(node: Lab) -> None:
+def test_an_impossible_definition_is_refused_with_a_code(node: Lab) -> None:
     assert {refused(node, name) for name in ("no-such-container", "", "../images/json", "a b", "\n")} == {"server_not_found"}
     assert refused(node, node.up()) == "not_definable"
     name = docker_run(node, IMAGE[1:])
@@ -210,7 +210,7 @@ def test_a_second_definition_of_a_container_is_refused(node: Lab, rename: Callab
     assert refused(node, name) == "not_definable"
 
 
-def test_of_several_at_a_time_one_writes(node: Lab) -> None:
+def test_only_the_first_of_eight_writers_succeeds(node: Lab) -> None:
     name = docker_run(node, IMAGE[1:])
 
     def one(_number: int) -> str:
