@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.fleet.power.plugins.module_utils._command.draft import Drafted, definition_of, to_yaml
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import (
     UNFILLED,
@@ -53,7 +54,7 @@ def read(drafted: Drafted) -> Definition:
     """The draft as the reader of definitions sees its YAML: without a fault or a warning."""
     text = to_yaml(drafted)
     raw = load_text(text.encode(), "x.yml", yaml=True)
-    assert raw == drafted.definition
+    assert raw == yaml.load(text, yaml.SafeLoader) == drafted.definition, "also without libyaml, and by the rules of YAML 1.1"
     definition = parse_definition(raw, where="x.yml", expect_uuid=drafted.uuid)
     assert definition.warnings == ()
     return definition
@@ -232,9 +233,9 @@ def test_any_text_becomes_a_definition(texts: dict[str, str], text: str, words: 
 
 @pytest.mark.parametrize("text", ["caf\ufffd", "a\0b", "\ud800"])
 def test_a_value_that_is_no_text_suspends_the_server(text: str) -> None:
-    drafted = definition_of(*plain(Env=[f"X={text}"]), node_settings())
+    drafted = definition_of(*plain(Env=[f"X={text}"], Labels={"x": text}), node_settings())
     assert dict(read(drafted).environment)["X"] in ("caf\ufffd", "a\ufffdb", "\ufffd")
-    assert drafted.differing == ["the variable X as it was"]
+    assert drafted.differing == ["the label x as it was", "the variable X as it was"]
 
 
 def test_ten_thousand_variables_are_kept() -> None:

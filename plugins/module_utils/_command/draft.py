@@ -24,7 +24,7 @@ from .._power.model.errors import DefinitionInvalid, NotDefinable
 from .._power.model.plain import as_list, as_map, read_whole
 from .._power.model.records import dataclass, field
 from .._power.model.request import ALL
-from .._power.model.schema import blanked, few, printable
+from .._power.model.schema import blanked, few, printable, visible
 from .._power.model.server import parse_uuid
 
 #: What the engine and `_clean` put in place of a byte that no definition can hold.
@@ -156,6 +156,7 @@ class _Draft:
         project, service = (printable(own.get(_COMPOSE + key, "")) for key in ("project", "service"))
         if project:
             self.out.say(f"- It was service {service} of the Compose project {project}. Remove it there, or Compose makes it again.")
+        self.out.differing += [f"the label {printable(name)} as it was" for name, value in own.items() if _UNREADABLE in name + value]
         return {name: value for name, value in own.items() if not name.startswith(_COMPOSE)}
 
     def reference(self) -> str:
@@ -285,7 +286,9 @@ class _Draft:
         for name, network in as_map(self.network.get("Networks")).items():
             if name not in (self.settings.network_mode, "host"):
                 names = few([printable(alias) for alias in _texts(as_map(network).get("Aliases"))])
-                out.lost.append(f"the network {printable(name)}{names and f', with the name {names}'}")
+                out.lost += (
+                    [f"the network {printable(name)}{names and f', with the name {names}'}"] if name not in ("bridge", "none") else []
+                )
                 out.say(f"- It is in the network {self.settings.network_mode} (before: {printable(name)}{names and f', as {names}'}).")
 
     def compare(self, resolve: Callable[[str], str]) -> None:
@@ -356,8 +359,7 @@ def _scalar(value: str | int) -> str:
         return str(value).lower()
     if re.fullmatch(r"(?!(?i:y|n|yes|no|on|off|true|false|null)\Z)[A-Za-z][A-Za-z0-9_./-]*", value):
         return value
-    escaped = (f"\\{each}" if each in '"\\' else each if each.isprintable() else f"\\U{ord(each):08x}" for each in value)
-    return f'"{"".join(escaped)}"'
+    return '"' + visible(re.sub(r'(["\\])', r"\\\1", value)) + '"'
 
 
 def _clean(value: Any) -> Any:
