@@ -22,7 +22,6 @@ from .._power.definitions.settings import Settings
 from .._power.definitions.stop_way import LONGEST_STOP_SECONDS
 from .._power.model.errors import DefinitionInvalid, NotDefinable
 from .._power.model.plain import as_list, as_map, read_whole
-from .._power.model.records import dataclass, field
 from .._power.model.request import ALL
 from .._power.model.schema import blanked, few, printable, visible
 from .._power.model.server import parse_uuid
@@ -55,28 +54,6 @@ _SECRET_VALUE = re.compile(
 _NO_SECRET = re.compile("(?i:|true|false|yes|no|on|off|none|null|0|1)")
 
 
-@dataclass
-class Drafted:
-    """A definition in the order of its keys. ``comments`` stand above the key at their path; () is the top.
-
-    ``secrets`` are keys with a placeholder. ``differing`` is what a server cannot have: it suspends the server. ``lost`` is gone after the
-    first restart, and ``steps`` are shell commands before it.
-    """
-
-    container: str
-    uuid: str
-    name: str
-    definition: dict[str, Any] = field(default_factory=dict)
-    comments: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
-    secrets: list[str] = field(default_factory=list)
-    differing: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-    steps: list[str] = field(default_factory=list)
-
-    def say(self, text: str, *path: str) -> None:
-        self.comments.setdefault(path, []).append(text)
-
-
 def definition_of(
     inspected: Mapping[str, Any],
     image: Mapping[str, Any] | None,
@@ -90,104 +67,115 @@ def definition_of(
     ``tag_moved``: the tag now means another image. ``resolve`` is that of `container_spec`. Raises `NotDefinable`, and `DefinitionInvalid`
     for values that no definition has.
     """
-    draft = _Draft(_clean(inspected), _clean(image or {}), settings)
+    drafted = Drafted(_clean(inspected), _clean(image or {}), settings)
     if image is None:
-        draft.out.differing.append("its image, which is gone: the command, variables and labels here include the image's")
+        drafted.differing.append("its image, which is gone: the command, variables and labels here include the image's")
     if tag_moved:
-        draft.out.differing.append("its image: the tag means another one now")
-    return draft.whole(resolve)
+        drafted.differing.append("its image: the tag means another one now")
+    drafted.complete(resolve)
+    return drafted
 
 
-class _Draft:
+class Drafted:
+    """A definition in the order of its keys. ``comments`` stand above the key at their path; () is the top.
+
+    ``secrets`` are keys with a placeholder. ``differing`` is what a server cannot have: it suspends the server. ``lost`` is gone after the
+    first restart, and ``steps`` are shell commands before it.
+    """
+
     def __init__(self, inspected: Mapping[str, Any], image: Mapping[str, Any], settings: Settings) -> None:
-        self.inspected, self.image, self.settings = inspected, image, settings
-        self.config, self.base = as_map(inspected.get("Config")), as_map(image.get("Config"))
-        self.host, self.network = as_map(inspected.get("HostConfig")), as_map(inspected.get("NetworkSettings"))
-        name = _text(inspected.get("Name")).lstrip("/")
-        named = parse_uuid(name)
+        self._inspected, self._image, self._settings = inspected, image, settings
+        self._config, self._base = as_map(inspected.get("Config")), as_map(image.get("Config"))
+        self._host, self._network = as_map(inspected.get("HostConfig")), as_map(inspected.get("NetworkSettings"))
+        self.container = _text(inspected.get("Name")).lstrip("/")
+        named = parse_uuid(self.container)
         # The same container always gets the same UUID.
-        uuid = named or str(uuids.uuid5(uuids.NAMESPACE_OID, f"fleet.power:{_text(inspected.get('Id'))}"))
-        self.out = Drafted(name, uuid, "" if named else name)
-        self.data = posixpath.join(settings.data, uuid)
-        self.user = f"{settings.container_uid}:{settings.container_gid}" if settings.rootless else f"{settings.uid}:{settings.gid}"
+        self.uuid = named or str(uuids.uuid5(uuids.NAMESPACE_OID, f"fleet.power:{_text(inspected.get('Id'))}"))
+        self.name = "" if named else self.container
+        self._data = posixpath.join(settings.data, self.uuid)
+        self._user = f"{settings.container_uid}:{settings.container_gid}" if settings.rootless else f"{settings.uid}:{settings.gid}"
+        self.definition: dict[str, Any] = {}
+        self.comments: dict[tuple[str, ...], list[str]] = {}
+        self.secrets, self.differing, self.lost, self.steps = list[str](), list[str](), list[str](), list[str]()
 
-    def whole(self, resolve: Callable[[str], str]) -> Drafted:
-        out = self.out
-        out.say(f"Drafted from the container {out.container}. As a server:")
-        out.say(f"- It runs as user {self.user} (before: {printable(_text(self.config.get('User'))) or 'root'}), with few capabilities.")
-        out.say(f"- It has at most {self.settings.container_pid_limit} threads, and writes only to {HOME}, /tmp and mounts.")
-        out.lost.append("files that it wrote outside of its mounts")
-        labels, environment = self.labels(), self.environment()
+    def say(self, text: str, *path: str) -> None:
+        self.comments.setdefault(path, []).append(text)
+
+    def complete(self, resolve: Callable[[str], str]) -> None:
+        self.say(f"Drafted from the container {self.container}. As a server:")
+        self.say(f"- It runs as user {self._user} (before: {printable(_text(self._config.get('User'))) or 'root'}), with few capabilities.")
+        self.say(f"- It has at most {self._settings.container_pid_limit} threads, and writes only to {HOME}, /tmp and mounts.")
+        self.lost.append("files that it wrote outside of its mounts")
+        labels, environment = self._labels(), self._environment()
         body = {
-            "uuid": out.uuid,
-            "meta": {"name": out.name} if out.name else {},
+            "uuid": self.uuid,
+            "meta": {"name": self.name} if self.name else {},
             "suspended": True,
-            "container": {"image": self.reference()},
-            "invocation": self.invocation(environment.get("STARTUP", "")),
+            "container": {"image": self._reference()},
+            "invocation": self._invocation(environment.get("STARTUP", "")),
             "environment": {name: value for name, value in environment.items() if name not in _BUILT_IN},
             "labels": labels,
-            "build": self.build(),
-            "allocations": self.allocations(environment),
-            "mounts": self.mounts(),
+            "build": self._build(),
+            "allocations": self._allocations(environment),
+            "mounts": self._mounts(),
         }
-        out.definition = {"settings": _filled(body), "process_configuration": {"stop": self.stop()}}
-        self.note_options()
-        self.compare(resolve)
-        if out.differing:
-            out.say("A server cannot have the following. Set this to false when it does no harm:", "settings", "suspended")
-            for text in out.differing:
-                out.say(f"- {text}", "settings", "suspended")
+        self.definition = {"settings": _filled(body), "process_configuration": {"stop": self._stop()}}
+        self._note_options()
+        self._compare(resolve)
+        if self.differing:
+            self.say("A server cannot have the following. Set this to false when it does no harm:", "settings", "suspended")
+            for text in self.differing:
+                self.say(f"- {text}", "settings", "suspended")
         else:
-            del out.definition["settings"]["suspended"]
-        if out.secrets:
-            out.say(f"Write the secrets in place of {UNFILLED}; docker inspect shows them: {', '.join(out.secrets)}")
-        return out
+            del self.definition["settings"]["suspended"]
+        if self.secrets:
+            self.say(f"Write the secrets in place of {UNFILLED}; docker inspect shows them: {', '.join(self.secrets)}")
 
-    def labels(self) -> dict[str, str]:
+    def _labels(self) -> dict[str, str]:
         """Return the container's own labels. With the labels of Compose, Compose would replace our container."""
-        inherited, labels = as_map(self.base.get("Labels")), as_map(self.config.get("Labels"))
+        inherited, labels = as_map(self._base.get("Labels")), as_map(self._config.get("Labels"))
         own = {name: _text(value) for name, value in labels.items() if inherited.get(name) != value}
         reasons = {words: name in own for name, words in _MAKERS.items()}
         reasons = {f"it belongs to {words}": holds for words, holds in {**reasons, "Wings": made_by_wings(labels)}.items()}
         reasons["it is a server's container already"] = any(name.startswith(OUR_LABELS) for name in own)
-        reasons["no server can have this name; rename the container first"] = self.out.container in ("", ALL)
+        reasons["no server can have this name; rename the container first"] = self.container in ("", ALL)
         for reason in (reason for reason, holds in reasons.items() if holds):
-            raise NotDefinable(f"Cannot define a server from container {self.out.container}: {reason}")
+            raise NotDefinable(f"Cannot define a server from container {self.container}: {reason}")
         project, service = (printable(own.get(_COMPOSE + key, "")) for key in ("project", "service"))
         if project:
-            self.out.say(f"- It was service {service} of the Compose project {project}. Remove it there, or Compose makes it again.")
-        self.out.differing += [f"the label {printable(name)} as it was" for name, value in own.items() if _UNREADABLE in name + value]
+            self.say(f"- It was service {service} of the Compose project {project}. Remove it there, or Compose makes it again.")
+        self.differing += [f"the label {printable(name)} as it was" for name, value in own.items() if _UNREADABLE in name + value]
         return {name: value for name, value in own.items() if not name.startswith(_COMPOSE)}
 
-    def reference(self) -> str:
+    def _reference(self) -> str:
         """Return the image by its tag, else by its digest, else by its id."""
-        reference, identity = _text(self.config.get("Image")), _text(self.inspected.get("Image"))
-        tags, digests = _texts(self.image.get("RepoTags")), _texts(self.image.get("RepoDigests"))
+        reference, identity = _text(self._config.get("Image")), _text(self._inspected.get("Image"))
+        tags, digests = _texts(self._image.get("RepoTags")), _texts(self._image.get("RepoDigests"))
         if identity.startswith((reference, f"sha256:{reference}")):
             reference = [*tags, *digests, identity][0]
         for digest in digests:
-            self.out.say(f"Digest: {digest}", "settings", "container", "image")
-        if digests or not self.image:
+            self.say(f"Digest: {digest}", "settings", "container", "image")
+        if digests or not self._image:
             return reference
-        self.out.say("Guessed: the image is only on this node, so ~ forbids a pull.", "settings", "container", "image")
+        self.say("Guessed: the image is only on this node, so ~ forbids a pull.", "settings", "container", "image")
         return f"~{reference}"
 
-    def invocation(self, startup: str) -> str:
-        entry, command = _texts(self.config.get("Entrypoint")), _texts(self.config.get("Cmd"))
-        words = command if entry == _texts(self.base.get("Entrypoint")) else [*entry, *command]
-        if words is not command or command != _texts(self.base.get("Cmd")):
-            self.out.differing.append("its own command: invocation is only the variable STARTUP, which few images run")
+    def _invocation(self, startup: str) -> str:
+        entry, command = _texts(self._config.get("Entrypoint")), _texts(self._config.get("Cmd"))
+        words = command if entry == _texts(self._base.get("Entrypoint")) else [*entry, *command]
+        if words is not command or command != _texts(self._base.get("Cmd")):
+            self.differing.append("its own command: invocation is only the variable STARTUP, which few images run")
         elif not startup:
             return ""
         shown = "".join(_masked(re.split(r"(\s+)", startup))) if startup else shlex.join(_masked(words))
-        self.out.secrets += ["invocation"] if UNFILLED in shown else []
+        self.secrets += ["invocation"] if UNFILLED in shown else []
         return shown
 
-    def environment(self) -> dict[str, str]:
+    def _environment(self) -> dict[str, str]:
         """Return the variables that the image does not set. Of two names that differ in case, a definition keeps the first."""
-        inherited, found = frozenset(_texts(self.base.get("Env"))), {}
+        inherited, found = frozenset(_texts(self._base.get("Env"))), {}
         taken = set(_BUILT_IN)
-        for entry in _texts(self.config.get("Env")):
+        for entry in _texts(self._config.get("Env")):
             name, equals, value = entry.partition("=")
             if entry in inherited or not name or not equals or (name.upper() in taken and name not in _BUILT_IN):
                 continue
@@ -195,120 +183,118 @@ class _Draft:
             found[name] = value
             if name not in _BUILT_IN and _is_secret(name, value):
                 found[name] = UNFILLED
-                self.out.secrets.append(printable(name))
+                self.secrets.append(printable(name))
         return found
 
-    def build(self) -> dict[str, Any]:
-        limits = limits_of(self.host)
+    def _build(self) -> dict[str, Any]:
+        limits = limits_of(self._host)
         memory, swap = (math.ceil(size / 1_000_000) for size in (limits.memory, limits.memory_swap - limits.memory))
         if memory:
-            self.out.say(f"It was {limits.memory} bytes. The node adds its overhead to the limit.", "settings", "build", "memory_limit")
+            self.say(f"It was {limits.memory} bytes. The node adds its overhead to the limit.", "settings", "build", "memory_limit")
         build = {
             "memory_limit": memory,
             "swap": 0 if not memory or not limits.memory_swap else -1 if limits.memory_swap < 0 else swap,
             "cpu_limit": math.ceil(float(amount(CPU, limits) or 0)),
             "threads": limits.cpus,
             "io_weight": amount(IO, limits),
-            "oom_disabled": self.host.get("OomKillDisable"),
+            "oom_disabled": self._host.get("OomKillDisable"),
         }
         return _filled(build)
 
-    def bindings(self) -> Iterator[tuple[str, str, str]]:
+    def _bindings(self) -> Iterator[tuple[str, str, str]]:
         """Yield each published port with address and port of the node. Only live ones show the ports that the engine chose."""
-        live, asked = as_map(self.network.get("Ports")), as_map(self.host.get("PortBindings"))
+        live, asked = as_map(self._network.get("Ports")), as_map(self._host.get("PortBindings"))
         for published in dict.fromkeys((*asked, *live)):
             for binding in map(as_map, as_list(live.get(published)) or as_list(asked.get(published))):
                 yield published, _text(binding.get("HostIp")) or "0.0.0.0", _text(binding.get("HostPort"))
 
-    def allocations(self, environment: Mapping[str, str]) -> dict[str, Any]:
+    def _allocations(self, environment: Mapping[str, str]) -> dict[str, Any]:
         mappings: dict[str, list[int]] = {}
-        for _published, address, port in self.bindings():
+        for _published, address, port in self._bindings():
             if _is_address(address) and _is_port(port) and int(port) not in mappings.setdefault(address, []):
                 mappings[address].append(int(port))
         if not mappings:
             return {}
-        self.out.say("Published for TCP and UDP, with the same number in the container.", "settings", "allocations", "mappings")
+        self.say("Published for TCP and UDP, with the same number in the container.", "settings", "allocations", "mappings")
         first = next(iter(mappings))
         address, port = environment.get("SERVER_IP", ""), environment.get("SERVER_PORT", "")
         if not _is_port(port):
-            self.out.say("Guessed: the first port.", "settings", "allocations", "default")
+            self.say("Guessed: the first port.", "settings", "allocations", "default")
             port = str(mappings[first][0])
         return {"default": {"ip": address if _is_address(address) else first, "port": int(port)}, "mappings": mappings}
 
-    def mounts(self) -> list[dict[str, Any]]:
+    def _mounts(self) -> list[dict[str, Any]]:
         """Return the mounts. One in the place of the data directory becomes that, by a copy."""
-        out, copy = self.out, ""
-        found: list[dict[str, Any]] = []
+        copy, found = "", list[dict[str, Any]]()
         # The engine lists them in any order.
-        for mount in sorted(map(as_map, as_list(self.inspected.get("Mounts"))), key=lambda mount: _text(mount.get("Destination"))):
+        for mount in sorted(map(as_map, as_list(self._inspected.get("Mounts"))), key=lambda mount: _text(mount.get("Destination"))):
             kind, name, source = (_text(mount.get(key)) for key in ("Type", "Name", "Source"))
             target, path = posixpath.normpath(_text(mount.get("Destination"))), ("settings", "mounts", str(len(found)))
             if kind == "volume" and _ANONYMOUS.fullmatch(name):
-                gone = "the engine removes it" if self.host.get("AutoRemove") else f"its files stay in {source}"
-                out.lost.append(f"the anonymous volume at {printable(target)} ({gone})")
+                gone = "the engine removes it" if self._host.get("AutoRemove") else f"its files stay in {source}"
+                self.lost.append(f"the anonymous volume at {printable(target)} ({gone})")
             elif not source.startswith("/") or _UNREADABLE in source + target or _RESERVED.fullmatch(target):
-                out.differing += [f"the mount at {printable(target)}"] if (kind, target) != ("tmpfs", "/tmp") else []
+                self.differing += [f"the mount at {printable(target)}"] if (kind, target) != ("tmpfs", "/tmp") else []
             elif target != HOME:
-                out.say(f"User {self.user} must have the right to use it.", *path)
+                self.say(f"User {self._user} must have the right to use it.", *path)
                 if kind == "volume":
-                    out.say(f"The volume {printable(name)}; `docker volume rm` would remove it.", *path)
+                    self.say(f"The volume {printable(name)}; `docker volume rm` would remove it.", *path)
                 found.append({"source": source, "target": target, "read_only": mount.get("RW") is False})
-            elif source != self.data:
-                out.steps.append(f"docker stop {out.uuid}")
-                copy = f" && cp -a {shlex.quote(source)}/. {shlex.quote(self.data)}"
-                out.say(f"It was {printable(source)}: copy it before the first restart.", "settings", "uuid")
-        out.steps.append(f"install -d -m 700 -o {self.settings.uid} -g {self.settings.gid} {shlex.quote(self.data)}{copy}")
-        out.say(f"Data directory: {self.data}, in the container {HOME}.", "settings", "uuid")
+            elif source != self._data:
+                self.steps.append(f"docker stop {self.uuid}")
+                copy = f" && cp -a {shlex.quote(source)}/. {shlex.quote(self._data)}"
+                self.say(f"It was {printable(source)}: copy it before the first restart.", "settings", "uuid")
+        self.steps.append(f"install -d -m 700 -o {self._settings.uid} -g {self._settings.gid} {shlex.quote(self._data)}{copy}")
+        self.say(f"Data directory: {self._data}, in the container {HOME}.", "settings", "uuid")
         return found
 
-    def stop(self) -> dict[str, Any]:
-        path, signal = ("process_configuration", "stop"), self.config.get("StopSignal")
-        timeout = read_whole(self.config.get("StopTimeout"), 0, LONGEST_STOP_SECONDS + 1)
-        if self.config.get("OpenStdin") or self.config.get("Tty"):
-            self.out.say("It has a console. Perhaps a command ends it better: {type: command, value: stop}.", *path)
+    def _stop(self) -> dict[str, Any]:
+        path, signal = ("process_configuration", "stop"), self._config.get("StopSignal")
+        timeout = read_whole(self._config.get("StopTimeout"), 0, LONGEST_STOP_SECONDS + 1)
+        if self._config.get("OpenStdin") or self._config.get("Tty"):
+            self.say("It has a console. Perhaps a command ends it better: {type: command, value: stop}.", *path)
         if timeout is None:
-            self.out.say(f"SIGKILL comes after {self.settings.stop_timeout} s. `docker stop` waits 10 s; timeout: 10 does, too.", *path)
-        way = {"type": "signal", "value": signal} if signal and signal != self.base.get("StopSignal") else {"type": "stop"}
+            self.say(f"SIGKILL comes after {self._settings.stop_timeout} s. `docker stop` waits 10 s; timeout: 10 does, too.", *path)
+        way = {"type": "signal", "value": signal} if signal and signal != self._base.get("StopSignal") else {"type": "stop"}
         return way if timeout is None else {**way, "timeout": timeout}
 
-    def note_options(self) -> None:
+    def _note_options(self) -> None:
         """Note what no key has."""
-        out, config, host, mode = self.out, self.config, self.host, _text(self.host.get("NetworkMode"))
+        config, host, mode = self._config, self._host, _text(self._host.get("NetworkMode"))
         found = {key: host.get(key) for key in _BEYOND if host.get(key) not in _USUAL}
-        found["WorkingDir"] = config.get("WorkingDir") if config.get("WorkingDir") != self.base.get("WorkingDir") else ""
+        found["WorkingDir"] = config.get("WorkingDir") if config.get("WorkingDir") != self._base.get("WorkingDir") else ""
         found["NetworkMode"] = mode if mode == "host" or mode.startswith("container:") else ""
         found["Tmpfs"] = ", ".join(target for target in as_map(host.get("Tmpfs")) if target != "/tmp")
-        out.differing += [f"{key}: {printable(str(value))}" for key, value in found.items() if value]
-        if config.get("Healthcheck") != self.base.get("Healthcheck"):
-            out.say("- Its health check is that of the image, not its own.")
+        self.differing += [f"{key}: {printable(str(value))}" for key, value in found.items() if value]
+        if config.get("Healthcheck") != self._base.get("Healthcheck"):
+            self.say("- Its health check is that of the image, not its own.")
         policy = _text(as_map(host.get("RestartPolicy")).get("Name"))
-        out.say(f"- The supervisor starts it after a crash (before: restart policy {printable(policy) or 'no'}).")
-        for name, network in as_map(self.network.get("Networks")).items():
-            if name not in (self.settings.network_mode, "host"):
+        self.say(f"- The supervisor starts it after a crash (before: restart policy {printable(policy) or 'no'}).")
+        for name, network in as_map(self._network.get("Networks")).items():
+            if name not in (self._settings.network_mode, "host"):
                 names = few([printable(alias) for alias in _texts(as_map(network).get("Aliases"))])
-                out.lost += (
+                self.lost += (
                     [f"the network {printable(name)}{names and f', with the name {names}'}"] if name not in ("bridge", "none") else []
                 )
-                out.say(f"- It is in the network {self.settings.network_mode} (before: {printable(name)}{names and f', as {names}'}).")
+                self.say(f"- It is in the network {self._settings.network_mode} (before: {printable(name)}{names and f', as {names}'}).")
 
-    def compare(self, resolve: Callable[[str], str]) -> None:
+    def _compare(self, resolve: Callable[[str], str]) -> None:
         """Make a container of the draft as a start does, and note what it lacks."""
-        out = self.out
-        definition = parse_definition(out.definition, where=f"of container {out.container}")
+        definition = parse_definition(self.definition, where=f"of container {self.container}")
         try:
-            spec = container_spec(definition, self.settings, data_directory=self.data, image_id="", resolve=resolve)
+            spec = container_spec(definition, self._settings, data_directory=self._data, image_id="", resolve=resolve)
         except DefinitionInvalid as error:
-            out.differing.append(str(error))
+            self.differing.append(str(error))
             return
-        out.differing += [*definition.warnings, *spec.warnings]
-        variables = dict(entry.partition("=")[::2] for entry in (*_texts(self.base.get("Env")), *spec.config["Env"]))
-        for name, value in (entry.partition("=")[::2] for entry in _texts(self.config.get("Env"))):
+        self.differing += [*definition.warnings, *spec.warnings]
+        variables = dict(entry.partition("=")[::2] for entry in (*_texts(self._base.get("Env")), *spec.config["Env"]))
+        for name, value in (entry.partition("=")[::2] for entry in _texts(self._config.get("Env"))):
             if _UNREADABLE in name + value or (variables.get(name) not in (value, UNFILLED) and name != "STARTUP"):
-                out.differing.append(f"the variable {printable(name)} as it was")
+                self.differing.append(f"the variable {printable(name)} as it was")
         bindings = spec.config["HostConfig"]["PortBindings"]
-        for published, address, port in dict.fromkeys(self.bindings()):
+        for published, address, port in dict.fromkeys(self._bindings()):
             if {"HostIp": address, "HostPort": port} not in bindings.get(published, ()):
-                out.differing.append(f"port {printable(port)} of {printable(address)} to port {printable(published)} of the container")
+                self.differing.append(f"port {printable(port)} of {printable(address)} to port {printable(published)} of the container")
 
 
 def _masked(words: Sequence[str]) -> Iterator[str]:

@@ -218,10 +218,14 @@ def _stop(raw: Mapping[str, Any], values: Mapping[str, Any], warnings: list[str]
     return way
 
 
-def unfilled_in(definition: Definition) -> list[str]:
-    """Return the keys that still have the placeholder of a secret."""
-    values = (("invocation", definition.invocation), *((f"environment.{name}", value) for name, value in definition.environment))
-    return [f"settings.{printable(key)}" for key, value in values if UNFILLED in value]
+def refuse_unfilled(definition: Definition) -> None:
+    """Raise `DefinitionInvalid` if a key still has the placeholder of a secret."""
+    values = (("invocation", definition.invocation), *((f"environment.{printable(name)}", value) for name, value in definition.environment))
+    unfilled = few([f"settings.{key}" for key, value in values if UNFILLED in value])
+    if unfilled:
+        raise DefinitionInvalid(
+            f"Cannot use the definition of server {definition.server.uuid}: {unfilled} still has a placeholder; write the secret there"
+        )
 
 
 def secrets_of(definition: Definition) -> frozenset[str]:

@@ -232,12 +232,9 @@ class DockerEngine:
         found = self.raw(name)
         return None if found is None else snapshot_of(found)
 
-    def raw(self, name: str) -> Mapping[str, Any] | None:
+    def raw(self, name: str) -> Any:
         """Return the engine's own answer about a container, or None."""
-        found: Mapping[str, Any] | None = self._calls.unless_missing(
-            f"inspect container {name}", lambda client: client.inspect_container(name)
-        )
-        return found
+        return self._calls.unless_missing(f"inspect container {name}", lambda client: client.inspect_container(name))
 
     def _renamed(self, name: str) -> Snapshot | None:
         ids = () if parse_uuid(name) is None else self._by_label.of(name)

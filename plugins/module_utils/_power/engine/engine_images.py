@@ -50,12 +50,9 @@ class DockerImages:
         images[reference] = asked_at, seen
         return seen
 
-    def raw(self, reference: str) -> Mapping[str, Any] | None:
+    def raw(self, reference: str) -> Any:
         """Return the engine's own answer about an image, or None."""
-        found: Mapping[str, Any] | None = self._calls.unless_missing(
-            f"inspect image {reference}", lambda client: client.inspect_image(reference)
-        )
-        return found
+        return self._calls.unless_missing(f"inspect image {reference}", lambda client: client.inspect_image(reference))
 
     def pull(self, reference: str, credentials: Mapping[str, str] | None, check_cancelled: Callable[[], None]) -> None:
         """Pull an image; call ``check_cancelled`` at least every second. Raises for an error in the progress stream too."""

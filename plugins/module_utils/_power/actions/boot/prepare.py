@@ -11,25 +11,15 @@ import os
 from collections.abc import Iterator
 
 from ...container.container_spec import ContainerSpec
-from ...definitions.definition import Definition, secrets_of, unfilled_in
+from ...definitions.definition import Definition, refuse_unfilled, secrets_of
 from ...definitions.settings import Settings
 from ...host.listener import TAKEN, port_fault
 from ...locking.lock import PowerLock
 from ...model.cancellation import CheckCancelled
-from ...model.errors import (
-    DefinitionInvalid,
-    DiskCheckTimeout,
-    DiskFull,
-    EngineError,
-    EngineUnreachable,
-    PowerError,
-    PrebootFailed,
-    Suspended,
-    VolumeMissing,
-)
+from ...model.errors import DiskCheckTimeout, DiskFull, EngineError, EngineUnreachable, PowerError, PrebootFailed, Suspended, VolumeMissing
 from ...model.records import dataclass
 from ...model.result import Phase, PrebootStep
-from ...model.schema import few, printable
+from ...model.schema import printable
 from ...model.server import Snapshot, parse_uuid
 from ...volume.volume import Volume
 from ...volume.volume_walk import Bounds, Survey
@@ -91,11 +81,7 @@ def _fetch(context: ActionContext, check_cancelled: CheckCancelled, *, again: bo
         raise Suspended(
             f"Cannot {context.verb} server {context.uuid}: it is suspended; clear settings.suspended where its definition comes from"
         )
-    unfilled = unfilled_in(definition)
-    if unfilled:
-        raise DefinitionInvalid(
-            f"Cannot {context.verb} server {context.uuid}: {few(unfilled)} still has a placeholder; write the secret there"
-        )
+    refuse_unfilled(definition)
     return definition
 
 
