@@ -377,6 +377,18 @@ def thaw(given: argparse.Namespace) -> int:
     return _change_freezes(given, lambda journal, servers: freezes.thaw(journal.freezes, servers or None, origin=origin), "Thawed")
 
 
+def define(given: argparse.Namespace) -> int:
+    from .define import define as define_server
+
+    node = build_node({"config": given.config}, read_only=True)
+    with contextlib.closing(node.journal):
+        text, take_over = define_server(given.names[0], node, write=given.write)
+    out(text.rstrip("\n"))
+    for line in take_over.splitlines():
+        say(line)
+    return DONE
+
+
 def _change_freezes(given: argparse.Namespace, change: Callable[[Journal, list[Server]], list[Freeze]], done: str) -> int:
     node = build_node({"config": given.config})
     with contextlib.closing(node.journal):

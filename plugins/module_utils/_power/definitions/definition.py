@@ -16,6 +16,9 @@ from ..model.server import Server, StopWay
 from .definition_keys import KEYS
 from .stop_way import read_stop_way
 
+#: ``fleet-power define`` writes this in place of a secret.
+UNFILLED = "WRITE-THE-SECRET-HERE"
+
 _SHOWN_ITEMS = 5
 _STOP_KEYS = tuple(f"process_configuration.stop.{name}" for name in ("type", "value", "timeout"))
 
@@ -213,6 +216,16 @@ def _stop(raw: Mapping[str, Any], values: Mapping[str, Any], warnings: list[str]
     if warning and "stop" in (raw.get("process_configuration") or {}):
         warnings.append(warning)
     return way
+
+
+def refuse_unfilled(definition: Definition) -> None:
+    """Raise `DefinitionInvalid` if a key still has the placeholder of a secret."""
+    values = (("invocation", definition.invocation), *((f"environment.{printable(name)}", value) for name, value in definition.environment))
+    unfilled = few([f"settings.{key}" for key, value in values if UNFILLED in value])
+    if unfilled:
+        raise DefinitionInvalid(
+            f"Cannot use the definition of server {definition.server.uuid}: {unfilled} still has a placeholder; write the secret there"
+        )
 
 
 def secrets_of(definition: Definition) -> frozenset[str]:

@@ -229,8 +229,12 @@ class DockerEngine:
         return self._renamed(name) if found is None else found
 
     def _inspect(self, name: str) -> Snapshot | None:
-        found = self._calls.unless_missing(f"inspect container {name}", lambda client: client.inspect_container(name))
+        found = self.raw(name)
         return None if found is None else snapshot_of(found)
+
+    def raw(self, name: str) -> Any:
+        """Return the engine's own answer about a container, or None."""
+        return self._calls.unless_missing(f"inspect container {name}", lambda client: client.inspect_container(name))
 
     def _renamed(self, name: str) -> Snapshot | None:
         ids = () if parse_uuid(name) is None else self._by_label.of(name)

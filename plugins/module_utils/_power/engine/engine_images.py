@@ -39,7 +39,7 @@ class DockerImages:
         if known is not None and asked_at - known[0] < _IMAGE_SECONDS:
             return known[1]
         try:
-            found = self._calls.unless_missing(f"inspect image {reference}", lambda client: client.inspect_image(reference))
+            found = self.raw(reference)
         except EngineError as error:
             if error.facts.get("status") != 400:
                 raise
@@ -49,6 +49,10 @@ class DockerImages:
         seen = image_of(found)
         images[reference] = asked_at, seen
         return seen
+
+    def raw(self, reference: str) -> Any:
+        """Return the engine's own answer about an image, or None."""
+        return self._calls.unless_missing(f"inspect image {reference}", lambda client: client.inspect_image(reference))
 
     def pull(self, reference: str, credentials: Mapping[str, str] | None, check_cancelled: Callable[[], None]) -> None:
         """Pull an image; call ``check_cancelled`` at least every second. Raises for an error in the progress stream too."""

@@ -86,6 +86,10 @@ class DefinitionInvalid(PowerError, code="definition_invalid"):
     """The definition is invalid; the message names file and key."""
 
 
+class NotDefinable(PowerError, code="not_definable"):
+    """No definition can be made from a container, or its file or server exists already."""
+
+
 class SourceUnreachable(PowerError, code="source_unreachable"):
     """A source of definitions cannot be read."""
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 
 from ...container.container_spec import ContainerSpec
-from ...definitions.definition import Definition, secrets_of
+from ...definitions.definition import Definition, refuse_unfilled, secrets_of
 from ...definitions.settings import Settings
 from ...host.listener import TAKEN, port_fault
 from ...locking.lock import PowerLock
@@ -81,6 +81,7 @@ def _fetch(context: ActionContext, check_cancelled: CheckCancelled, *, again: bo
         raise Suspended(
             f"Cannot {context.verb} server {context.uuid}: it is suspended; clear settings.suspended where its definition comes from"
         )
+    refuse_unfilled(definition)
     return definition
 
 
