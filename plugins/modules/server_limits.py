@@ -105,63 +105,15 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-action:
-  description: The action, V(limit).
-  type: str
-  returned: when the servers could be acted on at all
-  sample: limit
 servers:
   description:
-    - One entry for each server, in the given order. A server that is named twice has one. Null and empty fields are left out.
-    - If the task names several servers, or V(all), an entry that ended V(done), V(unchanged) or V(skipped) is brief.
-    - In an ad hoc command without C(-v) and without O(origin), entries have neither C(action) nor C(operation). Brief entries also lack
-      C(changed), even for one server.
+    - One entry for each server, in the given order, as from M(fleet.power.server_power), which explains the other fields. C(action) and
+      each step of C(plan) are V(limit).
+    - V(unchanged) also means that only a restart applies the differences, as C(msg) says.
   type: list
   elements: dict
   returned: when the servers could be acted on at all
   contains:
-    server:
-      description: UUID of the server, or the given text if no server matches.
-      type: str
-      returned: always
-      sample: 566bf9d7-c55a-45f8-91a6-e55e9b9b1325
-    short_id:
-      description: The first 8 characters of the UUID.
-      type: str
-      returned: when the server could be identified, not if brief
-      sample: 566bf9d7
-    name:
-      description: Name of the server.
-      type: str
-      returned: when known
-      sample: Cobalt Survival
-    action:
-      description: The action.
-      type: str
-      returned: not if brief
-      sample: limit
-    outcome:
-      description:
-        - V(done), limits were changed; V(unchanged), there was nothing to change, or only with a restart, as C(msg) says.
-        - V(refused), nothing was done or changed; V(failed), an error occurred; V(skipped), the server was left out.
-      type: str
-      returned: always
-      sample: done
-    code:
-      description: Why the outcome is neither V(done) nor V(unchanged). See the guide to codes.
-      type: str
-      returned: when there is one
-      sample: limit_below_use
-    msg:
-      description: The reason in a sentence.
-      type: str
-      returned: when there is one
-      sample: its limits match its definition
-    changed:
-      description: Whether any limit was changed.
-      type: bool
-      returned: always
-      sample: true
     limits:
       description: The changed limits; in check mode, the limits that would change.
       type: list
@@ -191,60 +143,11 @@ servers:
       elements: str
       returned: when there are any
       sample: [build.threads]
-    state_before:
-      description: Power state before, one of V(offline), V(starting), V(running), V(stopping).
-      type: str
-      returned: when it could be seen; if brief, when it differs from the state
-      sample: running
-    state:
-      description: Power state at the end.
-      type: str
-      returned: when it could be seen
-      sample: running
-    plan:
-      description: The steps, V(limit).
-      type: list
-      elements: str
-      returned: in check mode, or when the outcome is not V(done), and there are any; not if brief
-      sample: [limit]
-    lock:
-      description: The wait for the lock and its holder, as in M(fleet.power.server_power).
-      type: dict
-      returned: when there was a wait or a holder
-      sample: {"waited_seconds": 12.5}
-    phases:
-      description: When each phase began, as in M(fleet.power.server_power).
-      type: list
-      elements: dict
-      returned: when it had any; not if brief, unless with C(-v)
-      sample: [{"phase": "limit", "at": 0.031}]
-    seconds:
-      description: How long the action took.
-      type: float
-      returned: always
-      sample: 0.231
-    operation:
-      description: The operation in the journal, as in M(fleet.power.server_power).
-      type: dict
-      returned: not if brief
-      sample: {"id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10", "requested_at": "2026-01-31T12:00:00.000Z"}
 summary:
-  description:
-    - Counts by outcome. For several servers also C(text), a line with name, outcome and code for each of at most 20 servers that are
-      neither V(done) nor V(unchanged).
+  description: Counts by outcome, as from M(fleet.power.server_power).
   type: dict
   returned: when the servers could be acted on at all
   sample: {"done": 2, "unchanged": 5}
-msg:
-  description: A message for the whole task.
-  type: str
-  returned: on failure, and when no server was selected
-  sample: "No server to limit: no server of this node is selected"
-code:
-  description: Why nothing could be done.
-  type: str
-  returned: on such a failure
-  sample: settings_invalid
 """
 
 from ansible_collections.fleet.power.plugins.module_utils._archive import compile_once

@@ -23,7 +23,6 @@ from .._own_session import Interruptions, in_own_session, outlive_login
 from .._power.actions.node.node import Node, build_node, read_generations
 from .._power.call import checked, open_call, perform_options
 from .._power.definitions.definition import secrets_of
-from .._power.engine.output import Deframer, Output
 from .._power.engine.readiness import readable_lines
 from .._power.host.pauses import MAINTENANCE_RECORD, maintenance_of
 from .._power.journal import freezes
@@ -318,37 +317,17 @@ def log(given: argparse.Namespace) -> int:
             for line in readable_lines(text, count, _LINE_BYTES, secrets):
                 out(line)
 
-        follows = given.follow and snapshot.live
-        output = node.engine.logs.attach(snapshot.id) if follows else None
-        tail = node.engine.logs.tail(snapshot.id, given.lines)
-        show(tail, given.lines)
-        if output is not None:
-            with contextlib.suppress(KeyboardInterrupt), contextlib.closing(output):
-                _follow(output, tail, show, tty=snapshot.tty)
-    return DONE
-
-
-def _follow(output: Output, tail: bytes, show: Callable[[bytes, int], None], *, tty: bool) -> None:
-    """Show new output until its end. It may begin with output that the tail has."""
-    deframer, pending, is_first = Deframer(), b"", True
-    while True:
-        chunk = output.read(_TICK_SECONDS)
-        if chunk == b"":
+        if not (given.follow and snapshot.live):
+            show(node.engine.logs.tail(snapshot.id, given.lines), given.lines)
+            return DONE
+        pending = b""
+        with contextlib.suppress(KeyboardInterrupt):
+            for chunk in node.engine.logs.follow(snapshot.id, given.lines):
+                complete, _newline, pending = (pending + chunk).rpartition(b"\n")
+                show(complete, complete.count(b"\n") + 1)
             show(pending, 1)
-            say("The run has ended." if not output.is_broken else "The connection to the engine broke; later lines are missing.")
-            return
-        pending += (chunk or b"") if tty else deframer.feed(chunk or b"")
-        if is_first and pending:
-            pending, is_first = pending[_overlap(tail, pending) :], False
-        complete, newline, rest = pending.rpartition(b"\n")
-        if newline:
-            show(complete, complete.count(b"\n") + 1)
-            pending = rest
-
-
-def _overlap(tail: bytes, begin: bytes) -> int:
-    """Return how many bytes of the beginning are the end of the tail."""
-    return next((size for size in range(min(len(tail), len(begin)), 0, -1) if tail.endswith(begin[:size])), 0)
+            say("The run has ended.")
+    return DONE
 
 
 def _ended_log(node: Node, server: Server, lines: int) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +92,13 @@ class DockerLogs:
     def tail(self, name: str, lines: int) -> bytes:
         with self._calls.asking(f"read the log of container {name}") as client:
             return bytes(client.logs(name, stdout=True, stderr=True, tail=lines))
+
+    def follow(self, name: str, lines: int) -> Iterator[bytes]:
+        """Yield the last lines of the log, then new output until the end of the run."""
+        with self._calls.asking(f"follow the log of container {name}") as client:
+            for chunk in client.logs(name, stdout=True, stderr=True, tail=lines, stream=True, follow=True):
+                # With a terminal it may be text.
+                yield chunk if isinstance(chunk, bytes) else str(chunk).encode()
 
     def of_run(self, run: Run) -> bytes:
         """Return the log of one run. A container's log continues from run to run, and the engine selects by whole seconds.
