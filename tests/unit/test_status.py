@@ -161,6 +161,7 @@ def test_the_snapshot_has_the_documented_fields() -> None:
                 "msg": None,
                 "supervisor": None,
                 "events": None,
+                "freeze": None,
                 "servers": [entry()],
             },
             {
@@ -171,6 +172,7 @@ def test_the_snapshot_has_the_documented_fields() -> None:
                 "msg": None,
                 "supervisor": None,
                 "events": None,
+                "freeze": None,
                 "servers": [],
             },
         ],

@@ -7,25 +7,33 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
+from ..._power.actions.node.context import frozen_fault
 from ..._power.events.event import Event
 from ..._power.events.webhook import cloudevent, node_source
+from ..._power.journal.freezes import Freezes, freeze, thaw
 from ..._power.journal.schema import JournalUnusable
-from ..._power.model.errors import SettingsInvalid
+from ..._power.model.clock import read_timestamp
+from ..._power.model.errors import FreezeFailed, Frozen, ServerNotFound, SettingsInvalid
+from ..._power.model.freeze import Freeze, FreezeUnknown
+from ..._power.model.server import Server, parse_uuid
 from ..._power.options import LONGEST_WAIT_SECONDS
 from ..acceptance.actions import NotAccepted, NotRecorded, ShuttingDown, TooMany, Unconfirmed
 from ..http import replies
-from ..http.bodies import read_power_body
+from ..http.bodies import FREEZE_KEYS, THAW_KEYS, read_own, read_power_body, refused_value
 from ..http.log import Log
 from ..http.replies import Refused, Reply, origin_of, refusal
+from ..http.worker_pool import WorkerPool
 from ..servers.server_cache import KnownServer
 from . import schemas
 from .event_followers import Cursor, EventFollowers, Place
 from .router import Backend, HttpRequest, ReplyDoc, Route, failure
 
+_THREADS = 4
 _REFUSALS = {TooMany: replies.TOO_MANY, NotRecorded: replies.NOT_RECORDED, ShuttingDown: replies.ENDING, Unconfirmed: replies.UNCONFIRMED}
 
 
@@ -79,8 +87,113 @@ class EventRoutes:
         return cloudevent(event, node_source(self._node.settings.event_node or socket.gethostname()))
 
 
+class FreezeRoutes:
+    """Freezes of the node and its servers. Threads read and write the journal."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._node = backend.node
+        self._known = backend.known
+        self._log = backend.log
+        self._threads = WorkerPool(_THREADS, "freeze")
+
+    @Route(
+        "freezes",
+        "GET",
+        "/api/freeze",
+        "The freezes in force",
+        {200: ReplyDoc("The freezes", schemas.FREEZES), 500: failure("The journal cannot be read")},
+    )
+    async def _in_force(self, request: HttpRequest) -> Reply:
+        return await self._reply(request, Freezes.current)
+
+    @Route(
+        "freeze",
+        "PUT",
+        "/api/freeze",
+        "Refuse starts and restarts of servers, or of the whole node, until a time",
+        {
+            200: ReplyDoc("The freezes of this request", schemas.FREEZES),
+            404: failure("This node has no such server"),
+            422: failure("The body is invalid"),
+            500: failure("The journal cannot be written"),
+        },
+        body=schemas.FREEZE,
+    )
+    async def _freeze(self, request: HttpRequest) -> Reply:
+        given = await request.body(lambda body: read_own(body, "freeze", FREEZE_KEYS))
+        until, origin = _moment(given["until"] or ""), origin_of(request.address, request.settings)
+        servers = _servers(given["servers"], "freeze") or []
+        for at, server in enumerate(servers):
+            known = await self._known.find(server.uuid)
+            if known is None:
+                text = f"Cannot freeze server {server.uuid}: this node does not have it"
+                return replace(replies.error(404, text, code=ServerNotFound.code), note=text)
+            servers[at] = known.server
+        options: dict[str, Any] = {"until": until, "reason": given["reason"] or "", "supervisor": bool(given["supervisor"])}
+        return await self._reply(request, lambda freezes: freeze(freezes, servers, origin=origin, **options))
+
+    @Route(
+        "thaw",
+        "DELETE",
+        "/api/freeze",
+        "End the freezes of servers, or all",
+        {
+            200: ReplyDoc("The freezes that ended", schemas.FREEZES),
+            409: failure("The whole node is frozen, so no single server can be thawed"),
+            422: failure("The body is invalid"),
+            500: failure("The journal cannot be read or written"),
+        },
+        body=schemas.THAW,
+        needs_body=False,
+    )
+    async def _thaw(self, request: HttpRequest) -> Reply:
+        given = await request.body(lambda body: read_own(body, "thaw", THAW_KEYS))
+        servers, origin = _servers(given["servers"], "thaw"), origin_of(request.address, request.settings)
+        return await self._reply(request, lambda freezes: thaw(freezes, servers, origin=origin))
+
+    async def _reply(self, request: HttpRequest, work: Callable[[Freezes], list[Freeze]]) -> Reply:
+        freezes = self._node.journal.freezes
+        try:
+            found = await self._threads.ask(lambda: work(freezes))
+        except SettingsInvalid as error:
+            raise refused_value(str(error)) from error
+        except FreezeUnknown as error:
+            text = f"Cannot tell what is frozen: {error}"
+            return replace(replies.error(500, text, code=Frozen.code), note=text)
+        except FreezeFailed as error:
+            status = 409 if error.facts.get("status") == 409 else 500
+            return replace(replies.error(status, str(error), code=error.code), note=str(error))
+        if request.raw.method != "GET":
+            self._log.note(request.match.name, request=request.id, remote=request.address, servers=[each.uuid for each in found])
+        moment = freezes.moment()
+        return replies.json_reply(
+            {"freezes": [{"server": each.uuid or None, "name": each.name or None, **each.facts(moment)} for each in found]}
+        )
+
+
+def _moment(text: str) -> datetime:
+    with contextlib.suppress(ValueError):
+        moment = read_timestamp(text)
+        if moment.tzinfo is not None:
+            return moment
+    raise refused_value(f"Cannot freeze until {text!r:.50}: expected a date, a time and a zone, such as 2026-01-31T06:00:00+01:00")
+
+
+def _servers(names: Sequence[str] | None, verb: str) -> list[Server] | None:
+    """Return the named servers; None for the node. Raises `Refused`."""
+    if names is None:
+        return None
+    wrong = [name for name in names if parse_uuid(name) is None]
+    if wrong or not names:
+        why = f"{wrong[0]!r:.50} is no UUID" if wrong else "servers is empty; leave it out for the whole node"
+        raise refused_value(f"Cannot {verb} servers: {why}")
+    return [Server(uuid) for uuid in dict.fromkeys(parse_uuid(name) or "" for name in names)]
+
+
 class PowerRoutes:
     def __init__(self, backend: Backend) -> None:
+        self._node = backend.node
+        self._threads = WorkerPool(_THREADS, "frozen")
         self._actions = backend.actions
         self._known = backend.known
         self._operations = backend.operations
@@ -94,6 +207,7 @@ class PowerRoutes:
         {
             202: ReplyDoc("Accepted; the headers say where to read its result", headers={"X-Operation-Id": "", "Location": ""}),
             400: failure("The body is invalid, or the server is suspended"),
+            409: failure("A freeze forbids starts and restarts of the server, or it is unknown whether one does"),
             422: failure("The action or one of its options is invalid"),
             503: failure("Nothing was accepted"),
         },
@@ -107,6 +221,11 @@ class PowerRoutes:
             return replace(replies.error(422, wanted.refused, code=SettingsInvalid.code), note=wanted.refused)
         if wanted.action.boots and await self._known.is_suspended(known):
             return replies.SUSPENDED
+        if wanted.action.boots and self._node.journal.freezes.may_be():
+            action, uuid = wanted.action, known.server.uuid
+            why = await self._threads.ask(lambda: frozen_fault(action, uuid, self._node.now()))
+            if why:
+                return replace(replies.error(409, why, code=Frozen.code), note=why)
         server, origin = known.server, origin_of(request.address, request.settings)
         try:
             operation = await self._actions.accept(server, wanted.action, wanted.wait_seconds, origin, wanted.players, wanted.ready)

@@ -132,6 +132,14 @@ _PLAYERS = {
     "required": ["online", "max", "unknown_reason"],
     "properties": {"online": {**_MAYBE_NUMBER, "description": "null if unknown"}, "max": _MAYBE_NUMBER, "unknown_reason": _MAYBE_TEXT},
 }
+_FREEZE = {
+    "until": {**_MAYBE_TEXT, "description": "its end, by the clock of now"},
+    "at": {**_MAYBE_TEXT, "description": "when it was set"},
+    **dict.fromkeys(("origin", "reason"), _MAYBE_TEXT),
+    "is_frozen": {"type": ["boolean", "null"], "description": "null if it is unknown whether there is a freeze"},
+    "supervisor": {"type": ["boolean", "null"], "description": "whether the supervisor starts nothing, too"},
+    "node": {"type": ["boolean", "null"], "description": "whether the whole node is frozen"},
+}
 SERVER: dict[str, Any] = {
     "type": "object",
     "required": ["state", "is_suspended", "utilization", "configuration"],
@@ -155,6 +163,12 @@ SERVER: dict[str, Any] = {
         "outdated": _OUTDATED,
         "supervision": _SUPERVISION,
         "countdown": _COUNTDOWN,
+        "freeze": {
+            "type": ["object", "null"],
+            "description": "the freeze that forbids starts and restarts; null if there is none",
+            "required": list(_FREEZE),
+            "properties": _FREEZE,
+        },
         "players": _PLAYERS,
         "wait_for": {**list_of({"enum": _WAITS}), "description": "what a power request may wait for"},
     },
@@ -243,6 +257,31 @@ POWER = {
             "description": "warn players this many seconds before the action",
         },
         "warn_message": {"type": ["string", "null"], "default": WARN_MESSAGE},
+    },
+}
+_SERVERS = {**_TEXTS, "items": {"type": "string", "format": "uuid"}, "minItems": 1}
+FREEZE = {
+    "type": "object",
+    "required": ["until", "reason"],
+    "properties": {
+        "until": {"type": "string", "format": "date-time", "description": "at most a week ahead"},
+        "reason": {"type": "string", "description": "others read it when their action is refused"},
+        "servers": {**_SERVERS, "description": "leave it out to freeze the node"},
+        "supervisor": {"type": ["boolean", "null"], "default": False, "description": "the supervisor starts nothing, too"},
+    },
+}
+THAW = {"type": "object", "properties": {"servers": {**_SERVERS, "description": "leave it out to end all freezes"}}}
+FREEZES = {
+    "type": "object",
+    "required": ["freezes"],
+    "properties": {
+        "freezes": list_of(
+            {
+                "type": "object",
+                "required": ["server", "name", *_FREEZE],
+                "properties": {"server": {**_MAYBE_TEXT, "description": "null for the node"}, "name": _MAYBE_TEXT, **_FREEZE},
+            }
+        )
     },
 }
 COMMANDS = {"type": "object", "properties": {"commands": _TEXTS}}

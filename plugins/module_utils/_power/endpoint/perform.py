@@ -18,6 +18,7 @@ from ..model.errors import (
     EndpointError,
     EndpointUnreachable,
     EndpointUntrusted,
+    Frozen,
     InterruptedBySignal,
     PowerError,
     ServerNotFound,
@@ -216,10 +217,14 @@ class EndpointTurn:
         self._waits = waits
 
     def _dry_run(self, before: Seen, chosen: Plan) -> Ending:
-        steps = chosen.steps
+        steps, freeze, request = chosen.steps, before.facts.get("freeze"), self._request
+        if freeze and request.action.boots and steps:
+            why = f"it is frozen until {freeze['until']} by {freeze['origin']}: {freeze['reason']}"
+            said = why if freeze["is_frozen"] else "it may be frozen"
+            raise Frozen(f"Cannot {request.action.value} server {before.server.uuid}: the endpoint says that {said}")
         self._progress.changed = bool(steps)
         # Wings reports ``starting`` first, whatever the definition.
-        matchers = self._request.wait_for is WaitFor.CONTAINER
+        matchers = request.wait_for is WaitFor.CONTAINER
         self._progress.state_planned = planned_state(steps, before.state, has_matchers=matchers)
         return (Outcome.DONE, "", "") if steps else (Outcome.UNCHANGED, "", chosen.reason)
 

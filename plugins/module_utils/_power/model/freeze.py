@@ -16,7 +16,11 @@ LONGEST_SECONDS = 7 * 86400
 
 
 class FreezeUnknown(Exception):
-    """There may be a freeze, but it cannot be read. The text says why."""
+    """There may be a freeze, but it cannot be read. The text says why. ``supervisor``: one may also hold back the supervisor."""
+
+    def __init__(self, why: str, *, supervisor: bool = False) -> None:
+        super().__init__(why)
+        self.supervisor = supervisor
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,13 @@ class Freeze:
             return self.ends_at - moment.boot_seconds
         try:
             return (read_timestamp(self.until) - moment.now).total_seconds()
-        except ValueError:
+        except (ValueError, TypeError):
             # Damage: it is over when somebody ends it.
             return float(LONGEST_SECONDS)
 
     def end(self, moment: Moment) -> str:
         """Return the timestamp of its end by the clock of this moment."""
-        return timestamp(moment.now + timedelta(seconds=min(self.seconds_left(moment), LONGEST_SECONDS)))
+        return timestamp(moment.now + timedelta(seconds=min(max(0.0, self.seconds_left(moment)), LONGEST_SECONDS)))
 
     def facts(self, moment: Moment) -> dict[str, Any]:
         facts = {name: getattr(self, name) for name in ("at", "origin", "reason", "supervisor")}

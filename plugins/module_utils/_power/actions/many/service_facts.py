@@ -45,13 +45,15 @@ class FreezeFacts:
     freezes: Sequence[Freeze]
     moment: Moment
     unknown: str = ""
+    #: An unknown freeze may hold back the supervisor.
+    may_hold_back: bool = False
 
     @classmethod
     def read(cls, journal: Journal) -> FreezeFacts:
         try:
             return cls(journal.freezes.current(), journal.freezes.moment())
         except FreezeUnknown as error:
-            return cls((), journal.freezes.moment(), f"Cannot tell whether servers are frozen: {error}")
+            return cls((), journal.freezes.moment(), f"Cannot tell whether servers are frozen: {error}", error.supervisor)
 
     def of(self, uuid: str) -> Mapping[str, Any] | None:
         """Return the facts of a server's freeze, or with "" of the node's; None if there is none."""
@@ -62,7 +64,7 @@ class FreezeFacts:
 
     def holds_back(self, uuid: str) -> bool:
         """Tell if the supervisor does not start a server because of a freeze."""
-        return freeze_of(self.freezes, uuid, supervisor=True) is not None
+        return self.may_hold_back or freeze_of(self.freezes, uuid, supervisor=True) is not None
 
 
 #: The state of a server that the policy exempts, beside `SupervisionState`.
