@@ -292,7 +292,8 @@ def test_the_pager_pages_once_repeats_a_failed_page_and_refuses_strangers(progra
         server.handle_error = lambda *_arguments: None  # type: ignore[method-assign]
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/"
-        for event in sent(tmp_path / "state"):
+        events = list(sent(tmp_path / "state"))
+        for event in events:
             receiver = Receiver("pager", url, key_of(SECRET))
             message, client = message_of(receiver, [event], "s", "node-1"), WebhookClient(receiver)
             (tmp_path / "broken").touch()
@@ -302,5 +303,5 @@ def test_the_pager_pages_once_repeats_a_failed_page_and_refuses_strangers(progra
             assert WebhookClient(Receiver("stranger", url)).post(message).reason == "it answered with status 401"
         server.shutdown()
     pages = (tmp_path / "pages").read_text().splitlines()
-    assert len(pages) == len(list(sent())) and pages[1].startswith("server.crashed Lobby")
+    assert len(pages) == len(events) and pages[3].startswith("server.crashed Lobby")
     assert pages[-1].startswith("rollout.ended restart 1b2c3d4e restart of 1")

@@ -98,7 +98,12 @@ class Freezes:
             tell(connection, lambda: (Event(EventType.NODE_FROZEN, first.at, data),))
             self._write_last(connection)
 
-        self._store.write_durably(work)
+        try:
+            self._store.write_durably(work)
+        except (JournalUnusable, OSError):
+            # A file without a row would count as a lost journal.
+            self._store.write(lambda connection: self._remove(connection, (), ""))
+            raise
 
     def end(self, uuids: Collection[str] | None, origin: str) -> list[Freeze]:
         """End the freezes of these servers, "" for that of the node, or all for None; return them. Raises `JournalUnusable` and OSError.
@@ -218,7 +223,7 @@ def freeze(
         freezes.set(wanted)
     except (JournalUnusable, OSError) as error:
         raise FreezeFailed(
-            f"Cannot freeze: the journal cannot be written: {reason_of(error)}; fleet-power thaw undoes a part of it"
+            f"Cannot freeze: the journal cannot be written: {reason_of(error)}; if it is frozen all the same, fleet-power thaw ends that"
         ) from error
     return wanted
 
