@@ -154,8 +154,8 @@ class TestFreeze:
     def test_a_frozen_server_says_who_why_and_until_when(self, frozen: FrozenNode) -> None:
         frozen.freeze(ALPHA)
         assert frozen.why() == (
-            "it is frozen until 2026-03-01T13:00:00.250Z by alice@ops: final; wait for its end, or end it on the node with fleet-power thaw "
-            f"{ALPHA.uuid}"
+            "it is frozen until 2026-03-01T13:00:00.250Z by alice@ops: final; wait for its end, or end it on the node with "
+            f"fleet-power thaw {ALPHA.uuid}"
         )
         assert not frozen.is_frozen(BETA)
         frozen.freeze()
@@ -171,7 +171,7 @@ class TestFreeze:
 
     @pytest.mark.parametrize("hours", [0, -1, 7 * 24 + 0.001, 24 * 365 * 7000])
     def test_an_end_in_the_past_or_after_a_week_is_refused(self, frozen: FrozenNode, hours: float) -> None:
-        with pytest.raises(SettingsInvalid, match="Cannot freeze until .*: that is (in the past|more than a week ahead)"):
+        with pytest.raises(SettingsInvalid, match=r"Cannot freeze until .*: that is (in the past|more than a week ahead)"):
             frozen.freeze(hours=hours)
         assert not frozen.state.exists()
 
@@ -270,8 +270,8 @@ class TestFaults:
         frozen.freeze(ALPHA)
         frozen.lose_the_journal()
         assert frozen.why(BETA) == (
-            "there may be a freeze until 2026-03-01T13:00:00.250Z, but the journal has lost its freezes; wait for its end, or end it on the "
-            "node with fleet-power thaw"
+            "there may be a freeze until 2026-03-01T13:00:00.250Z, but the journal has lost its freezes; wait for its end, or end it on "
+            "the node with fleet-power thaw"
         )
         with pytest.raises(FreezeUnknown):
             frozen.freezes.current()
@@ -345,7 +345,7 @@ class TestDisk:
         with small_disk(tmp_path / "disk", _DISK) as disk, closing(FrozenNode(disk, clocks)) as node:
             node.freeze(ALPHA)
             fill(disk)
-            with pytest.raises(FreezeFailed, match="Cannot freeze: the journal cannot be written: .*(full|No space)"):
+            with pytest.raises(FreezeFailed, match=r"Cannot freeze: the journal cannot be written: .*(full|No space)"):
                 node.freeze(BETA)
             assert (node.is_frozen(ALPHA), node.is_frozen(BETA)) == (True, False)
             node.thaw()
@@ -475,7 +475,7 @@ class TestThaw:
 
     def test_a_server_of_a_frozen_node_cannot_be_thawed_alone(self, frozen: FrozenNode) -> None:
         frozen.freeze()
-        with pytest.raises(FreezeFailed, match="Cannot thaw single servers: the node is frozen until .*; end all with fleet-power thaw"):
+        with pytest.raises(FreezeFailed, match=r"Cannot thaw single servers: the node is frozen until .*; end all with fleet-power thaw"):
             frozen.thaw(ALPHA)
         assert frozen.is_frozen(ALPHA)
 
