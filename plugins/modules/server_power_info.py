@@ -313,6 +313,48 @@ servers:
           type: str
           returned: always
           sample: 0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10
+    freeze:
+      description:
+        - The freeze that forbids starts and restarts of the server, of the node or of the server alone. V(null) if there is none.
+        - All values are V(null) if it is unknown whether there is one; a warning says why.
+      type: dict
+      returned: always, with an endpoint if it reports it
+      contains:
+        is_frozen:
+          description: V(true), or V(null) if unknown.
+          type: bool
+          returned: always
+          sample: true
+        until:
+          description: When it ends, by the node's clock of now.
+          type: str
+          returned: always
+          sample: "2026-01-31T06:00:00.000Z"
+        at:
+          description: When it was set.
+          type: str
+          returned: always
+          sample: "2026-01-31T00:00:00.000Z"
+        origin:
+          description: The person or program that set it.
+          type: str
+          returned: always
+          sample: alice@web1
+        reason:
+          description: The reason.
+          type: str
+          returned: always
+          sample: final
+        supervisor:
+          description: Whether the supervisor starts nothing, too.
+          type: bool
+          returned: always
+          sample: false
+        node:
+          description: Whether the whole node is frozen.
+          type: bool
+          returned: always
+          sample: true
     players:
       description:
         - The server's players. V(null) while it is down, and if the node's settings do not say which game it plays.
@@ -379,7 +421,7 @@ servers:
           returned: always
           sample: true
         paused:
-          description: Why the supervisor starts nothing, as in C(supervisor) of the result.
+          description: Why the supervisor starts nothing, as in C(supervisor) of the result; V(frozen), a freeze with the supervisor.
           type: str
           returned: always
           sample: null
@@ -417,7 +459,7 @@ servers:
           returned: always
           sample: null
         next_at:
-          description: When the supervisor tries again. V(null) without a supervisor, or if it is paused.
+          description: When the supervisor tries again. V(null) without a supervisor, or if it is paused or a freeze holds it back.
           type: str
           returned: always
           sample: "2026-01-31T04:12:10.000Z"
@@ -542,6 +584,11 @@ supervisor:
       type: str
       returned: always
       sample: null
+freeze:
+  description: The freeze of the whole node, as C(freeze) of a server. V(null) if there is none, and through an endpoint.
+  type: dict
+  returned: success
+  sample: null
 events:
   description: The node's events and their receivers, V(null) if unknown, for example through an endpoint.
   type: dict

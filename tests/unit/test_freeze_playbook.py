@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 AT_SIX = {"freeze_until": "06:00", "freeze_reason": "final of the cup"}
@@ -63,7 +64,7 @@ class TestPlaybook:
             ({"freeze_state": "thawed", "freeze_servers": ["Cobalt Survival"]}, ["thaw", "--json", "--", "Cobalt Survival"]),
         ],
     )
-    def test_it_runs_the_command_of_the_node(self, command: Path, variables: dict[str, Any], words: list[str]) -> None:
+    def test_the_playbook_runs_the_command_of_the_node(self, command: Path, variables: dict[str, Any], words: list[str]) -> None:
         code, output, calls = self.frozen(command, **variables)
         assert (code, calls) == (0, [words]), output
         assert "changed=1" in output
@@ -137,7 +138,9 @@ def test_a_maintenance_begins_only_if_nothing_is_frozen(tmp_path: Path, node: An
         if each["freeze"] == "absent":
             del each["freeze"]
     tasks = [{"ansible.builtin.import_tasks": str(CHECKOUT / "roles/maintenance/tasks/check_frozen.yml")}]
-    book = [{"hosts": "node-1", "gather_facts": False, "vars": {"__maintenance_seen": seen}, "tasks": tasks}]
+    words = yaml.safe_load((CHECKOUT / "roles/maintenance/vars/main.yml").read_text())["__maintenance_frozen_words"]
+    given = {"__maintenance_seen": seen, "__maintenance_frozen_words": words}
+    book = [{"hosts": "node-1", "gather_facts": False, "vars": given, "tasks": tasks}]
     (tmp_path / "play.yml").write_text(json.dumps(book))
     code, output = play(tmp_path, str(tmp_path / "play.yml"))
     assert (code == 0) is (fault == ""), output

@@ -151,7 +151,7 @@ class TestEnd:
 
 
 class TestFreeze:
-    def test_a_frozen_server_says_who_why_and_until_when(self, frozen: FrozenNode) -> None:
+    def test_a_refusal_names_the_person_the_reason_and_the_end(self, frozen: FrozenNode) -> None:
         frozen.freeze(ALPHA)
         assert frozen.why() == (
             "it is frozen until 2026-03-01T13:00:00.250Z by alice@ops: final; wait for its end, or end it on the node with "
@@ -204,7 +204,7 @@ class TestFreeze:
 
 class TestClocks:
     @pytest.mark.parametrize("days", [-30, -1, 1, 30])
-    def test_a_changed_clock_neither_ends_nor_prolongs_a_freeze(self, frozen: FrozenNode, days: int) -> None:
+    def test_a_changed_clock_does_not_move_the_end(self, frozen: FrozenNode, days: int) -> None:
         frozen.freeze(ALPHA)
         frozen.clocks.wall += timedelta(days=days)
         frozen.clocks.sleep(HOUR - 1)
@@ -231,7 +231,7 @@ class TestClocks:
         frozen.clocks.sleep(3 * HOUR)
         assert (frozen.is_frozen(ALPHA), frozen.is_frozen(BETA)) == (True, False)
 
-    def test_the_order_of_many_changes_never_hides_a_freeze_and_never_keeps_one(self, frozen: FrozenNode) -> None:
+    def test_many_changes_in_any_order_match_the_rules(self, frozen: FrozenNode) -> None:
         """A model of the rules: each freeze ends by its boot's clock, or after another boot by the wall clock."""
         dice, ends = random.Random(7), {}
         for _step in range(300):
@@ -319,9 +319,7 @@ class TestFaults:
         assert not frozen.is_frozen(ALPHA)
 
     @pytest.mark.parametrize("make", [lambda path: path.mkdir(), os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
-    def test_anything_else_in_place_of_the_file_is_neither_followed_nor_waited_for(
-        self, frozen: FrozenNode, make: Callable[[Path], object]
-    ) -> None:
+    def test_a_pipe_or_link_in_place_of_the_file_delays_no_action(self, frozen: FrozenNode, make: Callable[[Path], object]) -> None:
         frozen.freeze(ALPHA)
         frozen.file.unlink()
         make(frozen.file)
@@ -365,7 +363,7 @@ class TestDisk:
             frozen.freeze(ALPHA)
         assert not frozen.is_frozen(ALPHA) and not frozen.is_frozen(BETA)
 
-    def test_a_disk_that_is_full_at_any_byte_never_ends_a_freeze(self, tmp_path: Path, clocks: Clocks) -> None:
+    def test_a_nearly_full_disk_never_ends_a_freeze(self, tmp_path: Path, clocks: Clocks) -> None:
         for kibibytes in range(0, 64, 4):
             with small_disk(tmp_path / f"disk{kibibytes}", _DISK) as disk, closing(FrozenNode(disk, clocks)) as node:
                 node.freeze(ALPHA, hours=3)
@@ -382,6 +380,17 @@ class TestDisk:
                 assert node.is_frozen(ALPHA), kibibytes
                 clocks.sleep(2 * HOUR)
                 assert not node.is_frozen(ALPHA), kibibytes
+
+    def test_a_failed_second_freeze_leaves_the_first(self, frozen: FrozenNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        frozen.freeze(ALPHA, hours=3)
+        real = module.replace_file
+        monkeypatch.setattr(module, "replace_file", lambda *given, **options: (real(*given, **options), _refuse()))
+        with pytest.raises(FreezeFailed):
+            frozen.freeze(ALPHA, hours=1)
+        frozen.clocks.sleep(2 * HOUR)
+        assert frozen.is_frozen()
+        frozen.clocks.sleep(HOUR)
+        assert not frozen.is_frozen()
 
     def test_a_failed_thaw_of_the_last_server_is_a_thaw(self, frozen: FrozenNode, monkeypatch: pytest.MonkeyPatch) -> None:
         frozen.freeze(ALPHA)
@@ -498,7 +507,7 @@ REFUSED = ("refused", "frozen", False)
 class TestActions:
     @pytest.mark.parametrize("node", [False, True])
     @pytest.mark.parametrize("action", ["start", "restart", "limit"])
-    def test_a_frozen_server_neither_starts_nor_restarts_nor_changes(self, fake: FakeNode, action: str, node: bool) -> None:
+    def test_a_start_restart_or_change_of_limits_is_refused(self, fake: FakeNode, action: str, node: bool) -> None:
         run = (fake.down() if action == "start" else fake.up()).run
         fake.define(build={"memory_limit": 128})
         freeze_now(fake, node=node)
@@ -608,7 +617,7 @@ class TestFacts:
         fake.engine.refuse("inspect", status=500)
         assert self.entry(fake)[1]["is_frozen"] is True
 
-    def test_an_unknown_freeze_is_neither_none_nor_frozen(self, fake: FakeNode) -> None:
+    def test_an_unknown_freeze_has_facts_without_values(self, fake: FakeNode) -> None:
         fake.up()
         (Path(fake.node.settings.state_directory) / LAST_END).write_text("{")
         node, server, found = self.entry(fake)
