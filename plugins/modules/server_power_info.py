@@ -315,46 +315,12 @@ servers:
           sample: 0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10
     freeze:
       description:
-        - The freeze that forbids starts and restarts of the server, of the node or of the server alone. V(null) if there is none.
-        - All values are V(null) if it is unknown whether there is one; a warning says why.
+        - The freeze that forbids its starts and restarts, V(null) if there is none. All values are V(null) if that is unknown.
+        - C(supervisor), the supervisor starts nothing, too. C(node), the whole node is frozen.
       type: dict
       returned: always, with an endpoint if it reports it
-      contains:
-        is_frozen:
-          description: V(true), or V(null) if unknown.
-          type: bool
-          returned: always
-          sample: true
-        until:
-          description: When it ends, by the node's clock of now.
-          type: str
-          returned: always
-          sample: "2026-01-31T06:00:00.000Z"
-        at:
-          description: When it was set.
-          type: str
-          returned: always
-          sample: "2026-01-31T00:00:00.000Z"
-        origin:
-          description: The person or program that set it.
-          type: str
-          returned: always
-          sample: alice@web1
-        reason:
-          description: The reason.
-          type: str
-          returned: always
-          sample: final
-        supervisor:
-          description: Whether the supervisor starts nothing, too.
-          type: bool
-          returned: always
-          sample: false
-        node:
-          description: Whether the whole node is frozen.
-          type: bool
-          returned: always
-          sample: true
+      sample: {"at": "2026-01-31T00:00:00.000Z", "is_frozen": true, "node": true, "origin": "alice@web1", "reason": "final",
+               "supervisor": false, "until": "2026-01-31T06:00:00.000Z"}
     players:
       description:
         - The server's players. V(null) while it is down, and if the node's settings do not say which game it plays.

@@ -166,7 +166,7 @@ def test_the_fields_of_info_are_documented(fake: FakeNode) -> None:
     events, unsure = event_facts(fake.node.journal, fake.node.settings.state_directory)
     assert not unsure and set(events) == set(documented["events"]["contains"])
     assert [set(each) for each in events["receivers"]] == [set(documented["events"]["contains"]["receivers"]["contains"])]
-    assert described.freeze is not None and set(described.freeze) == set(fields["freeze"]["contains"])
+    assert described.freeze is not None and set(described.freeze) == set(fields["freeze"]["sample"])
     assert described.supervisor is not None and set(described.supervisor) == set(documented["supervisor"]["contains"])
     # `remote` joins facts of Wings and of our HTTP shim. Only the shim reports supervision and players.
     ours = {name: found[name] for name in ("outdated", "supervision", "countdown", "freeze", "players")}

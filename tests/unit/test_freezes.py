@@ -33,7 +33,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.freeze im
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
-from ansible_collections.fleet.power.tests.unit.journal_support import ALPHA, BETA, NOON, in_processes, killed_after
+from ansible_collections.fleet.power.tests.unit.journal_support import ALPHA, BETA, FORK, NOON, in_processes, killed_after
 from ansible_collections.fleet.power.tests.unit.lock_support import fill, leave_room, small_disk
 from ansible_collections.fleet.power.tests.unit.test_players import Played
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
@@ -470,6 +470,23 @@ class TestRaces:
             assert [each.name for each in journal.freezes.current()] == ["s1", "s3"]
             assert len(thaw(journal.freezes, None, origin="a")) == 2
         assert not (tmp_path / LAST_END).exists()
+
+    def test_a_freeze_under_way_refuses_no_other_server(self, frozen: FrozenNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        real, written = module.replace_file, frozen.state / "written"
+
+        def slowly(*given: Any, **options: Any) -> None:
+            real(*given, **options)
+            written.touch()
+            time.sleep(0.7)
+
+        monkeypatch.setattr(module, "replace_file", slowly)
+        freezing = FORK.Process(target=frozen.freeze, args=(ALPHA,))
+        freezing.start()
+        while not written.exists():
+            time.sleep(0.01)
+        assert frozen.rows() == 0
+        assert (frozen.is_frozen(BETA), frozen.is_frozen(ALPHA)) == (False, True)
+        freezing.join()
 
 
 class TestThaw:

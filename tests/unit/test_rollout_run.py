@@ -300,7 +300,7 @@ def through(record: Record, number: int, **answers: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("code", LEFT_ALONE)
-def test_a_server_skipped_for_players_or_frozen_is_no_failure_and_left_for_the_next_rolling_run(code: str) -> None:
+def test_a_server_left_alone_is_no_failure_and_is_left_for_the_next_rolling_run(code: str) -> None:
     record = opened(fleet(3, 1), serial=1, max_failures=0, **POLITE)
     through(record, 1, node_1=skipped([uuid(100)], code))
     assert not record.stopped

@@ -22,7 +22,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.bodies import PowerBody
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.replies import Refused, Reply
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.about import Metrics
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.power import FreezeRoutes, PowerRoutes
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.power import PowerRoutes
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import Census, NodeNumbers, ServerNumbers
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import load_settings
@@ -54,7 +54,7 @@ class Shim:
             raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
             request: Any = Mock(raw=SimpleNamespace(method=method), address="192.0.2.9", settings=self.node.settings)
             request.body = AsyncMock(side_effect=lambda parse: parse(raw))
-            routes = FreezeRoutes(Mock(node=self.node, known=Mock(find=self.find)))
+            routes = PowerRoutes(Mock(node=self.node, known=Mock(find=self.find)))
             try:
                 return await {"GET": routes._in_force, "PUT": routes._freeze, "DELETE": routes._thaw}[method](request)
             except Refused as refused:

@@ -25,7 +25,7 @@ from .http.listener import Listener
 from .http.log import Log
 from .http.worker_pool import ThreadRefused, WorkerPool
 from .routes.about import AboutRoutes, Metrics, document
-from .routes.power import EventRoutes, FreezeRoutes, PowerRoutes
+from .routes.power import EventRoutes, PowerRoutes
 from .routes.router import Backend, Router, declared
 from .routes.servers import ServerRoutes
 from .servers.census import Census
@@ -68,7 +68,7 @@ class Service:
         self._rooms = websockets.rooms
         events = EventRoutes(backend)
         self._followers = events.followers
-        groups = (about, servers, PowerRoutes(backend), FreezeRoutes(backend), events, websockets)
+        groups = (about, servers, PowerRoutes(backend), events, websockets)
         self._router = Router(lambda: self._settings, self._known, log, groups)
         self._listener = Listener(self._router.respond, settings, self._tls)
 
@@ -230,7 +230,5 @@ def serve(path: str) -> None:
 
 
 ROUTES = tuple(
-    route
-    for group in (AboutRoutes, ServerRoutes, PowerRoutes, FreezeRoutes, EventRoutes, WebsocketRoutes)
-    for route, _name in declared(group)
+    route for group in (AboutRoutes, ServerRoutes, PowerRoutes, EventRoutes, WebsocketRoutes) for route, _name in declared(group)
 )

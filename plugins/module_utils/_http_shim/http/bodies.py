@@ -142,11 +142,11 @@ def read_own(body: bytes, verb: str, keys: Mapping[str, Callable[[Any], Any]]) -
             raise BodyInvalid(f"{unknown[0]!r:.40} is an unknown key; expected {joined(list(keys))}")
         return {name: last_of(members, name, read) for name, read in keys.items()}
     except BodyInvalid as error:
-        raise refused_value(f"Cannot {verb}: {error}") from None
+        raise invalid(f"Cannot {verb}: {error}") from None
 
 
-def refused_value(text: str) -> Refused:
-    return Refused(replace(replies.error(422, text, code=SettingsInvalid.code), note=text))
+def invalid(text: str) -> Refused:
+    return Refused(replies.explained(422, SettingsInvalid.code, text))
 
 
 def _flag(value: Any) -> bool:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Routes of power actions, operations and events."""
+"""Routes of power actions, operations, freezes and events."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..._power.model.server import Server, parse_uuid
 from ..._power.options import LONGEST_WAIT_SECONDS
 from ..acceptance.actions import NotAccepted, NotRecorded, ShuttingDown, TooMany, Unconfirmed
 from ..http import replies
-from ..http.bodies import FREEZE_KEYS, THAW_KEYS, read_own, read_power_body, refused_value
+from ..http.bodies import FREEZE_KEYS, THAW_KEYS, invalid, read_own, read_power_body
 from ..http.log import Log
 from ..http.replies import Refused, Reply, origin_of, refusal
 from ..http.worker_pool import WorkerPool
@@ -87,88 +87,9 @@ class EventRoutes:
         return cloudevent(event, node_source(self._node.settings.event_node or socket.gethostname()))
 
 
-class FreezeRoutes:
-    """Freezes of the node and its servers. Threads read and write the journal."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._node = backend.node
-        self._known = backend.known
-        self._log = backend.log
-        self._threads = WorkerPool(_THREADS, "freeze")
-
-    @Route(
-        "freezes",
-        "GET",
-        "/api/freeze",
-        "The freezes in force",
-        {200: ReplyDoc("The freezes", schemas.FREEZES), 500: failure("The journal cannot be read")},
-    )
-    async def _in_force(self, request: HttpRequest) -> Reply:
-        return await self._reply(request, Freezes.current)
-
-    @Route(
-        "freeze",
-        "PUT",
-        "/api/freeze",
-        "Refuse starts and restarts of servers, or of the whole node, until a time",
-        {
-            200: ReplyDoc("The freezes of this request", schemas.FREEZES),
-            404: failure("This node has no such server"),
-            422: failure("The body is invalid"),
-            500: failure("The journal cannot be written"),
-        },
-        body=schemas.FREEZE,
-    )
-    async def _freeze(self, request: HttpRequest) -> Reply:
-        given = await request.body(lambda body: read_own(body, "freeze", FREEZE_KEYS))
-        until, origin = _moment(given["until"] or ""), origin_of(request.address, request.settings)
-        servers = _servers(given["servers"], "freeze") or []
-        for at, server in enumerate(servers):
-            known = await self._known.find(server.uuid)
-            if known is None:
-                text = f"Cannot freeze server {server.uuid}: this node does not have it"
-                return replace(replies.error(404, text, code=ServerNotFound.code), note=text)
-            servers[at] = known.server
-        options: dict[str, Any] = {"until": until, "reason": given["reason"] or "", "supervisor": bool(given["supervisor"])}
-        return await self._reply(request, lambda freezes: freeze(freezes, servers, origin=origin, **options))
-
-    @Route(
-        "thaw",
-        "DELETE",
-        "/api/freeze",
-        "End the freezes of servers, or all",
-        {
-            200: ReplyDoc("The freezes that ended", schemas.FREEZES),
-            409: failure("The whole node is frozen, so no single server can be thawed"),
-            422: failure("The body is invalid"),
-            500: failure("The journal cannot be read or written"),
-        },
-        body=schemas.THAW,
-        needs_body=False,
-    )
-    async def _thaw(self, request: HttpRequest) -> Reply:
-        given = await request.body(lambda body: read_own(body, "thaw", THAW_KEYS))
-        servers, origin = _servers(given["servers"], "thaw"), origin_of(request.address, request.settings)
-        return await self._reply(request, lambda freezes: thaw(freezes, servers, origin=origin))
-
-    async def _reply(self, request: HttpRequest, work: Callable[[Freezes], list[Freeze]]) -> Reply:
-        freezes = self._node.journal.freezes
-        try:
-            found = await self._threads.ask(lambda: work(freezes))
-        except SettingsInvalid as error:
-            raise refused_value(str(error)) from error
-        except FreezeUnknown as error:
-            text = f"Cannot tell what is frozen: {error}"
-            return replace(replies.error(500, text, code=Frozen.code), note=text)
-        except FreezeFailed as error:
-            status = 409 if error.facts.get("status") == 409 else 500
-            return replace(replies.error(status, str(error), code=error.code), note=str(error))
-        if request.raw.method != "GET":
-            self._log.note(request.match.name, request=request.id, remote=request.address, servers=[each.uuid for each in found])
-        moment = freezes.moment()
-        return replies.json_reply(
-            {"freezes": [{"server": each.uuid or None, "name": each.name or None, **each.facts(moment)} for each in found]}
-        )
+_FREEZES = {200: ReplyDoc("The freezes", schemas.FREEZES), 500: failure("The journal cannot be read or written")}
+_NEW_FREEZES = {**_FREEZES, 404: failure("This node has no such server"), 422: failure("The body is invalid")}
+_ENDED_FREEZES = {**_FREEZES, 409: failure("The whole node is frozen, so no single server thaws"), 422: failure("The body is invalid")}
 
 
 def _moment(text: str) -> datetime:
@@ -176,24 +97,23 @@ def _moment(text: str) -> datetime:
         moment = read_timestamp(text)
         if moment.tzinfo is not None:
             return moment
-    raise refused_value(f"Cannot freeze until {text!r:.50}: expected a date, a time and a zone, such as 2026-01-31T06:00:00+01:00")
+    raise invalid(f"Cannot freeze until {text!r:.50}: expected a date, a time and a zone, such as 2026-01-31T06:00:00+01:00")
 
 
 def _servers(names: Sequence[str] | None, verb: str) -> list[Server] | None:
     """Return the named servers; None for the node. Raises `Refused`."""
-    if names is None:
-        return None
-    wrong = [name for name in names if parse_uuid(name) is None]
-    if wrong or not names:
-        why = f"{wrong[0]!r:.50} is no UUID" if wrong else "servers is empty; leave it out for the whole node"
-        raise refused_value(f"Cannot {verb} servers: {why}")
-    return [Server(uuid) for uuid in dict.fromkeys(parse_uuid(name) or "" for name in names)]
+    if names == []:
+        raise invalid(f"Cannot {verb} servers: servers is empty; leave it out for the whole node")
+    wrong = [name for name in names or () if parse_uuid(name) is None]
+    if wrong:
+        raise invalid(f"Cannot {verb} servers: {wrong[0]!r:.50} is no UUID")
+    return None if names is None else [Server(uuid) for uuid in dict.fromkeys(parse_uuid(name) or "" for name in names)]
 
 
 class PowerRoutes:
     def __init__(self, backend: Backend) -> None:
         self._node = backend.node
-        self._threads = WorkerPool(_THREADS, "frozen")
+        self._threads = WorkerPool(_THREADS, "freeze")
         self._actions = backend.actions
         self._known = backend.known
         self._operations = backend.operations
@@ -218,14 +138,14 @@ class PowerRoutes:
         if wanted.action is None:
             return replies.WRONG_ACTION
         if wanted.refused:
-            return replace(replies.error(422, wanted.refused, code=SettingsInvalid.code), note=wanted.refused)
+            return replies.explained(422, SettingsInvalid.code, wanted.refused)
         if wanted.action.boots and await self._known.is_suspended(known):
             return replies.SUSPENDED
         if wanted.action.boots and self._node.journal.freezes.may_be():
             action, uuid = wanted.action, known.server.uuid
             why = await self._threads.ask(lambda: frozen_fault(action, uuid, self._node.now()))
             if why:
-                return replace(replies.error(409, why, code=Frozen.code), note=why)
+                return replies.explained(409, Frozen.code, why)
         server, origin = known.server, origin_of(request.address, request.settings)
         try:
             operation = await self._actions.accept(server, wanted.action, wanted.wait_seconds, origin, wanted.players, wanted.ready)
@@ -266,3 +186,41 @@ class PowerRoutes:
         with _readable(request, self._log):
             found = await self._operations.one(known.server.uuid, request.match.parameters["operation"], seconds)
         return replies.NO_SERVER if found is None else replies.json_reply(found)
+
+    @Route("freezes", "GET", "/api/freeze", "The freezes in force", _FREEZES)
+    async def _in_force(self, request: HttpRequest) -> Reply:
+        return await self._reply(request, Freezes.current)
+
+    @Route("freeze", "PUT", "/api/freeze", "Freeze servers, or the whole node, until a time", _NEW_FREEZES, body=schemas.FREEZE)
+    async def _freeze(self, request: HttpRequest) -> Reply:
+        given = await request.body(lambda body: read_own(body, "freeze", FREEZE_KEYS))
+        until, origin = _moment(given["until"] or ""), origin_of(request.address, request.settings)
+        servers = _servers(given["servers"], "freeze") or []
+        for at, server in enumerate(servers):
+            known = await self._known.find(server.uuid)
+            if known is None:
+                return replies.explained(404, ServerNotFound.code, f"Cannot freeze server {server.uuid}: this node does not have it")
+            servers[at] = known.server
+        options: dict[str, Any] = {"until": until, "reason": given["reason"] or "", "supervisor": bool(given["supervisor"])}
+        return await self._reply(request, lambda freezes: freeze(freezes, servers, origin=origin, **options))
+
+    @Route("thaw", "DELETE", "/api/freeze", "End the freezes of servers, or all", _ENDED_FREEZES, body=schemas.THAW, needs_body=False)
+    async def _thaw(self, request: HttpRequest) -> Reply:
+        given = await request.body(lambda body: read_own(body, "thaw", THAW_KEYS))
+        servers, origin = _servers(given["servers"], "thaw"), origin_of(request.address, request.settings)
+        return await self._reply(request, lambda freezes: thaw(freezes, servers, origin=origin))
+
+    async def _reply(self, request: HttpRequest, work: Callable[[Freezes], list[Freeze]]) -> Reply:
+        freezes = self._node.journal.freezes
+        try:
+            found = await self._threads.ask(lambda: work(freezes))
+        except FreezeUnknown as error:
+            return replies.explained(500, Frozen.code, f"Cannot tell what is frozen: {error}")
+        except (SettingsInvalid, FreezeFailed) as error:
+            failed = 409 if error.facts.get("conflict") else 500
+            return replies.explained(422 if isinstance(error, SettingsInvalid) else failed, error.code, str(error))
+        if request.raw.method != "GET":
+            self._log.note(request.match.name, request=request.id, remote=request.address, servers=[each.uuid for each in found])
+        moment = freezes.moment()
+        shown = [{"server": each.uuid or None, "name": each.name or None, **each.facts(moment)} for each in found]
+        return replies.json_reply({"freezes": shown})

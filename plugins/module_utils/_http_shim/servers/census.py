@@ -38,7 +38,7 @@ _WAIT_SECONDS = 2.0
 @dataclass(frozen=True)
 class ServerNumbers:
     """The numbers of servers by state, by supervision, and by phase of a countdown; empty if unknown. ``outdated``: the numbers of
-    outdated, current and unclear containers. ``frozen``: the number of frozen servers, None if unknown."""
+    outdated, current and unclear containers. ``frozen``: frozen servers, None if unknown."""
 
     states: Mapping[str, int] = field(default_factory=dict)
     supervision: Mapping[str, int] = field(default_factory=dict)
@@ -49,8 +49,7 @@ class ServerNumbers:
 
 @dataclass(frozen=True)
 class NodeNumbers:
-    """The numbers of ended runs by verdict, None if unknown, the known facts of the supervisor and of events, and whether the whole node is
-    frozen, None if unknown."""
+    """The numbers of ended runs by verdict, and whether the node is frozen, None if unknown; facts of the supervisor and of events."""
 
     ended: Mapping[Verdict, int] | None = None
     supervisor: Mapping[str, Any] = field(default_factory=lambda: UNKNOWN)
@@ -96,8 +95,7 @@ class Census:
     async def _count_runs(self) -> NodeNumbers:
         def read() -> NodeNumbers:
             journal, directory = self._node.journal, self._node.settings.state_directory
-            freeze = FreezeFacts.read(journal).of("")
-            frozen = False if freeze is None else freeze["is_frozen"]
+            frozen = (FreezeFacts.read(journal).of("") or {"is_frozen": False})["is_frozen"]
             numbers = NodeNumbers(journal.ended_runs.totals(), supervisor_facts(directory)[0], event_facts(journal, directory)[0], frozen)
             journal.sync()
             return numbers

@@ -84,10 +84,6 @@ def _countdown(data: Mapping[str, Any]) -> str:
     return f"{_quoted(data.get('action'))} is announced{of_players}{at}{_by(data)}"
 
 
-def _frozen(data: Mapping[str, Any]) -> str:
-    return f"**frozen**{_of_servers(data)} until {_moment(data.get('until'), 'f')}{_by(data)}"
-
-
 def _of_servers(data: Mapping[str, Any]) -> str:
     """Return the number of servers that an event is about; empty for the whole node."""
     servers = data.get("servers")
@@ -110,7 +106,7 @@ _WORDS: Mapping[EventType, Callable[[Mapping[str, Any]], str]] = {
     EventType.SERVER_CRASH_LOOP: _crash_loop,
     EventType.SERVER_RECOVERED: lambda _data: "up again",
     EventType.COUNTDOWN_BEGUN: _countdown,
-    EventType.NODE_FROZEN: _frozen,
+    EventType.NODE_FROZEN: lambda data: f"**frozen**{_of_servers(data)} until {_moment(data.get('until'), 'f')}{_by(data)}",
     EventType.NODE_THAWED: lambda data: f"no longer frozen{_of_servers(data)}{_by(data)}",
     EventType.EVENTS_DROPPED: lambda data: f"**{_quoted(data.get('count'))} events were dropped**, since they could not be sent in time",
     EventType.ROLLOUT_BEGUN: _rollout_begun,

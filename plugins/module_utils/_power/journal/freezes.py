@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..events.event import Event, EventType
@@ -62,7 +62,9 @@ class Freezes:
             rows = self._store.rows_or_raise(_ALL)
         except (JournalUnusable, OSError) as error:
             raise self._unknown(last, f"the journal cannot be read: {reason_of(error)}") from error
-        # A thaw may have removed the last one meanwhile.
+        if not rows:
+            # Another process may be in the middle of a freeze or a thaw: wait for its end.
+            self._store.write(lambda connection: rows.extend(connection.execute(_ALL)))
         if not rows and self._last() is not None:
             raise self._unknown(last, "the journal has lost its freezes")
         return [each for each in map(_freeze, rows) if not self._is_over(each)]
@@ -213,18 +215,13 @@ def freeze(
         when = "in the past" if seconds <= 0 else "more than a week ahead"
         raise SettingsInvalid(f"Cannot freeze until {until.isoformat(timespec='seconds')}: that is {when}")
     common: dict[str, Any] = {"at": timestamp(moment.now), "origin": one_line(origin), "reason": reason, "supervisor": supervisor}
-    end: dict[str, Any] = {
-        "until": timestamp(until.astimezone(timezone.utc)),
-        "boot": moment.boot,
-        "ends_at": moment.boot_seconds + seconds,
-    }
+    end: dict[str, Any] = {"until": timestamp(until), "boot": moment.boot, "ends_at": moment.boot_seconds + seconds}
     wanted = [Freeze(each.uuid, each.name, **common, **end) for each in servers or [Server("", "")]]
     try:
         freezes.set(wanted)
     except (JournalUnusable, OSError) as error:
-        raise FreezeFailed(
-            f"Cannot freeze: the journal cannot be written: {reason_of(error)}; if it is frozen all the same, fleet-power thaw ends that"
-        ) from error
+        why = f"the journal cannot be written: {reason_of(error)}"
+        raise FreezeFailed(f"Cannot freeze: {why}; fleet-power thaw ends what is frozen all the same") from error
     return wanted
 
 
@@ -238,7 +235,7 @@ def thaw(freezes: Freezes, servers: Sequence[Server] | None, *, origin: str) -> 
             node = freeze_of(freezes.current(), "")
             if node is not None:
                 why = node.sentence(freezes.moment())
-                raise FreezeFailed(f"Cannot thaw single servers: {why}; end all with fleet-power thaw", status=409)
+                raise FreezeFailed(f"Cannot thaw single servers: {why}; end all with fleet-power thaw", conflict=True)
         return freezes.end(None if servers is None else [each.uuid for each in servers], one_line(origin))
     except FreezeUnknown as error:
         raise FreezeFailed(f"Cannot thaw single servers: {error}; end all with fleet-power thaw") from error

@@ -40,12 +40,12 @@ UNKNOWN_FREEZE: Mapping[str, Any] = dict.fromkeys(("is_frozen", "until", "at", "
 
 @dataclass(frozen=True)
 class FreezeFacts:
-    """The freezes of the node at one moment. ``unknown`` says why they are unknown, else it is empty."""
+    """The freezes of the node at one moment. ``unknown`` says why they are unknown, else it is empty.
+    ``may_hold_back``: an unknown one may hold back the supervisor."""
 
     freezes: Sequence[Freeze]
     moment: Moment
     unknown: str = ""
-    #: An unknown freeze may hold back the supervisor.
     may_hold_back: bool = False
 
     @classmethod
