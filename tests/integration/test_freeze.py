@@ -54,7 +54,7 @@ def test_the_modules_refuse_and_show_a_freeze(lab: Lab, controller: Controller) 
     assert ended(lab.power("start", uuid)) == ("done", "")
 
 
-def test_a_freeze_refuses_an_action_that_waits_and_lets_the_one_that_stops_finish(lab: Lab) -> None:
+def test_a_freeze_refuses_a_waiting_action_and_lets_a_begun_stop_finish(lab: Lab) -> None:
     uuid = lab.up(stop={"type": "signal", "value": "SIGUSR1"})
     with lab.actor("restart", uuid, stop_timeout=4) as first:
         lab.await_phase(uuid, "stop")

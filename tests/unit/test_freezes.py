@@ -134,6 +134,11 @@ class TestEnd:
         assert a_freeze().seconds_left(moment) == HOUR
         assert a_freeze().end(moment) == timestamp(moment.now + timedelta(hours=1))
 
+    @pytest.mark.parametrize("seconds", [-4.0, -0.001, 0.0, 0.001, 4.0])
+    def test_a_slight_drift_of_the_clocks_does_not_change_the_shown_end(self, seconds: float) -> None:
+        moment = Moment(NOON + timedelta(minutes=30, seconds=seconds), "b", 1000.0 + HOUR / 2)
+        assert a_freeze().end(moment) == a_freeze().until
+
     @pytest.mark.parametrize("boot", ["c", ""])
     def test_after_a_boot_the_clock_decides(self, boot: str) -> None:
         assert a_freeze().seconds_left(Moment(NOON + timedelta(minutes=59), boot, 5.0)) == 60

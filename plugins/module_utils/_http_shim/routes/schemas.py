@@ -133,9 +133,7 @@ _PLAYERS = {
     "properties": {"online": {**_MAYBE_NUMBER, "description": "null if unknown"}, "max": _MAYBE_NUMBER, "unknown_reason": _MAYBE_TEXT},
 }
 _FREEZE = {
-    "until": {**_MAYBE_TEXT, "description": "its end, by the clock of now"},
-    "at": {**_MAYBE_TEXT, "description": "when it was set"},
-    **dict.fromkeys(("origin", "reason"), _MAYBE_TEXT),
+    **dict.fromkeys(("until", "at", "origin", "reason"), _MAYBE_TEXT),
     "is_frozen": {"type": ["boolean", "null"], "description": "null if it is unknown whether there is a freeze"},
     "supervisor": {"type": ["boolean", "null"], "description": "whether the supervisor starts nothing, too"},
     "node": {"type": ["boolean", "null"], "description": "whether the whole node is frozen"},

@@ -219,9 +219,8 @@ class EndpointTurn:
     def _dry_run(self, before: Seen, chosen: Plan) -> Ending:
         steps, freeze, request = chosen.steps, before.facts.get("freeze"), self._request
         if freeze and request.action.boots and steps:
-            why = f"it is frozen until {freeze['until']} by {freeze['origin']}: {freeze['reason']}"
-            said = why if freeze["is_frozen"] else "it may be frozen"
-            raise Frozen(f"Cannot {request.action.value} server {before.server.uuid}: the endpoint says that {said}")
+            why = f"is frozen until {freeze['until']} by {freeze['origin']}: {freeze['reason']}" if freeze["is_frozen"] else "may be frozen"
+            raise Frozen(f"Cannot {request.action.value} server {before.server.uuid}: the endpoint says that it {why}")
         self._progress.changed = bool(steps)
         # Wings reports ``starting`` first, whatever the definition.
         matchers = request.wait_for is WaitFor.CONTAINER

@@ -85,7 +85,6 @@ def _countdown(data: Mapping[str, Any]) -> str:
 
 
 def _of_servers(data: Mapping[str, Any]) -> str:
-    """Return the number of servers that an event is about; empty for the whole node."""
     servers = data.get("servers")
     return f" ({len(servers)} servers)" if isinstance(servers, list) and servers and not data.get("node") else ""
 

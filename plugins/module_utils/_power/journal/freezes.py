@@ -4,8 +4,7 @@
 """Freezes in the journal.
 
 A file in the state directory exists as long as there is a freeze, and has an end that no freeze outlasts. So actions read the journal only
-if there may be a freeze, and notice a journal that has lost it. As a rule transactions change the file: they follow one another. They write
-it before their rows, and remove it before their rows go. So a power cut loses no freeze, and at worst ends one that was to end.
+if there may be a freeze, and notice a journal that has lost it. Transactions write and remove the file before their rows.
 """
 
 from __future__ import annotations
@@ -113,7 +112,7 @@ class Freezes:
         None also works without a usable journal.
         """
         ended: list[Freeze] = []
-        if not self.may_be():
+        if self._last() is None:
             return ended
 
         def work(connection: sqlite3.Connection) -> None:
@@ -125,7 +124,7 @@ class Freezes:
         except (JournalUnusable, OSError):
             if uuids is None:
                 self._unlink()
-            elif self.may_be():
+            elif self._last() is not None:
                 raise
         return ended
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from .clock import read_timestamp, timestamp
 from .records import dataclass
 
 LONGEST_SECONDS = 7 * 86400
+_SLIGHT = timedelta(seconds=5)
 
 
 class FreezeUnknown(Exception):
@@ -60,8 +62,12 @@ class Freeze:
             return float(LONGEST_SECONDS)
 
     def end(self, moment: Moment) -> str:
-        """Return the timestamp of its end by the clock of this moment."""
-        return timestamp(moment.now + timedelta(seconds=min(max(0.0, self.seconds_left(moment)), LONGEST_SECONDS)))
+        """Return the timestamp of its end by the clock of this moment: ``until``, unless the clock was changed."""
+        end = moment.now + timedelta(seconds=min(max(0.0, self.seconds_left(moment)), LONGEST_SECONDS))
+        with suppress(ValueError, TypeError):
+            if abs(read_timestamp(self.until) - end) < _SLIGHT:
+                return self.until
+        return timestamp(end)
 
     def facts(self, moment: Moment) -> dict[str, Any]:
         facts = {name: getattr(self, name) for name in ("at", "origin", "reason", "supervisor")}
