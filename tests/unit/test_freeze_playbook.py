@@ -82,6 +82,7 @@ class TestPlaybook:
         [
             ({}, "freeze_until is missing; give the end, such as 06:00 or 2026-01-31T06:00; nothing was done"),
             ({"freeze_until": "06:00", "freeze_reason": " "}, "freeze_reason is missing; others read it when their action is refused"),
+            ({**AT_SIX, "freeze_until": 1320}, "freeze_until=1320 is a number; put the time in quotes; nothing was done"),
             ({**AT_SIX, "freeze_state": "thaw"}, "freeze_state=thaw: expected frozen or thawed; nothing was done"),
             ({**AT_SIX, "freeze_servers": []}, "freeze_servers is empty; leave it out for the whole node; nothing was done"),
             ({**AT_SIX, "freeze_servers": " , "}, "freeze_servers is empty; leave it out for the whole node; nothing was done"),
