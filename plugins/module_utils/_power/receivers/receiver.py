@@ -46,7 +46,7 @@ class Receiver:
     servers: tuple[ServerSelector, ...] = ()
 
     def wants(self, event: Event, definition_of: DefinitionOf) -> bool:
-        """Tell if it wants an event: with ``servers``, none of the whole node. An event of a server without a definition at hand counts."""
+        """Tell if it wants an event: with ``servers``, no event of the node. An event of a server without a definition at hand counts."""
         if event.type is EventType.EVENTS_DROPPED:
             return True
         if self.types and event.type not in self.types:
