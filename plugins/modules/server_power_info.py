@@ -313,6 +313,14 @@ servers:
           type: str
           returned: always
           sample: 0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10
+    freeze:
+      description:
+        - The freeze that forbids its starts and restarts, V(null) if there is none. All values are V(null) if that is unknown.
+        - C(supervisor), the supervisor starts nothing, too. C(node), the whole node is frozen.
+      type: dict
+      returned: always, with an endpoint if it reports it
+      sample: {"at": "2026-01-31T00:00:00.000Z", "is_frozen": true, "node": true, "origin": "alice@web1", "reason": "final",
+               "supervisor": false, "until": "2026-01-31T06:00:00.000Z"}
     players:
       description:
         - The server's players. V(null) while it is down, and if the node's settings do not say which game it plays.
@@ -379,7 +387,7 @@ servers:
           returned: always
           sample: true
         paused:
-          description: Why the supervisor starts nothing, as in C(supervisor) of the result.
+          description: Why the supervisor starts nothing, as in C(supervisor) of the result; V(frozen), a freeze with the supervisor.
           type: str
           returned: always
           sample: null
@@ -417,7 +425,7 @@ servers:
           returned: always
           sample: null
         next_at:
-          description: When the supervisor tries again. V(null) without a supervisor, or if it is paused.
+          description: When the supervisor tries again. V(null) without a supervisor, or if it is paused or a freeze holds it back.
           type: str
           returned: always
           sample: "2026-01-31T04:12:10.000Z"
@@ -542,6 +550,11 @@ supervisor:
       type: str
       returned: always
       sample: null
+freeze:
+  description: The freeze of the whole node, as C(freeze) of a server. V(null) if there is none, and through an endpoint.
+  type: dict
+  returned: success
+  sample: null
 events:
   description: The node's events and their receivers, V(null) if unknown, for example through an endpoint.
   type: dict

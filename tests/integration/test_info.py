@@ -63,7 +63,7 @@ def test_check_mode_reports_a_held_lock_without_a_wait(lab: Lab, controller: Con
 
 FIELDS = [
     *("server", "short_id", "name", "state", "startup", "suspended", "priority", "egg", "labels"),
-    *("container", "outdated", "lock", "countdown", "intent", "last_operation", "supervision", "players"),
+    *("container", "outdated", "lock", "countdown", "freeze", "intent", "last_operation", "supervision", "players"),
 ]
 
 

@@ -27,6 +27,7 @@ from .engine_proxy import EngineProxy
 from .lab import IMAGE, Lab, wait_until
 from .many import FOR_EVER, assert_all_free, end, last_operations, power_each, seconds, started
 from .phases import EVERY_PHASE, Kept, kept_in, named, start_of, starts_since, waiting_containers
+from .test_freeze import frozen
 
 
 def leftover(lab: Lab, uuid: str) -> Leftover | None:
@@ -338,6 +339,13 @@ def test_an_unreadable_journal_fails_the_restore_and_starts_no_server(lab: Lab, 
     assert (code, lines) == (1, [])
     assert str(lab.root / "state") in errors and "Traceback" not in errors
     assert not lab.is_up(uuids[0])
+
+
+def test_the_restore_starts_frozen_servers(lab: Lab, begin: Begin) -> None:
+    (uuid,) = started(lab, 1)
+    halted(lab, uuid)
+    frozen(lab, supervisor=True)
+    assert begin().ended()[0] == 0 and lab.is_up(uuid)
 
 
 @pytest.mark.samples("reboot-False")

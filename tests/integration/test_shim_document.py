@@ -61,7 +61,9 @@ CASES = [
 
 
 @pytest.mark.samples(
-    "server, positive", "power, positive", "power, negative", "operations, negative", "commands, positive", "websocket, negative"
+    "server, positive",
+    *("power, positive", "power, negative", "operations, negative", "commands, positive", "websocket, negative"),
+    *("freeze, positive", "freeze, negative", "thaw, positive", "thaw, negative"),
 )
 @pytest.mark.parametrize(("name", "mode"), CASES, ids=[f"{name}, {mode.value}" for name, mode in CASES])
 def test_each_answer_conforms_to_the_document(shim: Shim, node: Lab, name: str, mode: GenerationMode) -> None:

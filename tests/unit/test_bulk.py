@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -23,7 +24,12 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.li
 from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode, open_call
 from ansible_collections.fleet.power.plugins.module_utils._power.host.concurrency import map_concurrently
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, FailureBudget, InterruptedBySignal
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
+    LEFT_ALONE,
+    CancelledByKill,
+    FailureBudget,
+    InterruptedBySignal,
+)
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
@@ -97,6 +103,16 @@ def test_an_exceeded_failure_budget_skips_the_remaining_servers() -> None:
 
     results = perform_each(asked, act, Limiter(max_parallel=1, max_failures=1))
     assert [result.outcome.value for result in results] == ["done", "failed", "failed", "skipped", "skipped"]
+
+
+def test_servers_left_alone_use_no_failure_budget() -> None:
+    limiter = Limiter(max_parallel=1, max_failures=0)
+    for code in LEFT_ALONE:
+        limiter.count(replace(ended(targets(1)[0], Outcome.REFUSED), code=code))
+    limiter.refuse_over_budget("u1")
+    limiter.count(ended(targets(1)[0], Outcome.REFUSED))
+    with pytest.raises(FailureBudget):
+        limiter.refuse_over_budget("u1")
 
 
 @pytest.mark.parametrize("count", [1, 4])

@@ -24,6 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellat
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     EndpointError,
     EndpointUnreachable,
+    Frozen,
     InterruptedBySignal,
     PowerError,
     ServerNotFound,
@@ -124,6 +125,13 @@ def test_requests_to_this_machine_bypass_the_proxy(host: str, monkeypatch: pytes
         (answer(401, {"error": "The required authorization heads were not present in the request."}), EndpointError, "without token_id"),
         (answer(404, {"error": "The requested resource does not exist on this instance."}), ServerNotFound, UUID),
         (answer(400, {"error": "Cannot start or restart a server that is suspended."}), Suspended, "suspended"),
+        (
+            answer(409, {"error": "Cannot restart server x: the node is frozen", "code": "frozen"}),
+            Frozen,
+            "^Cannot restart server x: the node",
+        ),
+        (answer(409, {"error": ["\x1b"], "code": "frozen"}), Frozen, f"Cannot restart server {UUID}: the endpoint says that it is frozen"),
+        (answer(409, {"error": "conflict", "code": "other"}), EndpointError, "answers 409"),
         (answer(422, {"error": "The power action provided was not valid"}), EndpointError, "not valid"),
         (answer(500, None, ""), EndpointError, "answers 500"),
         (answer(503, {"error": "queue full"}), EndpointError, "queue full"),
@@ -209,6 +217,31 @@ def test_a_token_is_masked_in_all_texts_of_the_endpoint() -> None:
     assert (token[:6] in repr(operation), operation.msg, operation.code) == (False, "a * b", "")
     server = entry_of(configuration={"uuid": UUID, "meta": {"name": text}, "container": {"image": text}})
     assert [token in repr(each) for each in (read_server(server, UUID, masked), read_servers([server], masked))] == [False, False]
+
+
+FREEZE = {
+    "is_frozen": True,
+    "until": "2026-01-31T06:00:00.000Z",
+    "at": "x",
+    "origin": "alice",
+    "reason": "a\x1b",
+    "supervisor": False,
+    "node": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (None, None),
+        (FREEZE, {**FREEZE, "reason": "a"}),
+        # A value that is no freeze does not prove that there is none.
+        *((wrong, dict.fromkeys(FREEZE)) for wrong in (7, [], "x", {}, {"is_frozen": "no", "until": 5})),
+    ],
+)
+def test_a_freeze_that_cannot_be_read_is_unknown(value: object, found: object) -> None:
+    assert read_server(entry_of(freeze=value), UUID).entry()["freeze"] == found
+    assert "freeze" not in read_server(entry_of(), UUID).entry()
 
 
 #: An observation, the time of its request, and the time of its answer.

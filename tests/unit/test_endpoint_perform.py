@@ -17,6 +17,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellat
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     EndpointError,
     EndpointUnreachable,
+    Frozen,
     ServerNotFound,
     Suspended,
 )
@@ -52,6 +53,29 @@ def test_a_suspended_server_is_refused_before_any_request(action: str) -> None:
     endpoint = FakeEndpoint(seen(OFFLINE, suspended=True))
     result = perform(endpoint, action)
     assert (ended(result), endpoint.asked) == (("refused", "suspended", False), [])
+
+
+@pytest.mark.parametrize(
+    "freeze, words",
+    [
+        (
+            {"is_frozen": True, "until": "noon", "origin": "alice", "reason": "final"},
+            "the endpoint says that it is frozen until noon by alice: final",
+        ),
+        (dict.fromkeys(("is_frozen", "until", "origin", "reason")), "the endpoint says that it may be frozen"),
+    ],
+)
+def test_check_mode_refuses_a_frozen_server(freeze: dict[str, Any], words: str) -> None:
+    for action, state, refused in (
+        ("start", OFFLINE, True),
+        ("restart", RUNNING, True),
+        ("start", RUNNING, False),
+        ("stop", RUNNING, False),
+    ):
+        endpoint = FakeEndpoint(replace(seen(state), facts={"freeze": freeze}))
+        result = perform(endpoint, action, check=True)
+        assert (ended(result) == ("refused", "frozen", False)) is refused and endpoint.asked == []
+        assert words in result.msg or not refused
 
 
 @pytest.mark.parametrize(
@@ -143,6 +167,7 @@ def test_a_silent_endpoint_leaves_the_outcome_unknown() -> None:
         (EndpointError("answers 401", status=401), "failed", "endpoint_error"),
         (ServerNotFound("no"), "refused", "server_not_found"),
         (Suspended("suspended"), "refused", "suspended"),
+        (Frozen("frozen"), "refused", "frozen"),
     ],
 )
 def test_a_refused_request_has_the_code_of_its_error(said: Exception, outcome: str, code: str) -> None:

@@ -12,8 +12,9 @@ import sys
 import threading
 import types
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,6 +37,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.events.webhook 
     node_source,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import rows
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.freezes import freeze, thaw
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
@@ -62,6 +65,15 @@ DATA: dict[EventType, dict[str, Any]] = {
         "origin": "cron",
         "reason": "backup",
     },
+    EventType.NODE_FROZEN: {
+        "node": False,
+        "servers": ["1", "2"],
+        "until": "2026-03-01T18:00:00.000Z",
+        "origin": "alice@ops",
+        "reason": "final",
+        "supervisor": False,
+    },
+    EventType.NODE_THAWED: {"origin": "alice@ops", "node": True, "servers": []},
     EventType.EVENTS_DROPPED: {"receiver": "pager", "count": 12},
     EventType.ROLLOUT_BEGUN: BEGUN,
     EventType.ROLLOUT_STOPPED: STOPPED,
@@ -155,6 +167,17 @@ def test_unexpected_data_still_gives_a_line() -> None:
         discord_line(Event(kind, "", {}), "n")
 
 
+def test_a_freeze_of_servers_names_their_number_and_a_freeze_of_the_node_does_not() -> None:
+    few, whole, over = (
+        content(event(EventType.NODE_FROZEN)),
+        content(event(EventType.NODE_FROZEN, node=True, servers=[])),
+        content(event(EventType.NODE_THAWED, origin=None)),
+    )
+    assert "**node-1**: **frozen** (2 servers) until <t:1772388000:f> (alice\\@ops, final)" in few
+    assert "**node-1**: **frozen** until <t:1772388000:f>" in whole
+    assert over.endswith("**node-1**: no longer frozen")
+
+
 PAGE = GUIDES / "events_guide.rst"
 TABLE = {literals(row[0])[0]: literals(row[2]) for row in csv_tables(PAGE)["Events"]}
 GUIDE_LOBBY = Server("9823beb1-0000-4000-8000-000000000001", "Lobby")
@@ -179,8 +202,20 @@ def crash() -> EndedRun:
     )
 
 
-def sent() -> Iterator[Event]:
+def of_freezes(state: Path) -> Sequence[Event]:
+    """The events of a freeze and of its end."""
+    with closing(Journal(str(state), str(state), "no-such-group", SYSTEM_CLOCK)) as journal:
+        journal.events.open()
+        freeze(journal.freezes, [], until=SYSTEM_CLOCK.now() + timedelta(hours=1), reason="final", origin="alice@ops")
+        thaw(journal.freezes, None, origin="alice@ops")
+        page = journal.events.after(0, 9)
+    assert page is not None
+    return page.events
+
+
+def sent(state: Path) -> Iterator[Event]:
     """An event of each type but countdowns, made by the code that writes it."""
+    yield from of_freezes(state)
     row: Mapping[str, Any] = defaultdict(str, outcome="failed", name="Lobby", uuid=GUIDE_LOBBY.uuid)
     yield from rows.of_operation(row, "2026-01-31T12:03:10.250Z")
     yield from rows.of_end(crash(), Limits(max_restarts=1))
@@ -200,8 +235,8 @@ def test_the_table_has_every_type_in_the_order_of_the_code() -> None:
     assert list(TABLE) == [each.value for each in EventType]
 
 
-def test_the_table_lists_the_data_of_each_type() -> None:
-    found = {event.type.value: sorted(cloudevent(event, "s")["data"]) for event in sent()}
+def test_the_table_lists_the_data_of_each_type(tmp_path: Path) -> None:
+    found = {event.type.value: sorted(cloudevent(event, "s")["data"]) for event in sent(tmp_path)}
     assert set(TABLE) - set(found) == {"countdown.begun"}
     assert found == {kind: sorted(names) for kind, names in TABLE.items() if kind in found}
 
@@ -257,7 +292,8 @@ def test_the_pager_pages_once_repeats_a_failed_page_and_refuses_strangers(progra
         server.handle_error = lambda *_arguments: None  # type: ignore[method-assign]
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/"
-        for event in sent():
+        events = list(sent(tmp_path / "state"))
+        for event in events:
             receiver = Receiver("pager", url, key_of(SECRET))
             message, client = message_of(receiver, [event], "s", "node-1"), WebhookClient(receiver)
             (tmp_path / "broken").touch()
@@ -267,5 +303,5 @@ def test_the_pager_pages_once_repeats_a_failed_page_and_refuses_strangers(progra
             assert WebhookClient(Receiver("stranger", url)).post(message).reason == "it answered with status 401"
         server.shutdown()
     pages = (tmp_path / "pages").read_text().splitlines()
-    assert len(pages) == len(list(sent())) and pages[1].startswith("server.crashed Lobby")
+    assert len(pages) == len(events) and pages[3].startswith("server.crashed Lobby")
     assert pages[-1].startswith("rollout.ended restart 1b2c3d4e restart of 1")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import read_server
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import describe_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.freezes import freeze
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount, PlayerWait
@@ -153,6 +154,7 @@ def test_the_fields_of_info_are_documented(fake: FakeNode) -> None:
     asked = replace(fake.request("restart"), origin="alice", reason="update")
     countdown = fake.node.countdowns.begin(UUID, asked, Run("c", "s"), since="2026-01-31T12:00:00Z", due="2026-01-31T13:00:00Z")
     countdown.write()
+    freeze(fake.node.journal.freezes, (), until=fake.clock.now() + timedelta(hours=1), reason="final", origin="alice")
     with fake.lock() as lock:
         lock.enter(Phase.PREPARE)
         wanted = FactOptions(tail=1, operations=1, crashes=1, count_players=ask_players)
@@ -164,9 +166,10 @@ def test_the_fields_of_info_are_documented(fake: FakeNode) -> None:
     events, unsure = event_facts(fake.node.journal, fake.node.settings.state_directory)
     assert not unsure and set(events) == set(documented["events"]["contains"])
     assert [set(each) for each in events["receivers"]] == [set(documented["events"]["contains"]["receivers"]["contains"])]
+    assert described.freeze is not None and set(described.freeze) == set(fields["freeze"]["sample"])
     assert described.supervisor is not None and set(described.supervisor) == set(documented["supervisor"]["contains"])
     # `remote` joins facts of Wings and of our HTTP shim. Only the shim reports supervision and players.
-    ours = {name: found[name] for name in ("outdated", "supervision", "countdown", "players")}
+    ours = {name: found[name] for name in ("outdated", "supervision", "countdown", "freeze", "players")}
     own = read_server({"state": "running", **ours}, UUID).entry()
     remote = {**facts_of_an_endpoint(), **{name: own[name] for name in ours}}
     unseen = {name for name, field in fields.items() if field["returned"] == "where the server could not be seen"}

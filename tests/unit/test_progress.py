@@ -92,6 +92,12 @@ def test_a_server_left_to_its_players_keeps_its_outcome_and_is_counted_apart() -
     ]
 
 
+def test_a_frozen_server_is_no_failure_and_is_counted_apart() -> None:
+    assert lines_of('{"servers": 2}', ended(outcome="refused", code="frozen")) == [
+        f"{TIME} node-1 server-a restart refused, frozen, in 1.0 s [1 of 2, 1 frozen]"
+    ]
+
+
 HOSTILE = [
     "two\nlines\r\n",
     "\x1b[2J\x1b[31mred",

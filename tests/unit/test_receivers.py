@@ -136,22 +136,23 @@ def definition(**settings: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "keys, wants_crash, wants_run",
+    "keys, wants_crash, wants_freeze",
     [
         ({}, True, True),
         ({"types": ["action.ended"]}, False, False),
-        ({"servers": [{"server": "Arena"}]}, False, True),
-        ({"servers": [{"server": "Arena"}, {"server": LOBBY.uuid.upper()}]}, True, True),
-        ({"servers": [{"label": {"kind": "lobby"}}]}, True, True),
-        ({"servers": [{"label": {"kind": "game"}}]}, False, True),
-        ({"servers": [{"server": "Arena", "label": {"kind": "lobby"}}]}, False, True),
+        ({"servers": [{"server": "Arena"}]}, False, False),
+        ({"servers": [{"server": "Arena"}, {"server": LOBBY.uuid.upper()}]}, True, False),
+        ({"servers": [{"label": {"kind": "lobby"}}]}, True, False),
+        ({"servers": [{"label": {"kind": "game"}}]}, False, False),
+        ({"servers": [{"server": "Arena", "label": {"kind": "lobby"}}]}, False, False),
     ],
 )
-def test_a_receiver_filters_by_type_and_server(keys: dict[str, Any], wants_crash: bool, wants_run: bool) -> None:
+def test_a_receiver_filters_by_type_and_server(keys: dict[str, Any], wants_crash: bool, wants_freeze: bool) -> None:
     found = receiver(**keys)
-    run = Event(EventType.ROLLOUT_BEGUN, "", {})
+    # It may name servers of others.
+    freeze = Event(EventType.NODE_FROZEN, "", {})
     definitions = {LOBBY: definition(labels={"kind": "lobby"})}
-    assert (found.wants(crash(), definitions.get), found.wants(run, definitions.get)) == (wants_crash, wants_run)
+    assert (found.wants(crash(), definitions.get), found.wants(freeze, definitions.get)) == (wants_crash, wants_freeze)
     assert found.wants(Event(EventType.EVENTS_DROPPED, "", {}), definitions.get)
 
 

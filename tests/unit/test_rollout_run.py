@@ -18,7 +18,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start i
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.times import Waits, note_time, remaining
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError, parse_amount
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LEFT_TO_PLAYERS
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LEFT_ALONE
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Detail, entry
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
@@ -299,8 +299,8 @@ def through(record: Record, number: int, **answers: dict[str, Any]) -> None:
     count_batch(record, number, {node: given.get(node) or ended(servers) for node, servers in asked.items()})
 
 
-@pytest.mark.parametrize("code", LEFT_TO_PLAYERS)
-def test_a_server_skipped_for_players_is_no_failure_and_left_for_the_next_rolling_run(code: str) -> None:
+@pytest.mark.parametrize("code", LEFT_ALONE)
+def test_a_server_left_alone_is_no_failure_and_is_left_for_the_next_rolling_run(code: str) -> None:
     record = opened(fleet(3, 1), serial=1, max_failures=0, **POLITE)
     through(record, 1, node_1=skipped([uuid(100)], code))
     assert not record.stopped
@@ -324,6 +324,8 @@ def test_a_server_skipped_for_players_is_no_failure_and_left_for_the_next_rollin
         ({"left_ok": True}, "countdown_running", True),
         # The number of players may stay unknown.
         ({"left_ok": True}, "players_unknown", False),
+        ({}, "frozen", False),
+        ({"left_ok": True}, "frozen", True),
     ],
 )
 def test_a_rolling_run_that_skipped_servers_for_players_is_ok_only_with_left_ok(given: dict[str, Any], code: str, ok: bool) -> None:
@@ -332,6 +334,33 @@ def test_a_rolling_run_that_skipped_servers_for_players_is_ok_only_with_left_ok(
     assert report.result(record, ended_at="then", seconds=1.0, resume_file="FILE")["ok"] is ok
     # The server is still left for the next rolling run.
     assert [row.server for row in from_json(to_json(record), "resume.json").unfinished] == [uuid(200)]
+
+
+def test_frozen_servers_are_counted_apart() -> None:
+    record = opened(fleet(3, 1), max_failures=0, **POLITE)
+    through(record, 1, node_1=skipped([uuid(100)], "frozen"), node_2=skipped([uuid(200)]))
+    found = report.result(record, ended_at="then", seconds=1.0, resume_file="FILE")
+    assert (found["counts"]["frozen"], found["counts"]["for_players"], found["counts"]["not_done"]) == (1, 1, 2)
+    assert "1 done, 1 skipped for players, 1 frozen" in found["msg"]
+    assert "1 skipped for players, 1 frozen" in report.verdict(found, [])["msg"]
+    assert report.blamed(record)["node-1"].startswith("Restart refused by a freeze on node-1: ")
+
+
+@pytest.mark.parametrize(
+    ("codes", "stopped"),
+    [
+        (["frozen", "frozen"], "the canary is frozen"),
+        (["frozen", "players_online"], "the canary was skipped for players"),
+        # One server has shown that the change works.
+        (["frozen", ""], ""),
+    ],
+)
+def test_a_frozen_canary_stops_the_rolling_run(codes: list[str], stopped: str) -> None:
+    record = opened(fleet(4, 1), canary=2, max_failures=0, **POLITE)
+    asked = servers_of(begin_batch(record, 1))
+    answers = {node: skipped(servers, code) if code else ended(servers) for (node, servers), code in zip(asked.items(), codes)}
+    count_batch(record, 1, answers)
+    assert record.stopped == stopped
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ def test_only_the_current_definition_refuses_a_start_as_suspended(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
     async def run(node: Any) -> None:
-        backend: Any = Mock(actions=Mock(accept=AsyncMock(return_value="operation")), known=ServerCache(node, Mock()))
+        backend: Any = Mock(node=node, actions=Mock(accept=AsyncMock(return_value="operation")), known=ServerCache(node, Mock()))
         request: Any = Mock(body=AsyncMock(return_value=PowerBody(PowerAction.START)), address="", settings=node.settings)
         assert (await PowerRoutes(backend)._power(request, KnownServer(Server(CACHED), suspended=True))).status == status_code
 

@@ -95,6 +95,22 @@ def test_the_line_of_a_crashed_server_shows_the_work_of_the_supervisor(given: di
     assert f"Lobby  {words}  01-31" in line
 
 
+FROZEN = {"is_frozen": True, "until": "2026-02-01T18:00:00.000Z", "at": "x", "origin": "alice@web1", "reason": "final"}
+PERHAPS = dict.fromkeys(FROZEN)
+
+
+@pytest.mark.parametrize(("freeze", "words"), [(FROZEN, "running, frozen"), (PERHAPS, "running, perhaps frozen"), (None, "running")])
+def test_the_line_of_a_server_shows_its_freeze(freeze: dict[str, Any] | None, words: str) -> None:
+    assert f"Lobby  {words}  01-31" in line_of(entry(freeze=freeze))
+
+
+def test_frozen_nodes_are_named_together_with_the_end_the_person_and_the_reason() -> None:
+    given = {"node-1": FROZEN, "node-2": None, "node-3": FROZEN, "node-4": PERHAPS}
+    lines = status_lines([node_seen(node, {}, {"servers": [], "freeze": freeze}) for node, freeze in given.items()])
+    assert "Frozen until 2026-02-01T18:00:00.000Z by alice@web1, final: node-1, node-3" in lines
+    assert "Perhaps frozen: node-4" in lines
+
+
 @pytest.mark.parametrize(
     ("result", "word", "reason"),
     [
@@ -161,6 +177,7 @@ def test_the_snapshot_has_the_documented_fields() -> None:
                 "msg": None,
                 "supervisor": None,
                 "events": None,
+                "freeze": None,
                 "servers": [entry()],
             },
             {
@@ -171,6 +188,7 @@ def test_the_snapshot_has_the_documented_fields() -> None:
                 "msg": None,
                 "supervisor": None,
                 "events": None,
+                "freeze": None,
                 "servers": [],
             },
         ],

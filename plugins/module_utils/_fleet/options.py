@@ -60,6 +60,7 @@ def _number(value: object) -> object:
 _NAMES = {
     "power": "action become hosts options priorities servers",
     "status": "snapshot states",
+    "freeze": "reason servers state supervisor until",
     "rollout": """
         action allow_unknown batch_size before_batch_tasks canary deadline eggs labels left_ok max_delay max_failures max_parallel
         not_before on_failure on_max_delay options outdated pause players_at_most preview_definitions priorities reason receivers report

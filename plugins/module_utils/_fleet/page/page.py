@@ -95,7 +95,9 @@ def _tiles(record: Record, counts: Mapping[str, int]) -> list[dict[str, Any]]:
             tiles.append({"value": str(counts[name]), "label": name, "kind": "bad" if bad else ""})
     if counts["for_players"]:
         tiles.append({"value": str(counts["for_players"]), "label": "skipped for players", "kind": "warn"})
-    waiting = counts[NOT_DONE] - counts["for_players"]
+    if counts["frozen"]:
+        tiles.append({"value": str(counts["frozen"]), "label": "frozen", "kind": "warn"})
+    waiting = counts[NOT_DONE] - counts["for_players"] - counts["frozen"]
     if waiting:
         tiles.append({"value": str(waiting), "label": "not done yet" if not record.stopped else "not done", "kind": ""})
     return tiles
@@ -140,8 +142,8 @@ def _failure(row: Row, longest: int) -> dict[str, Any]:
 
 def _left(record: Record) -> dict[str, Any]:
     waiting = [row for row in record.rows if row.outcome == NOT_DONE and row.server is not None]
-    players = [row for row in waiting if row.is_for_players]
-    others = [row for row in waiting if record.stopped and not row.is_for_players]
+    players = [row for row in waiting if row.is_left_alone]
+    others = [row for row in waiting if record.stopped and not row.is_left_alone]
     return {
         "players": [_failure(row, _SHORT_MESSAGE) for row in players[:_NAMES]],
         "more_players": max(len(players) - _NAMES, 0),

@@ -133,6 +133,28 @@ def read_texts(body: bytes, name: str) -> list[str]:
     return last_of(read_object(body), name, _texts) or []
 
 
+def read_own(body: bytes, verb: str, keys: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """Return the value of each key, None if it is missing, of a body that Wings does not have. Raises `Refused` with a sentence."""
+    try:
+        members = read_object(body) if body.strip(_BLANKS) else []
+        unknown = [key for key, _value in members if key not in keys]
+        if unknown:
+            raise BodyInvalid(f"{unknown[0]!r:.40} is an unknown key; expected {joined(list(keys))}")
+        return {name: last_of(members, name, read) for name, read in keys.items()}
+    except BodyInvalid as error:
+        raise invalid(f"Cannot {verb}: {error}") from None
+
+
+def invalid(text: str) -> Refused:
+    return Refused(replies.explained(422, SettingsInvalid.code, text))
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise BodyInvalid
+    return value
+
+
 def _texts(value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(each, (str, type(None))) for each in value):
         raise BodyInvalid
@@ -168,6 +190,8 @@ def _refuse(_word: str) -> Any:
     raise BodyInvalid
 
 
+THAW_KEYS: Mapping[str, Callable[[Any], Any]] = {"servers": _texts}
+FREEZE_KEYS: Mapping[str, Callable[[Any], Any]] = {"until": _text, "reason": _text, **THAW_KEYS, "supervisor": _flag}
 _OUR_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
     "wait_for": _text,
     "wait_timeout": _whole_number,

@@ -55,6 +55,11 @@ def error(status: int, text: str, *, code: str = "", content_type: str = JSON, h
     return replace(json_reply({"error": text, **({"code": code} if code else {})}, status), content_type=content_type, headers=headers)
 
 
+def explained(status: int, code: str, text: str) -> Reply:
+    """Answer with a sentence that also goes to the log."""
+    return replace(error(status, text, code=code), note=text)
+
+
 def unexpected(request_id: str, status: int = 500, *, content_type: str = JSON, note: str = "") -> Reply:
     """Answer with a general error and the request's id; ``note`` goes to the log."""
     return replace(json_reply({"error": _UNEXPECTED, "request_id": request_id}, status), content_type=content_type, note=note)

@@ -79,6 +79,10 @@ class Metrics:
             ("outdated", "Servers by whether the container differs from the definition", "outdated", servers.outdated),
         ):
             yield _by_label(GaugeMetricFamily, name, text, label, numbers)
+        if servers.frozen is not None:
+            yield GaugeMetricFamily("fleet_power_frozen_servers", "Servers that must not start or restart", servers.frozen)
+        if runs.frozen is not None:
+            yield GaugeMetricFamily("fleet_power_node_frozen", "Whether the whole node is frozen", int(runs.frozen))
         yield from _supervisor(runs)
         yield from _events(runs.events)
         yield _by_label(GaugeMetricFamily, "build_info", "The version that runs", "version", {VERSION: 1})
@@ -159,7 +163,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "responses": {str(status): _response(reply) for status, reply in _replies_of(route).items()},
     }
     if route.body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": route.body}}}
+        operation["requestBody"] = {"required": route.needs_body, "content": {"application/json": {"schema": route.body}}}
     return operation
 
 

@@ -111,7 +111,8 @@ def failure(text: str) -> ReplyDoc:
 @dataclass(frozen=True)
 class Route:
     """The route of the method that it decorates. ``replies`` are by status; the document adds those of every route of its kind. ``query``
-    has the schemas of its parameters by name, ``body`` the schema of the request's body, if any. A ``public`` route needs no token."""
+    has the schemas of its parameters by name, ``body`` the schema of the request's body, if any. A ``public`` route needs no token.
+    ``needs_body``: a request without a body is invalid."""
 
     name: str
     method: str
@@ -121,6 +122,7 @@ class Route:
     query: Mapping[str, Schema] = field(default_factory=dict)
     body: Schema | None = None
     public: bool = False
+    needs_body: bool = True
 
     @property
     def of_server(self) -> bool:

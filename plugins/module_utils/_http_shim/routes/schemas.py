@@ -132,6 +132,12 @@ _PLAYERS = {
     "required": ["online", "max", "unknown_reason"],
     "properties": {"online": {**_MAYBE_NUMBER, "description": "null if unknown"}, "max": _MAYBE_NUMBER, "unknown_reason": _MAYBE_TEXT},
 }
+_FREEZE = {
+    **dict.fromkeys(("until", "at", "origin", "reason"), _MAYBE_TEXT),
+    "is_frozen": {"type": ["boolean", "null"], "description": "null if it is unknown whether there is a freeze"},
+    "supervisor": {"type": ["boolean", "null"], "description": "whether the supervisor starts nothing, too"},
+    "node": {"type": ["boolean", "null"], "description": "whether the whole node is frozen"},
+}
 SERVER: dict[str, Any] = {
     "type": "object",
     "required": ["state", "is_suspended", "utilization", "configuration"],
@@ -155,6 +161,7 @@ SERVER: dict[str, Any] = {
         "outdated": _OUTDATED,
         "supervision": _SUPERVISION,
         "countdown": _COUNTDOWN,
+        "freeze": {"type": ["object", "null"], "description": "null if there is none", "required": list(_FREEZE), "properties": _FREEZE},
         "players": _PLAYERS,
         "wait_for": {**list_of({"enum": _WAITS}), "description": "what a power request may wait for"},
     },
@@ -245,6 +252,21 @@ POWER = {
         "warn_message": {"type": ["string", "null"], "default": WARN_MESSAGE},
     },
 }
+_SERVERS = {**list_of({"type": "string", "format": "uuid"}), "minItems": 1, "description": "leave it out for the whole node"}
+THAW = {"type": "object", "properties": {"servers": _SERVERS}}
+FREEZE = {
+    "type": "object",
+    "required": ["until", "reason"],
+    "properties": {
+        "until": {"type": "string", "format": "date-time", "description": "at most a week ahead"},
+        "reason": {"type": "string", "description": "others read it when their action is refused"},
+        "servers": _SERVERS,
+        "supervisor": {"type": ["boolean", "null"], "default": False, "description": "the supervisor starts nothing, too"},
+    },
+}
+_LISTED_FREEZE = {"server": {**_MAYBE_TEXT, "description": "null for the node"}, "name": _MAYBE_TEXT, **_FREEZE}
+_FREEZE_LIST = list_of({"type": "object", "required": list(_LISTED_FREEZE), "properties": _LISTED_FREEZE})
+FREEZES = {"type": "object", "required": ["freezes"], "properties": {"freezes": _FREEZE_LIST}}
 COMMANDS = {"type": "object", "properties": {"commands": _TEXTS}}
 DENIED = {"type": "object", "properties": {"jtis": _TEXTS}}
 LINES = {"type": "object", "required": ["data"], "properties": {"data": _TEXTS}}

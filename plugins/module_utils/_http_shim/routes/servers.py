@@ -84,7 +84,7 @@ _WAIT_SECONDS = 30
 #: How long new limits wait for their turn after a sync: the client waits, too.
 _LIMIT_WAIT_SECONDS = 5
 #: Facts that Wings lacks. Players only for a single server, because each game must answer.
-_OURS = ("outdated", "supervision", "countdown", "players")
+_OURS = ("outdated", "supervision", "countdown", "freeze", "players")
 
 
 class ServerRoutes:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from ..._power.actions.many.server_facts import FactOptions, describe_each
-from ..._power.actions.many.service_facts import OFF, event_facts
+from ..._power.actions.many.service_facts import OFF, FreezeFacts, event_facts
 from ..._power.host.supervisor_record import UNKNOWN, supervisor_facts
 from ..._power.model.errors import PowerError, internal_error
 from ..._power.model.players import COUNTING, WAITING
@@ -38,21 +38,23 @@ _WAIT_SECONDS = 2.0
 @dataclass(frozen=True)
 class ServerNumbers:
     """The numbers of servers by state, by supervision, and by phase of a countdown; empty if unknown. ``outdated``: the numbers of
-    outdated, current and unclear containers."""
+    outdated, current and unclear containers. ``frozen``: frozen servers, None if unknown."""
 
     states: Mapping[str, int] = field(default_factory=dict)
     supervision: Mapping[str, int] = field(default_factory=dict)
     countdowns: Mapping[str, int] = field(default_factory=dict)
     outdated: Mapping[str, int] = field(default_factory=dict)
+    frozen: int | None = None
 
 
 @dataclass(frozen=True)
 class NodeNumbers:
-    """The numbers of ended runs by verdict, None if unknown, and the known facts of the supervisor and of events."""
+    """The numbers of ended runs by verdict, and whether the node is frozen, None if unknown; facts of the supervisor and of events."""
 
     ended: Mapping[Verdict, int] | None = None
     supervisor: Mapping[str, Any] = field(default_factory=lambda: UNKNOWN)
     events: Mapping[str, Any] = field(default_factory=dict)
+    frozen: bool | None = None
 
 
 class Census:
@@ -77,11 +79,13 @@ class Census:
         supervision = [UNSEEN if entry["supervision"] is None else entry["supervision"]["state"] for entry in entries]
         phases = [entry["countdown"]["phase"] for entry in entries if entry["countdown"] is not None]
         outdated = [_OUTDATED[entry["outdated"]["is_outdated"]] for entry in entries if entry["outdated"] is not None]
+        freezes = [entry["freeze"]["is_frozen"] for entry in entries if entry["freeze"] is not None]
         return ServerNumbers(
             _counted(states, _STATES),
             _counted(supervision, _SUPERVISION),
             _counted(phases, _COUNTDOWNS),
             _counted(outdated, tuple(_OUTDATED.values())),
+            None if None in freezes else len(freezes),
         )
 
     def _seen(self, servers: list[Server]) -> list[dict[str, Any]]:
@@ -91,7 +95,8 @@ class Census:
     async def _count_runs(self) -> NodeNumbers:
         def read() -> NodeNumbers:
             journal, directory = self._node.journal, self._node.settings.state_directory
-            numbers = NodeNumbers(journal.ended_runs.totals(), supervisor_facts(directory)[0], event_facts(journal, directory)[0])
+            frozen = (FreezeFacts.read(journal).of("") or {"is_frozen": False})["is_frozen"]
+            numbers = NodeNumbers(journal.ended_runs.totals(), supervisor_facts(directory)[0], event_facts(journal, directory)[0], frozen)
             journal.sync()
             return numbers
 

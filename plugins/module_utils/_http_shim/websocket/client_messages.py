@@ -35,6 +35,7 @@ REASONS = {
     "players_online": "too many people play on it; ask again later",
     "players_unknown": "it is unknown how many people play on it",
     "countdown_running": "another action waits for its players already",
+    "frozen": "the operators allow no start or restart of it now; ask again later",
     "kill_unsettled": "the kill was sent, but it is not certain that it stays down; kill it again",
     "definition_invalid": "its settings cannot be used",
     "source_unreachable": "its settings cannot be read now; ask again later",

@@ -35,6 +35,7 @@ _SUPERVISION = (
     *("state", "why", "running", "paused", "verdict", "exit_code", "oom_killed", "ended_at", "code", "msg"),
     *("next_at", "consecutive_crashes", "crashes_today"),
 )
+_FREEZE, _FREEZE_FLAGS = ("until", "at", "origin", "reason"), ("is_frozen", "supervisor", "node")
 _SUPERVISION_FLAGS = ("running", "oom_killed")
 _OUTDATED_LISTS = ("differs", "restart", "in_place", "next_start")
 
@@ -75,6 +76,15 @@ def read_countdown(value: object, text: ReadText) -> Mapping[str, Any] | None:
     fields = as_map(value)
     texts = {name: text(fields[name]) for name in _COUNTDOWN if isinstance(fields.get(name), str)}
     return texts if texts.get("phase") in (WAITING, COUNTING) else None
+
+
+def read_freeze(value: object, text: ReadText) -> Mapping[str, Any] | None:
+    """Read the freeze that the HTTP shim reports; None if there is none. A value of the wrong form is an unknown freeze."""
+    if value is None:
+        return None
+    fields = as_map(value)
+    texts = {name: text(fields[name]) if isinstance(fields.get(name), str) else None for name in _FREEZE}
+    return {**texts, **{name: read_flag(fields.get(name)) for name in _FREEZE_FLAGS}}
 
 
 def read_players(value: object, text: ReadText) -> PlayerCount | None:
@@ -152,6 +162,7 @@ def _facts(fields: Mapping[str, Any], text: ReadText) -> dict[str, Any]:
         ("outdated", _outdated(fields.get("outdated"), text), "outdated" in fields),
         ("supervision", supervision, supervision is not None),
         ("countdown", read_countdown(fields.get("countdown"), text), "countdown" in fields),
+        ("freeze", read_freeze(fields.get("freeze"), text), "freeze" in fields),
         ("players", None if players is None else players.facts(), "players" in fields),
     )
     return {name: value for name, value, is_reported in facts if is_reported}

@@ -14,7 +14,8 @@ from urllib.parse import quote, urlsplit
 
 from ..host.listener import Vouching
 from ..model.cancellation import CheckCancelled, no_check
-from ..model.errors import EndpointError, EndpointUnreachable, EndpointUntrusted, ServerNotFound, SettingsInvalid, Suspended
+from ..model.errors import EndpointError, EndpointUnreachable, EndpointUntrusted, Frozen, ServerNotFound, SettingsInvalid, Suspended
+from ..model.plain import as_map
 from ..model.players import PlayerPolicy
 from ..model.records import dataclass
 from ..model.redaction import mask, shown_address
@@ -196,7 +197,7 @@ class Endpoint:
     ) -> Accepted:
         """Request a power action; return when the endpoint accepts it, before it does anything.
 
-        Only the HTTP shim supports ``players`` and ``ready``; Wings would act at once. Raises `Suspended`, `ServerNotFound`,
+        Only the HTTP shim supports ``players`` and ``ready``; Wings would act at once. Raises `Suspended`, `Frozen`, `ServerNotFound`,
         `EndpointError`. The endpoint may have taken the action if `EndpointUnreachable` or an error of ``check_cancelled`` is raised.
         """
         body = {"action": action.value, "wait_seconds": wait_seconds, **({} if players is None else players.options())}
@@ -211,6 +212,8 @@ class Endpoint:
         verb = f"{action.value} server {uuid}"
         if answer.raw.status == 400 and action.boots and "suspended" in answer.said().lower():
             raise Suspended(f"Cannot {verb}: the endpoint says that it is suspended; clear that on the Panel")
+        if answer.raw.status == 409 and as_map(answer.raw.value).get("code") == Frozen.code:
+            raise Frozen(plain_text(answer.raw.value.get("error"), self.masked) or f"Cannot {verb}: the endpoint says that it is frozen")
         answer.raise_if_missing(verb, uuid)
         answer.raise_if_error(verb)
         if answer.raw.status != 202:

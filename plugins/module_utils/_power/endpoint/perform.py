@@ -18,6 +18,7 @@ from ..model.errors import (
     EndpointError,
     EndpointUnreachable,
     EndpointUntrusted,
+    Frozen,
     InterruptedBySignal,
     PowerError,
     ServerNotFound,
@@ -216,10 +217,13 @@ class EndpointTurn:
         self._waits = waits
 
     def _dry_run(self, before: Seen, chosen: Plan) -> Ending:
-        steps = chosen.steps
+        steps, freeze, request = chosen.steps, before.facts.get("freeze"), self._request
+        if freeze and request.action.boots and steps:
+            why = f"is frozen until {freeze['until']} by {freeze['origin']}: {freeze['reason']}" if freeze["is_frozen"] else "may be frozen"
+            raise Frozen(f"Cannot {request.action.value} server {before.server.uuid}: the endpoint says that it {why}")
         self._progress.changed = bool(steps)
         # Wings reports ``starting`` first, whatever the definition.
-        matchers = self._request.wait_for is WaitFor.CONTAINER
+        matchers = request.wait_for is WaitFor.CONTAINER
         self._progress.state_planned = planned_state(steps, before.state, has_matchers=matchers)
         return (Outcome.DONE, "", "") if steps else (Outcome.UNCHANGED, "", chosen.reason)
 

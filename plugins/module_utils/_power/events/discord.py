@@ -84,6 +84,11 @@ def _countdown(data: Mapping[str, Any]) -> str:
     return f"{_quoted(data.get('action'))} is announced{of_players}{at}{_by(data)}"
 
 
+def _of_servers(data: Mapping[str, Any]) -> str:
+    servers = data.get("servers")
+    return f" ({len(servers)} servers)" if isinstance(servers, list) and servers and not data.get("node") else ""
+
+
 def _rollout_begun(data: Mapping[str, Any]) -> str:
     return (
         f"{_run(data)} has begun: {_quoted(data.get('servers'))} servers of {_quoted(data.get('nodes'))} nodes{_by(data, 'by', 'reason')}"
@@ -100,6 +105,8 @@ _WORDS: Mapping[EventType, Callable[[Mapping[str, Any]], str]] = {
     EventType.SERVER_CRASH_LOOP: _crash_loop,
     EventType.SERVER_RECOVERED: lambda _data: "up again",
     EventType.COUNTDOWN_BEGUN: _countdown,
+    EventType.NODE_FROZEN: lambda data: f"**frozen**{_of_servers(data)} until {_moment(data.get('until'), 'f')}{_by(data)}",
+    EventType.NODE_THAWED: lambda data: f"no longer frozen{_of_servers(data)}{_by(data)}",
     EventType.EVENTS_DROPPED: lambda data: f"**{_quoted(data.get('count'))} events were dropped**, since they could not be sent in time",
     EventType.ROLLOUT_BEGUN: _rollout_begun,
     EventType.ROLLOUT_STOPPED: lambda data: f"{_run(data)} **was stopped**{_why(data)}",

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Freezes in the journal.
 
-A file in the state directory has the last end of all freezes, and exists as long as there is one. So actions read the journal only if there
-may be a freeze, and notice a journal that has lost it. Only transactions change the file: they follow one another.
+A file in the state directory exists as long as there is a freeze, and has an end that no freeze outlasts. So actions read the journal only
+if there may be a freeze, and notice a journal that has lost it. Transactions write and remove the file before their rows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..events.event import Event, EventType
@@ -23,11 +23,11 @@ from ..host.own_files import open_own, replace_file, sync_directory
 from ..model.clock import Clock, timestamp
 from ..model.errors import FreezeFailed, Frozen, SettingsInvalid
 from ..model.freeze import LONGEST_SECONDS, Freeze, FreezeUnknown, Moment, freeze_of
-from ..model.records import fields
-from ..model.schema import blanked
+from ..model.records import fields, replace
+from ..model.schema import one_line
 from ..model.server import Server
 from .outbox import tell
-from .schema import JournalUnusable, insertion, replacing, storable, value_of
+from .schema import FREEZES, JournalUnusable, insertion, replacing, storable, value_of
 from .store import JournalStore
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ _MOST_BYTES = 4096
 _COLUMNS = tuple(each.name for each in fields(Freeze))
 _SET = f"{insertion('freezes', _COLUMNS)} ON CONFLICT (uuid) {replacing(_COLUMNS)}"
 _ALL = "SELECT * FROM freezes ORDER BY uuid"
+_WAY_OUT = "wait for its end, or end it on the node with fleet-power thaw"
 
 
 class Freezes:
@@ -54,16 +55,31 @@ class Freezes:
     def current(self) -> list[Freeze]:
         """Return the freezes that are not over. Raises `FreezeUnknown` if there may be one that cannot be read."""
         last = self._last()
-        if last is None or last.seconds_left(self.moment()) <= 0:
+        if last is None or self._is_long_over(last):
             return []
         try:
             rows = self._store.rows_or_raise(_ALL)
         except (JournalUnusable, OSError) as error:
             raise self._unknown(last, f"the journal cannot be read: {reason_of(error)}") from error
         if not rows:
+            # Another process may be in the middle of a freeze or a thaw: wait for its end.
+            self._store.write(lambda connection: rows.extend(connection.execute(_ALL)))
+        if not rows and self._last() is not None:
             raise self._unknown(last, "the journal has lost its freezes")
-        moment = self.moment()
-        return [each for each in map(_freeze, rows) if each.seconds_left(moment) > 0]
+        return [each for each in map(_freeze, rows) if not self._is_over(each)]
+
+    def refusal(self, uuid: str, *, supervisor: bool = False) -> str:
+        """Return why a server must not start, and the way to end that; "" if it may. ``supervisor``: for a start by the supervisor."""
+        try:
+            found = freeze_of(self.current(), uuid, supervisor=supervisor)
+        except FreezeUnknown as error:
+            # As a rule a freeze lets the supervisor start servers.
+            return "" if supervisor and not error.supervisor else f"{error}; {_WAY_OUT}"
+        return "" if found is None else f"{found.sentence(self.moment())}; {_WAY_OUT} {found.uuid}".strip()
+
+    def may_be(self) -> bool:
+        """Tell if there may be a freeze, by one look for a file."""
+        return os.path.lexists(self._path)
 
     def set(self, freezes: Sequence[Freeze]) -> None:
         """Write freezes of one request, each in the place of an earlier one of its server or node, and their event; synced.
@@ -72,16 +88,23 @@ class Freezes:
         """
         first = freezes[0]
         data = {**first.facts(self.moment()), "servers": [each.uuid for each in freezes if each.uuid]}
+        del data["is_frozen"]
 
         def work(connection: sqlite3.Connection) -> None:
-            if not os.path.lexists(self._path):
+            connection.execute(FREEZES)
+            if not self.may_be():
                 # A crash or a full disk left them behind when they were ended.
                 connection.execute("DELETE FROM freezes")
             connection.executemany(_SET, [{name: _stored(value) for name, value in vars(each).items()} for each in freezes])
             tell(connection, lambda: (Event(EventType.NODE_FROZEN, first.at, data),))
             self._write_last(connection)
 
-        self._store.write_durably(work)
+        try:
+            self._store.write_durably(work)
+        except (JournalUnusable, OSError):
+            # A file without a row would count as a lost journal.
+            self._store.write(lambda connection: self._remove(connection, (), ""))
+            raise
 
     def end(self, uuids: Collection[str] | None, origin: str) -> list[Freeze]:
         """End the freezes of these servers, "" for that of the node, or all for None; return them. Raises `JournalUnusable` and OSError.
@@ -89,6 +112,8 @@ class Freezes:
         None also works without a usable journal.
         """
         ended: list[Freeze] = []
+        if self._last() is None:
+            return ended
 
         def work(connection: sqlite3.Connection) -> None:
             ended[:] = [each for each in map(_freeze, connection.execute(_ALL)) if uuids is None or each.uuid in uuids]
@@ -97,25 +122,31 @@ class Freezes:
         try:
             self._store.write_durably(work)
         except (JournalUnusable, OSError):
-            if uuids is not None:
+            if uuids is None:
+                self._unlink()
+            elif self._last() is not None:
                 raise
-            self._unlink()
         return ended
 
     def end_over(self) -> None:
         """Remove the freezes that are over, and write their event. A failure is left to the next call."""
-        if self._last() is None:
+        last = self._last()
+        if last is None:
             return
         rows = self._store.rows_if_known(_ALL)
 
         def work(connection: sqlite3.Connection) -> None:
             self._remove(connection, [each for each in map(_freeze, connection.execute(_ALL)) if self._is_over(each)], "")
 
-        if rows is not None and any(self._is_over(_freeze(row)) for row in rows):
+        if rows is not None and (any(self._is_over(_freeze(row)) for row in rows) or (not rows and self._is_long_over(last))):
             self._store.write(work, durable=True)
 
     def _is_over(self, freeze: Freeze) -> bool:
         return freeze.seconds_left(self.moment()) <= 0
+
+    def _is_long_over(self, last: Freeze) -> bool:
+        """Tell if the file's end is over by both clocks: its freezes may be of earlier boots, for which the wall clock counts."""
+        return self._is_over(last) and self._is_over(replace(last, boot=""))
 
     def _remove(self, connection: sqlite3.Connection, ended: Sequence[Freeze], origin: str) -> None:
         """Remove freezes within a transaction. Their event has no origin if they are over."""
@@ -126,11 +157,9 @@ class Freezes:
             tell(connection, lambda: (Event(EventType.NODE_THAWED, timestamp(self._clock.now()), data),))
         if connection.execute(_ALL).fetchone() is None:
             self._unlink()
-        else:
-            self._write_last(connection)
 
     def _last(self) -> Freeze | None:
-        """Return the freeze that ends last, as its file has it; None without a file. A damaged file counts as one without an end."""
+        """Return the end in the file as a freeze; None without a file. A damaged file counts as one without an end."""
         try:
             with open(open_own(self._path, os.O_RDONLY), encoding="utf-8") as file:
                 return value_of(Freeze, {**dict.fromkeys(_COLUMNS), **json.loads(file.read(_MOST_BYTES))})
@@ -140,9 +169,16 @@ class Freezes:
             return value_of(Freeze, dict.fromkeys(_COLUMNS))
 
     def _write_last(self, connection: sqlite3.Connection) -> None:
-        moment = self.moment()
-        last = max(map(_freeze, connection.execute(_ALL)), key=lambda each: each.seconds_left(moment))
-        kept = {name: getattr(last, name) for name in ("until", "boot", "ends_at")}
+        """Write the file, with an end not before that of the present one: if the transaction fails, the old rows remain."""
+        moment, last = self.moment(), self._last()
+        known = [*map(_freeze, connection.execute(_ALL)), *([] if last is None else [last])]
+        kept = {
+            # An unreadable end has no end.
+            "until": "" if any(not each.until for each in known) else max(each.until for each in known),
+            "boot": moment.boot,
+            "ends_at": moment.boot_seconds + max(each.seconds_left(moment) for each in known),
+            "supervisor": any(each.supervisor for each in known),
+        }
         replace_file(self._path, json.dumps(kept).encode(), shared=True)
 
     def _unlink(self) -> None:
@@ -152,7 +188,7 @@ class Freezes:
 
     def _unknown(self, last: Freeze, why: str) -> FreezeUnknown:
         until = last.end(self.moment()) if last.until else "an unknown time"
-        return FreezeUnknown(f"there may be a freeze until {until}, but {why}")
+        return FreezeUnknown(f"there may be a freeze until {until}, but {why}", supervisor=last.supervisor)
 
 
 def _freeze(row: Mapping[str, Any]) -> Freeze:
@@ -171,25 +207,20 @@ def freeze(
     Raises `SettingsInvalid` for an end or a reason that is not allowed, and `FreezeFailed`.
     """
     moment = freezes.moment()
-    seconds, reason = (until - moment.now).total_seconds(), blanked(reason).strip()
+    seconds, reason = (until - moment.now).total_seconds(), one_line(reason)
     if not reason:
         raise SettingsInvalid("Cannot freeze: no reason is given; others read it when their action is refused")
     if not 0 < seconds <= LONGEST_SECONDS:
         when = "in the past" if seconds <= 0 else "more than a week ahead"
-        raise SettingsInvalid(f"Cannot freeze until {timestamp(until)}: that is {when}")
-    common: dict[str, Any] = {"at": timestamp(moment.now), "origin": blanked(origin), "reason": reason, "supervisor": supervisor}
-    end: dict[str, Any] = {
-        "until": timestamp(until.astimezone(timezone.utc)),
-        "boot": moment.boot,
-        "ends_at": moment.boot_seconds + seconds,
-    }
+        raise SettingsInvalid(f"Cannot freeze until {until.isoformat(timespec='seconds')}: that is {when}")
+    common: dict[str, Any] = {"at": timestamp(moment.now), "origin": one_line(origin), "reason": reason, "supervisor": supervisor}
+    end: dict[str, Any] = {"until": timestamp(until), "boot": moment.boot, "ends_at": moment.boot_seconds + seconds}
     wanted = [Freeze(each.uuid, each.name, **common, **end) for each in servers or [Server("", "")]]
     try:
         freezes.set(wanted)
     except (JournalUnusable, OSError) as error:
-        raise FreezeFailed(
-            f"Cannot freeze: the journal cannot be written: {reason_of(error)}; fleet-power thaw undoes a part of it"
-        ) from error
+        why = f"the journal cannot be written: {reason_of(error)}"
+        raise FreezeFailed(f"Cannot freeze: {why}; fleet-power thaw ends what is frozen all the same") from error
     return wanted
 
 
@@ -202,8 +233,9 @@ def thaw(freezes: Freezes, servers: Sequence[Server] | None, *, origin: str) -> 
         if servers is not None:
             node = freeze_of(freezes.current(), "")
             if node is not None:
-                raise Frozen(f"Cannot thaw single servers: {node.sentence(freezes.moment())}; end all with fleet-power thaw")
-        return freezes.end(None if servers is None else [each.uuid for each in servers], blanked(origin))
+                why = node.sentence(freezes.moment())
+                raise Frozen(f"Cannot thaw single servers: {why}; end all with fleet-power thaw")
+        return freezes.end(None if servers is None else [each.uuid for each in servers], one_line(origin))
     except FreezeUnknown as error:
         raise FreezeFailed(f"Cannot thaw single servers: {error}; end all with fleet-power thaw") from error
     except (JournalUnusable, OSError) as error:

@@ -30,6 +30,11 @@ MSG_LIMIT = 2000
 #: An operation that is in progress, was done or failed. The last such row names the last actor on a server.
 TELLS = "(outcome IS NULL OR outcome NOT IN ('unchanged', 'skipped'))"
 
+#: For the node: an empty uuid. The first freeze makes the table in an older journal. Earlier versions ignore it, so `SCHEMA` is the same.
+FREEZES = """CREATE TABLE IF NOT EXISTS freezes (
+    uuid TEXT PRIMARY KEY, name TEXT NOT NULL, until TEXT NOT NULL, at TEXT NOT NULL, origin TEXT NOT NULL, reason TEXT NOT NULL,
+    supervisor INTEGER NOT NULL, boot TEXT NOT NULL, ends_at REAL NOT NULL)"""
+
 TABLES = (
     """CREATE TABLE operations (
         number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, uuid TEXT NOT NULL, name TEXT NOT NULL, action TEXT NOT NULL,
@@ -64,10 +69,7 @@ TABLES = (
     """CREATE TABLE acceptances (
         id TEXT PRIMARY KEY, wait_seconds INTEGER NOT NULL, deadline TEXT NOT NULL, generation INTEGER, boot TEXT NOT NULL,
         boot_seconds REAL NOT NULL, players TEXT, wait_for TEXT NOT NULL, wait_timeout INTEGER NOT NULL)""",
-    # For the node: an empty uuid.
-    """CREATE TABLE freezes (
-        uuid TEXT PRIMARY KEY, name TEXT NOT NULL, until TEXT NOT NULL, at TEXT NOT NULL, origin TEXT NOT NULL, reason TEXT NOT NULL,
-        supervisor INTEGER NOT NULL, boot TEXT NOT NULL, ends_at REAL NOT NULL)""",
+    FREEZES,
     """CREATE TABLE outbox (
         number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, type TEXT NOT NULL, uuid TEXT NOT NULL, name TEXT NOT NULL,
         at TEXT NOT NULL, data TEXT NOT NULL)""",

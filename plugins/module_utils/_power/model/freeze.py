@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,12 +14,15 @@ from .clock import read_timestamp, timestamp
 from .records import dataclass
 
 LONGEST_SECONDS = 7 * 86400
-#: Two clocks differ by less without a change of one.
-_SAME_SECONDS = 1.0
+_SLIGHT = timedelta(seconds=5)
 
 
 class FreezeUnknown(Exception):
-    """There may be a freeze, but it cannot be read. The text says why."""
+    """There may be a freeze, but it cannot be read. The text says why. ``supervisor``: one may also hold back the supervisor."""
+
+    def __init__(self, why: str, *, supervisor: bool = False) -> None:
+        super().__init__(why)
+        self.supervisor = supervisor
 
 
 @dataclass(frozen=True)
@@ -53,18 +57,17 @@ class Freeze:
             return self.ends_at - moment.boot_seconds
         try:
             return (read_timestamp(self.until) - moment.now).total_seconds()
-        except ValueError:
+        except (ValueError, TypeError):
             # Damage: it is over when somebody ends it.
             return float(LONGEST_SECONDS)
 
     def end(self, moment: Moment) -> str:
-        """Return the timestamp of its end by the clock of this moment."""
-        end = moment.now + timedelta(seconds=min(self.seconds_left(moment), LONGEST_SECONDS))
-        try:
-            is_same = abs((end - read_timestamp(self.until)).total_seconds()) < _SAME_SECONDS
-        except ValueError:
-            is_same = False
-        return self.until if is_same else timestamp(end)
+        """Return the timestamp of its end by the clock of this moment: ``until``, unless the clock was changed."""
+        end = moment.now + timedelta(seconds=min(max(0.0, self.seconds_left(moment)), LONGEST_SECONDS))
+        with suppress(ValueError, TypeError):
+            if abs(read_timestamp(self.until) - end) < _SLIGHT:
+                return self.until
+        return timestamp(end)
 
     def facts(self, moment: Moment) -> dict[str, Any]:
         facts = {name: getattr(self, name) for name in ("at", "origin", "reason", "supervisor")}

@@ -46,13 +46,13 @@ class Receiver:
     servers: tuple[ServerSelector, ...] = ()
 
     def wants(self, event: Event, definition_of: DefinitionOf) -> bool:
-        """Tell if it wants an event. An event of a server without a definition at hand counts as wanted."""
+        """Tell if it wants an event: with ``servers``, no event of the node. An event of a server without a definition at hand counts."""
         if event.type is EventType.EVENTS_DROPPED:
             return True
         if self.types and event.type not in self.types:
             return False
         if not self.servers or event.server is None:
-            return True
+            return not self.servers
         definition = definition_of(event.server)
         return any(selector.may_select(event.server, definition) for selector in self.servers)
 

@@ -270,7 +270,7 @@ def describe_each(chosen: Sequence[Server | Unseen], node: Node, wanted: FactOpt
         subject = each if isinstance(each, Unseen) else subjects[each.uuid]
         if isinstance(subject, Unseen):
             warnings.append(subject.msg)
-            entries.append(subject.entry(_names(wanted)))
+            entries.append({**subject.entry(_names(wanted)), "freeze": known.freezes.of(subject.server.uuid)})
         elif subject is not None:
             is_ready = subject.server.uuid in ready
             if is_ready and subject.seen.snapshot is not None:

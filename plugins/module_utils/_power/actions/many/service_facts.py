@@ -40,18 +40,20 @@ UNKNOWN_FREEZE: Mapping[str, Any] = dict.fromkeys(("is_frozen", "until", "at", "
 
 @dataclass(frozen=True)
 class FreezeFacts:
-    """The freezes of the node at one moment. ``unknown`` says why they are unknown, else it is empty."""
+    """The freezes of the node at one moment. ``unknown`` says why they are unknown, else it is empty.
+    ``may_hold_back``: an unknown one may hold back the supervisor."""
 
     freezes: Sequence[Freeze]
     moment: Moment
     unknown: str = ""
+    may_hold_back: bool = False
 
     @classmethod
     def read(cls, journal: Journal) -> FreezeFacts:
         try:
             return cls(journal.freezes.current(), journal.freezes.moment())
         except FreezeUnknown as error:
-            return cls((), journal.freezes.moment(), f"Cannot tell whether servers are frozen: {error}")
+            return cls((), journal.freezes.moment(), f"Cannot tell whether servers are frozen: {error}", error.supervisor)
 
     def of(self, uuid: str) -> Mapping[str, Any] | None:
         """Return the facts of a server's freeze, or with "" of the node's; None if there is none."""
@@ -62,7 +64,7 @@ class FreezeFacts:
 
     def holds_back(self, uuid: str) -> bool:
         """Tell if the supervisor does not start a server because of a freeze."""
-        return freeze_of(self.freezes, uuid, supervisor=True) is not None
+        return self.may_hold_back or freeze_of(self.freezes, uuid, supervisor=True) is not None
 
 
 #: The state of a server that the policy exempts, beside `SupervisionState`.

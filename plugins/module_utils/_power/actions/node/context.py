@@ -18,7 +18,6 @@ from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline
 from ...model.clock import timestamp
 from ...model.errors import CancelledByKill, Frozen, IntentUnknown, InterruptedBySignal, LockTimeout, NotSelected, UnderMaintenance
-from ...model.freeze import FreezeUnknown, freeze_of
 from ...model.news import News
 from ...model.records import dataclass, field
 from ...model.request import PowerAction, Request
@@ -110,18 +109,19 @@ def refuse_frozen(context: ActionContext) -> None:
 
     The supervisor's starts pass, unless the freeze names the supervisor. Starts after a boot or a maintenance pass.
     """
-    request, node, freezes = context.request, context.node, context.node.journal.freezes
-    if request.ignores_freeze:
-        return
-    by_supervisor = request.ended_run is not None
-    try:
-        found = freeze_of(freezes.current(), context.uuid, supervisor=by_supervisor)
-        why, end = ("", "") if found is None else (found.sentence(freezes.moment()), f"fleet-power thaw {found.name or found.uuid}".strip())
-    except FreezeUnknown as error:
-        # A freeze as a rule lets the supervisor start servers.
-        why, end = ("", "") if by_supervisor else (str(error), "fleet-power thaw")
-    if why and not (request.action is PowerAction.START and is_brought_back(node.settings.state_directory, context.uuid)):
-        raise Frozen(f"Cannot {context.verb} server {context.uuid}: {why}; wait for its end, or end it on the node with {end}")
+    request = context.request
+    if not request.ignores_freeze:
+        why = frozen_fault(request.action, context.uuid, context.node, by_supervisor=request.ended_run is not None)
+        if why:
+            raise Frozen(why)
+
+
+def frozen_fault(action: PowerAction, uuid: str, node: Node, *, by_supervisor: bool = False) -> str:
+    """Return why a freeze refuses an action on a server, as a sentence; "" if none does."""
+    why = node.journal.freezes.refusal(uuid, supervisor=by_supervisor)
+    if not why or (action is PowerAction.START and is_brought_back(node.settings.state_directory, uuid)):
+        return ""
+    return f"Cannot {action.value} server {uuid}: {why}"
 
 
 def date_anew(context: ActionContext, seen: Observed) -> None:

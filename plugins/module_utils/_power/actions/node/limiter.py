@@ -129,7 +129,7 @@ class Limiter:
         return next(self._tickets) + shift
 
     def count(self, result: Result) -> None:
-        """Count a failure. Servers that were left to their players do not count."""
+        """Count a failure. Frozen servers, and those left to their players, do not count."""
         with self._mutex:
             self._failures += result.outcome in _FAILURES and result.code not in LEFT_ALONE
 

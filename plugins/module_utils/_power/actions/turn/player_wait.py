@@ -21,7 +21,7 @@ from ...model.plan import plan
 from ...model.players import PlayerCount, PlayerPolicy, PlayerWait
 from ...model.result import Phase, PlanStep
 from ...model.server import Snapshot
-from ..node.context import STALE_SECONDS, ActionContext, same_action
+from ..node.context import STALE_SECONDS, ActionContext, refuse_frozen, same_action
 from ..node.run_end import NO_RUN
 from ..players.countdown import PlayerCountdown, RunWatch, require_unchanged, take_slots
 from ..players.countdown_rules import Move, Situation, decide, must_go, next_change
@@ -121,6 +121,9 @@ class _Wait:
         return checked if self._waited <= STALE_SECONDS else check(context)
 
     def look(self) -> PlayerCount:
+        if self._context.request.action.boots:
+            # Players must not wait for a restart that a freeze refuses.
+            refuse_frozen(self._context)
         was_known = self._count.online is not None
         if self.game is not None:
             self._count = self._context.progress.players = self.game.players()
