@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.host import machine
+from ansible_collections.fleet.power.plugins.module_utils._power.host.pauses import FREEZE_FILE
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import freezes as module
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.freezes import LAST_END, Freezes, freeze, thaw
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.freezes import Freezes, freeze, thaw
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK, timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import FreezeFailed, Frozen, SettingsInvalid
@@ -66,7 +67,7 @@ class FrozenNode:
 
     def __init__(self, state: Path, clocks: Clocks) -> None:
         self.state, self.clocks = state, clocks
-        self.file = state / LAST_END
+        self.file = state / FREEZE_FILE
         self.opened: list[Journal] = []
 
     @property
@@ -339,7 +340,7 @@ class TestFaults:
             return real(path, *given, **options)
 
         monkeypatch.setattr(os, "open", opened)
-        assert freezes.refusal(ALPHA.uuid) == "" and asked == [LAST_END]
+        assert freezes.refusal(ALPHA.uuid) == "" and asked == [FREEZE_FILE]
         assert frozen.opened[-1].store._opened is None
 
 
@@ -474,7 +475,7 @@ class TestRaces:
         with closing(Journal(str(tmp_path), str(tmp_path), "no-such-group", SYSTEM_CLOCK)) as journal:
             assert [each.name for each in journal.freezes.current()] == ["s1", "s3"]
             assert len(thaw(journal.freezes, None, origin="a")) == 2
-        assert not (tmp_path / LAST_END).exists()
+        assert not (tmp_path / FREEZE_FILE).exists()
 
     def test_a_freeze_under_way_refuses_no_other_server(self, frozen: FrozenNode, monkeypatch: pytest.MonkeyPatch) -> None:
         real, written = module.replace_file, frozen.state / "written"
@@ -608,7 +609,7 @@ class TestActions:
     def test_an_unknown_freeze_refuses_and_a_thaw_ends_that(self, fake: FakeNode) -> None:
         fake.down()
         state = Path(fake.node.settings.state_directory)
-        (state / LAST_END).write_text("{")
+        (state / FREEZE_FILE).write_text("{")
         assert ended(fake, "start") == REFUSED and ended(fake, "stop") == ("unchanged", "", False)
         thaw(fake.node.journal.freezes, None, origin="a")
         assert ended(fake, "start") == ("done", "", True)
@@ -641,7 +642,7 @@ class TestFacts:
 
     def test_an_unknown_freeze_has_facts_without_values(self, fake: FakeNode) -> None:
         fake.up()
-        (Path(fake.node.settings.state_directory) / LAST_END).write_text("{")
+        (Path(fake.node.settings.state_directory) / FREEZE_FILE).write_text("{")
         node, server, found = self.entry(fake)
         assert node == server == dict.fromkeys(("is_frozen", "until", "at", "origin", "reason", "supervisor", "node"))
         assert any("Cannot tell whether servers are frozen: there may be a freeze until an unknown time" in each for each in found.warnings)

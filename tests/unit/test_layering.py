@@ -239,3 +239,15 @@ def test_modules_and_plugins_import_only_their_own_side() -> None:
         sides = ("_archive", "_options") if path.parent.name == "modules" else ("_fleet/", "_power/model/")
         allowed = ("_core", "_job", *sides)
         assert all(name.startswith(allowed) for name in ours(path)), path
+
+
+def test_a_call_imports_no_code_of_freezes_and_of_the_command() -> None:
+    reached, waiting = set[str](), ["_options"]
+    while waiting:
+        name = waiting.pop()
+        path = MODULE_UTILS / f"{name}.py"
+        if name not in reached and path.exists():
+            reached.add(name)
+            waiting += ours(path, lazy=False)
+    assert len(reached) > 50
+    assert {name for name in reached if "freeze" in name or "command" in name} == set()

@@ -26,7 +26,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.powe
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import Census, NodeNumbers, ServerNumbers
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import load_settings
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.freezes import LAST_END
+from ansible_collections.fleet.power.plugins.module_utils._power.host.pauses import FREEZE_FILE
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 
@@ -139,7 +139,7 @@ def test_a_freeze_of_the_node_has_no_server_and_no_server_thaws_alone(shim: Shim
 def test_a_wrong_body_gets_a_sentence_and_changes_nothing(shim: Shim, body: object, why: str) -> None:
     status, refused = shim.ask("PUT", body)
     assert (status, refused["code"]) == (422, "settings_invalid") and why in refused["error"]
-    assert not shim.state.exists() or not (shim.state / LAST_END).exists()
+    assert not shim.state.exists() or not (shim.state / FREEZE_FILE).exists()
 
 
 def test_an_unknown_server_freezes_no_other(shim: Shim) -> None:
@@ -181,7 +181,7 @@ def test_a_start_or_restart_of_a_frozen_server_is_refused_before_its_acceptance(
 def test_an_unknown_freeze_refuses_too(shim: Shim) -> None:
     shim.ask("PUT", final())
     shim.ask("DELETE")
-    (shim.state / LAST_END).write_text("{")
+    (shim.state / FREEZE_FILE).write_text("{")
     status, body = shim.power("start")
     assert status == 409 and "there may be a freeze until an unknown time" in json.loads(body)["error"]
 
@@ -207,7 +207,7 @@ def test_without_a_freeze_the_event_loop_looks_once_for_one_file(shim: Shim, mon
 
     for name in ("open", "stat", "lstat"):
         noted(name)
-    assert shim.power("start")[0] == 202 and asked == [LAST_END]
+    assert shim.power("start")[0] == 202 and asked == [FREEZE_FILE]
 
 
 class TestMetrics:
@@ -235,5 +235,5 @@ class TestMetrics:
         shim.ask("PUT", final())
         assert numbers() is True
         shim.ask("DELETE")
-        (shim.state / LAST_END).write_text("{")
+        (shim.state / FREEZE_FILE).write_text("{")
         assert numbers() is None

@@ -288,15 +288,15 @@ def _known(node: Node, server: Server) -> Known:
 
 def _known_here(node: Node, server: Server) -> dict[str, Any]:
     """Return the facts of a server that need no engine."""
-    from .._power.actions.many.service_facts import FreezeFacts
+    from .._power.actions.many.service_facts import freeze_facts
 
-    uuid, journal = server.uuid, node.journal
+    uuid, journal, known = server.uuid, node.journal, freeze_facts(node)
     holder, countdown, intent = node.locks.holder(uuid), node.countdowns.running(uuid), journal.intents.of(uuid)
     return {
         "server": uuid,
         "lock": None if holder is None else holder.facts(),
         "countdown": None if countdown is None else countdown.facts(),
-        "freeze": FreezeFacts.read(journal).of(uuid),
+        "freeze": known and known.of(uuid),
         "intent": None if intent is None else {"up": intent.up, "origin": intent.origin, "at": intent.at},
         "operations": [vars(row) for row in journal.operations.of(uuid, 5)],
     }

@@ -17,6 +17,7 @@ from .._power.actions.players.countdown import call_off_all_abandoned
 from .._power.definitions.settings import Settings
 from .._power.engine.connection import connect
 from .._power.host.machine import boot_id, boot_seconds
+from .._power.host.pauses import may_be_frozen
 from .._power.host.supervisor_record import SUPERVISOR_LOCK
 from .._power.host.system_log import announce_line
 from .._power.journal.journal import Intent
@@ -176,8 +177,10 @@ class Supervisor:
                 booted, next_try = self._bring_back(watch), Deadline.after(SYSTEM_CLOCK, _BRING_BACK_SECONDS)
             watch.turn()
             if next_call_off.is_over:
-                call_off_all_abandoned(self._node.now())
-                self._node.now().journal.freezes.end_over()
+                node = self._node.now()
+                call_off_all_abandoned(node)
+                if may_be_frozen(node.settings.state_directory):
+                    node.journal.freezes.end_over()
                 next_call_off = Deadline.after(SYSTEM_CLOCK, _CALL_OFF_SECONDS)
 
     def _bring_back(self, watch: EngineWatch) -> bool:

@@ -9,9 +9,10 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from .._power.actions.many.bulk import Target, perform_each
-from .._power.actions.many.service_facts import FreezeFacts
+from .._power.actions.many.service_facts import freeze_facts
 from .._power.actions.node.limiter import Limiter, Slot
 from .._power.actions.node.node import Node
 from .._power.actions.turn.perform import perform
@@ -32,6 +33,9 @@ from .._power.model.errors import (
 from .._power.model.request import PowerAction, Priorities, Request, WaitFor, new_operation_id
 from .._power.model.result import Outcome, Result
 from .._power.model.supervision import ORIGIN, EndedRun, Limits, Verdict, seconds_left, wait_before
+
+if TYPE_CHECKING:
+    from .._power.journal.freezes import FreezeFacts
 
 #: Obstacles that pass by themselves. The next try comes after `_HELD_SECONDS`, without back-off.
 _NOT_NOW = (Frozen.code, InterruptedBySignal.code, UnderMaintenance.code)
@@ -88,7 +92,7 @@ class Starter:
         in_tiers = [row for row in ready if _after_engine(row, boot)]
         if in_tiers and not node.engine.events.is_serving(_SERVING_SECONDS):
             in_tiers = []
-        frozen = FreezeFacts.read(node.journal) if ready else None
+        frozen = freeze_facts(node) if ready else None
         others = [row for row in ready if not _after_engine(row, boot) and not self._sleep_if_held(row, node, frozen)]
         for rows, limiter in ((others, self._quick), (in_tiers, self._staggered)):
             if rows:

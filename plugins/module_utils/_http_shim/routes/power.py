@@ -15,6 +15,7 @@ from typing import Any
 from ..._power.actions.node.context import frozen_fault
 from ..._power.events.event import Event
 from ..._power.events.webhook import cloudevent, node_source
+from ..._power.host.pauses import may_be_frozen
 from ..._power.journal.freezes import Freezes, freeze, thaw
 from ..._power.journal.schema import JournalUnusable
 from ..._power.model.clock import read_timestamp
@@ -141,7 +142,7 @@ class PowerRoutes:
             return replies.explained(422, SettingsInvalid.code, wanted.refused)
         if wanted.action.boots and await self._known.is_suspended(known):
             return replies.SUSPENDED
-        if wanted.action.boots and self._node.journal.freezes.may_be():
+        if wanted.action.boots and may_be_frozen(self._node.settings.state_directory):
             action, uuid = wanted.action, known.server.uuid
             why = await self._threads.ask(lambda: frozen_fault(action, uuid, self._node.now()))
             if why:

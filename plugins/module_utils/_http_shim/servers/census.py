@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from ..._power.actions.many.server_facts import FactOptions, describe_each
-from ..._power.actions.many.service_facts import OFF, FreezeFacts, event_facts
+from ..._power.actions.many.service_facts import OFF, event_facts, freeze_facts
 from ..._power.host.supervisor_record import UNKNOWN, supervisor_facts
 from ..._power.model.errors import PowerError, internal_error
 from ..._power.model.players import COUNTING, WAITING
@@ -95,7 +95,8 @@ class Census:
     async def _count_runs(self) -> NodeNumbers:
         def read() -> NodeNumbers:
             journal, directory = self._node.journal, self._node.settings.state_directory
-            frozen = (FreezeFacts.read(journal).of("") or {"is_frozen": False})["is_frozen"]
+            freezes = freeze_facts(self._node.for_reading())
+            frozen = ((freezes and freezes.of("")) or {"is_frozen": False})["is_frozen"]
             numbers = NodeNumbers(journal.ended_runs.totals(), supervisor_facts(directory)[0], event_facts(journal, directory)[0], frozen)
             journal.sync()
             return numbers

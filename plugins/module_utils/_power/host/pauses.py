@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reasons not to act on a node: Wings runs, or a maintenance is under way."""
+"""Reasons not to act on a node: Wings runs, a maintenance is under way, or there may be a freeze."""
 
 from __future__ import annotations
 
@@ -72,6 +72,7 @@ class Remembered:
 
 
 MAINTENANCE_RECORD = "maintenance.json"
+FREEZE_FILE = "frozen.json"
 _MOST_BYTES = 16 * 1024 * 1024
 
 
@@ -98,6 +99,11 @@ def maintenance_pause(state_directory: str) -> str:
     if record is None:
         return ""
     return "maintenance" if isinstance(record.get("phase"), str) else "maintenance_unreadable"
+
+
+def may_be_frozen(state_directory: str) -> bool:
+    """Tell if there may be a freeze, by one look for its file."""
+    return os.path.lexists(os.path.join(state_directory, FREEZE_FILE))
 
 
 def is_brought_back(state_directory: str, uuid: str) -> bool:

@@ -20,10 +20,11 @@ from ..events.event import Event, EventType
 from ..host import machine
 from ..host.library_faults import reason_of
 from ..host.own_files import open_own, replace_file, sync_directory
+from ..host.pauses import FREEZE_FILE, may_be_frozen
 from ..model.clock import Clock, timestamp
 from ..model.errors import FreezeFailed, Frozen, SettingsInvalid
 from ..model.freeze import LONGEST_SECONDS, Freeze, FreezeUnknown, Moment, freeze_of
-from ..model.records import fields, replace
+from ..model.records import dataclass, fields, replace
 from ..model.schema import one_line
 from ..model.server import Server
 from .outbox import tell
@@ -33,7 +34,6 @@ from .store import JournalStore
 if TYPE_CHECKING:
     import sqlite3
 
-LAST_END = "frozen.json"
 _MOST_BYTES = 4096
 _COLUMNS = tuple(each.name for each in fields(Freeze))
 _SET = f"{insertion('freezes', _COLUMNS)} ON CONFLICT (uuid) {replacing(_COLUMNS)}"
@@ -46,7 +46,8 @@ class Freezes:
 
     def __init__(self, store: JournalStore, state_directory: str, clock: Clock) -> None:
         self._store = store
-        self._path = os.path.join(state_directory, LAST_END)
+        self._directory = state_directory
+        self._path = os.path.join(state_directory, FREEZE_FILE)
         self._clock = clock
 
     def moment(self) -> Moment:
@@ -77,10 +78,6 @@ class Freezes:
             return "" if supervisor and not error.supervisor else f"{error}; {_WAY_OUT}"
         return "" if found is None else f"{found.sentence(self.moment())}; {_WAY_OUT} {found.uuid}".strip()
 
-    def may_be(self) -> bool:
-        """Tell if there may be a freeze, by one look for a file."""
-        return os.path.lexists(self._path)
-
     def set(self, freezes: Sequence[Freeze]) -> None:
         """Write freezes of one request, each in the place of an earlier one of its server or node, and their event; synced.
 
@@ -92,7 +89,7 @@ class Freezes:
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(FREEZES)
-            if not self.may_be():
+            if not may_be_frozen(self._directory):
                 # A crash or a full disk left them behind when they were ended.
                 connection.execute("DELETE FROM freezes")
             connection.executemany(_SET, [{name: _stored(value) for name, value in vars(each).items()} for each in freezes])
@@ -184,7 +181,7 @@ class Freezes:
     def _unlink(self) -> None:
         with suppress(FileNotFoundError):
             os.unlink(self._path)
-            sync_directory(os.path.dirname(self._path))
+            sync_directory(self._directory)
 
     def _unknown(self, last: Freeze, why: str) -> FreezeUnknown:
         until = last.end(self.moment()) if last.until else "an unknown time"
@@ -197,6 +194,39 @@ def _freeze(row: Mapping[str, Any]) -> Freeze:
 
 def _stored(value: object) -> object:
     return storable(value) if isinstance(value, str) else value
+
+
+#: The facts of a freeze that may exist but cannot be read.
+UNKNOWN_FREEZE: Mapping[str, Any] = dict.fromkeys(("is_frozen", "until", "at", "origin", "reason", "supervisor", "node"))
+
+
+@dataclass(frozen=True)
+class FreezeFacts:
+    """The freezes of the node at one moment. ``unknown`` says why they are unknown, else it is empty.
+    ``may_hold_back``: an unknown one may hold back the supervisor."""
+
+    freezes: Sequence[Freeze]
+    moment: Moment
+    unknown: str = ""
+    may_hold_back: bool = False
+
+    @classmethod
+    def read(cls, freezes: Freezes) -> FreezeFacts:
+        try:
+            return cls(freezes.current(), freezes.moment())
+        except FreezeUnknown as error:
+            return cls((), freezes.moment(), f"Cannot tell whether servers are frozen: {error}", error.supervisor)
+
+    def of(self, uuid: str) -> Mapping[str, Any] | None:
+        """Return the facts of a server's freeze, or with "" of the node's; None if there is none."""
+        if self.unknown:
+            return UNKNOWN_FREEZE
+        found = freeze_of(self.freezes, uuid)
+        return None if found is None else found.facts(self.moment)
+
+    def holds_back(self, uuid: str) -> bool:
+        """Tell if the supervisor does not start a server because of a freeze."""
+        return self.may_hold_back or freeze_of(self.freezes, uuid, supervisor=True) is not None
 
 
 def freeze(

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from ..model.clock import Clock, timestamp
 from ..model.records import dataclass
 from ..model.server import Server
-from .freezes import Freezes
 from .mark import ProcessMarks
 from .operations import RecordedOperations
 from .outbox import RecordedDeliveries, RecordedEvents
@@ -27,6 +26,8 @@ from .store import JournalStore
 
 if TYPE_CHECKING:
     import sqlite3
+
+    from .freezes import Freezes
 
 _SET = f"""{insertion("intents", ("uuid", "name", "up", "operation", "origin", "at"))}
     ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, up = excluded.up, operation = excluded.operation, origin = excluded.origin,
@@ -103,9 +104,16 @@ class Journal:
         self.runs = Runs(self.store)
         self.ended_runs = EndedRuns(self.store)
         self.supervisor = SupervisorValues(self.store)
-        self.freezes = Freezes(self.store, state_directory, clock)
+        self._freezes = state_directory, clock
         self.events = RecordedEvents(self.store)
         self.deliveries = RecordedDeliveries(self.store)
+
+    @property
+    def freezes(self) -> Freezes:
+        """The freezes of the node. Ask `may_be_frozen` first, because few nodes need this code."""
+        from .freezes import Freezes
+
+        return Freezes(self.store, *self._freezes)
 
     @property
     def warnings(self) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 from ...definitions.definition import Definition, secrets_of
 from ...definitions.supervision import policy_of
@@ -29,7 +29,10 @@ from ..boot.outdated import Outdated, outdated
 from ..boot.startup import matchers_of
 from ..node.node import Node, Observed
 from .bulk import choose, everything
-from .service_facts import FreezeFacts, SupervisionFacts, event_facts
+from .service_facts import SupervisionFacts, event_facts, freeze_facts
+
+if TYPE_CHECKING:
+    from ...journal.freezes import FreezeFacts
 
 #: The engine's answer if its log driver keeps nothing.
 _NOT_IMPLEMENTED = 501
@@ -208,7 +211,10 @@ class _Known:
     operations: Mapping[str, Sequence[OperationRow]]
     priorities: Priorities
     supervision: SupervisionFacts
-    freezes: FreezeFacts
+    freezes: FreezeFacts | None
+
+    def freeze(self, uuid: str) -> Mapping[str, Any] | None:
+        return None if self.freezes is None else self.freezes.of(uuid)
 
 
 def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember: Callable[[str, Run], None]) -> Described:
@@ -254,7 +260,7 @@ def describe_each(chosen: Sequence[Server | Unseen], node: Node, wanted: FactOpt
         operations=node.journal.operations.latest_of_each(uuids, wanted.operations) if wanted.operations else {},
         priorities=Priorities.of(node.settings.priorities),
         supervision=SupervisionFacts.read(node, uuids, wanted.crashes),
-        freezes=FreezeFacts.read(node.journal),
+        freezes=freeze_facts(node),
     )
     sights = see_each(uuids, node, wanted.tail)
     # After the engine: the journal knows a run as soon as the engine shows it.
@@ -265,12 +271,12 @@ def describe_each(chosen: Sequence[Server | Unseen], node: Node, wanted: FactOpt
     outdated = outdated_each(readable, node)
     players = count_each(readable, node, wanted.count_players)
     entries: list[dict[str, Any]] = []
-    warnings = [warning for warning in (known.supervision.warning, known.freezes.unknown) if warning]
+    warnings = [warning for warning in (known.supervision.warning, known.freezes and known.freezes.unknown) if warning]
     for each in chosen:
         subject = each if isinstance(each, Unseen) else subjects[each.uuid]
         if isinstance(subject, Unseen):
             warnings.append(subject.msg)
-            entries.append({**subject.entry(_names(wanted)), "freeze": known.freezes.of(subject.server.uuid)})
+            entries.append({**subject.entry(_names(wanted)), "freeze": known.freeze(subject.server.uuid)})
         elif subject is not None:
             is_ready = subject.server.uuid in ready
             if is_ready and subject.seen.snapshot is not None:
@@ -281,7 +287,7 @@ def describe_each(chosen: Sequence[Server | Unseen], node: Node, wanted: FactOpt
         elif isinstance(each, Server):
             warnings.append(f"Cannot find server {each.uuid}: no source, no container and no journal of this node has it")
     node.journal.sync()
-    return Described(entries, tuple(warnings), supervisor=known.supervision.supervisor, freeze=known.freezes.of(""))
+    return Described(entries, tuple(warnings), supervisor=known.supervision.supervisor, freeze=known.freeze(""))
 
 
 def _subject(server: Server, sight: Sight, node: Node, known: _Known) -> _Subject | Unseen | None:
@@ -337,7 +343,7 @@ def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: Fa
         "outdated": None,
         "lock": None if seen.holder is None else seen.holder.facts(),
         "countdown": None if countdown is None else countdown.facts(),
-        "freeze": known.freezes.of(server.uuid),
+        "freeze": known.freeze(server.uuid),
         "intent": None if intent is None else {"up": intent.up, "origin": intent.origin, "at": intent.at},
         "last_operation": None if last is None else _operation(last),
         "supervision": known.supervision.of(
@@ -345,7 +351,7 @@ def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: Fa
             seen.snapshot,
             policy_of(node.settings, server, definition),
             should_be_down=intent is not None and not intent.up,
-            is_frozen=known.freezes.holds_back(server.uuid),
+            is_frozen=known.freezes is not None and known.freezes.holds_back(server.uuid),
         ),
     }
     if wanted.operations:

@@ -5,22 +5,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...definitions.supervision import Policy
 from ...host.machine import boot_id, boot_seconds
+from ...host.pauses import may_be_frozen
 from ...host.supervisor_record import FROZEN, events_facts, supervisor_facts
 from ...journal.journal import Journal
 from ...journal.runs import RunHistory
 from ...journal.schema import JournalUnusable
 from ...model.clock import timestamp
-from ...model.freeze import Freeze, FreezeUnknown, Moment, freeze_of
 from ...model.records import dataclass
 from ...model.server import Snapshot
 from ...model.supervision import DAY_SECONDS, EndedRun, Verdict, seconds_left, supervision_of
 from ..node.node import Node
+
+if TYPE_CHECKING:
+    from ...journal.freezes import FreezeFacts
 
 
 def event_facts(journal: Journal, state_directory: str) -> tuple[dict[str, Any], str]:
@@ -34,37 +37,13 @@ def event_facts(journal: Journal, state_directory: str) -> tuple[dict[str, Any],
     return {**sender, "enabled": is_kept, "receivers": journal.deliveries.facts() if is_kept else None}, warning
 
 
-#: The facts of a freeze that may exist but cannot be read.
-UNKNOWN_FREEZE: Mapping[str, Any] = dict.fromkeys(("is_frozen", "until", "at", "origin", "reason", "supervisor", "node"))
+def freeze_facts(node: Node) -> FreezeFacts | None:
+    """Return the freezes of a node; None if it has none: few nodes need their code."""
+    if not may_be_frozen(node.settings.state_directory):
+        return None
+    from ...journal.freezes import FreezeFacts
 
-
-@dataclass(frozen=True)
-class FreezeFacts:
-    """The freezes of the node at one moment. ``unknown`` says why they are unknown, else it is empty.
-    ``may_hold_back``: an unknown one may hold back the supervisor."""
-
-    freezes: Sequence[Freeze]
-    moment: Moment
-    unknown: str = ""
-    may_hold_back: bool = False
-
-    @classmethod
-    def read(cls, journal: Journal) -> FreezeFacts:
-        try:
-            return cls(journal.freezes.current(), journal.freezes.moment())
-        except FreezeUnknown as error:
-            return cls((), journal.freezes.moment(), f"Cannot tell whether servers are frozen: {error}", error.supervisor)
-
-    def of(self, uuid: str) -> Mapping[str, Any] | None:
-        """Return the facts of a server's freeze, or with "" of the node's; None if there is none."""
-        if self.unknown:
-            return UNKNOWN_FREEZE
-        found = freeze_of(self.freezes, uuid)
-        return None if found is None else found.facts(self.moment)
-
-    def holds_back(self, uuid: str) -> bool:
-        """Tell if the supervisor does not start a server because of a freeze."""
-        return self.may_hold_back or freeze_of(self.freezes, uuid, supervisor=True) is not None
+    return FreezeFacts.read(node.journal.freezes)
 
 
 #: The state of a server that the policy exempts, beside `SupervisionState`.

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from ...host.library_faults import reason_of
-from ...host.pauses import is_brought_back, maintenance_pause
+from ...host.pauses import is_brought_back, maintenance_pause, may_be_frozen
 from ...journal.operations import OperationRow
 from ...journal.schema import JournalUnusable
 from ...locking.lock import PowerLock
@@ -118,8 +118,9 @@ def refuse_frozen(context: ActionContext) -> None:
 
 def frozen_fault(action: PowerAction, uuid: str, node: Node, *, by_supervisor: bool = False) -> str:
     """Return why a freeze refuses an action on a server, as a sentence; "" if none does."""
-    why = node.journal.freezes.refusal(uuid, supervisor=by_supervisor)
-    if not why or (action is PowerAction.START and is_brought_back(node.settings.state_directory, uuid)):
+    directory = node.settings.state_directory
+    why = node.journal.freezes.refusal(uuid, supervisor=by_supervisor) if may_be_frozen(directory) else ""
+    if not why or (action is PowerAction.START and is_brought_back(directory, uuid)):
         return ""
     return f"Cannot {action.value} server {uuid}: {why}"
 
