@@ -22,7 +22,7 @@ PROGRAM = "fleet-power"
 #: Options of start, stop, restart and kill: those of the module server_power, each with its help.
 ACT_HELP: Mapping[str, str] = {
     "reason": "why; the journal and notifications show it",
-    "only": "act only on servers in these states",
+    "only": "act only on servers in this state; repeat it",
     "if_meant_up": "act only on servers that should be up",
     "outdated": "act only on servers with an outdated container",
     "wait_for": "when a server counts as up",
@@ -31,7 +31,7 @@ ACT_HELP: Mapping[str, str] = {
     "players_at_most": "wait until at most so many play",
     "max_delay": "wait for players at most so many seconds",
     "on_max_delay": "what happens then",
-    "warn": "warn players so many seconds before: 300,60",
+    "warn": "warn players so many seconds before; repeat it",
     "warn_message": "the text of the warning",
     "wait_seconds": "seconds to wait for another action's lock",
     "max_parallel": "servers at a time",
@@ -54,11 +54,11 @@ _OF_PLAYERS = frozenset(("players_at_most", "max_delay", "on_max_delay", "warn",
 
 @dataclass(frozen=True)
 class Command:
-    """One subcommand: its name, what it does, and the names that it takes: none (""), ``?``, ``*`` or ``+``."""
+    """One subcommand: its name, what it does, and how many names it takes: 1, ``*`` or ``+``."""
 
     name: str
     summary: str
-    names: str = "+"
+    names: str | int = "+"
 
 
 COMMANDS = (
@@ -68,10 +68,10 @@ COMMANDS = (
     Command("stop", "stop servers, with SIGKILL after up to 10 minutes"),
     Command("restart", "restart servers"),
     Command("kill", "end servers at once; it does not ask"),
-    Command("log", "show the output of a server", "1"),
+    Command("log", "show the output of a server", 1),
     Command("freeze", "forbid starts and restarts until a time", "*"),
     Command("thaw", "allow them again", "*"),
-    Command("define", "print a definition of a container of docker run", "1"),
+    Command("define", "print a definition of a container of docker run", 1),
 )
 
 
@@ -91,18 +91,17 @@ def parser(width: int = 80) -> argparse.ArgumentParser:
     )
     subcommands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
     for each in COMMANDS:
-        names = {"": "", "1": " NAME", "*": " [NAME...]", "+": " NAME..."}[each.names].replace(
-            "NAME", "CONTAINER" if each.name == "define" else "NAME"
-        )
+        what = "CONTAINER" if each.name == "define" else "NAME"
+        names = {1: what, "*": f"[{what}...]", "+": f"{what}..."}[each.names]
         one = subcommands.add_parser(
             each.name,
             help=each.summary,
             description=f"{each.summary[0].upper()}{each.summary[1:]}.",
-            usage=f"{PROGRAM} {each.name} [OPTION...]{names}",
+            usage=f"{PROGRAM} {each.name} [OPTION...] {names}",
             formatter_class=formatter,
             allow_abbrev=False,
         )
-        one.add_argument("names", metavar="NAME", nargs=each.names if each.names in ("*", "+") else 1, help=argparse.SUPPRESS)
+        one.add_argument("names", metavar=what, nargs=each.names, help=argparse.SUPPRESS)
         _add_options(one, each.name)
     return top
 
@@ -112,7 +111,7 @@ def _add_options(one: argparse.ArgumentParser, name: str) -> None:
     if action is not None:
         one.add_argument("--check", action="store_true", help="change nothing, and show what would happen")
         for option in of_action(action):
-            add_option(one, option, POWER_OPTIONS[option], ACT_HELP[option])
+            _add_option(one, option, POWER_OPTIONS[option])
     else:
         one.add_argument("--config", metavar="FILE", help=ACT_HELP["config"])
     for flags, keywords in _OWN.get(name, ()):
@@ -161,31 +160,16 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def add_option(one: argparse.ArgumentParser, name: str, option: Option, text: str) -> None:
-    """Add an option of a module to a parser."""
-    shown = argparse.SUPPRESS if name in RARE else text
+def _add_option(one: argparse.ArgumentParser, name: str, option: Option) -> None:
+    """Add an option of a module to a parser. A list is an option that may be repeated."""
+    default = "" if option.default is None or option.type == "bool" else f"; {option.default}"
+    keywords: dict[str, Any] = {"help": argparse.SUPPRESS if name in RARE else f"{ACT_HELP[name]}{default}"}
     if option.type == "bool":
-        one.add_argument(flag_of(name), action="store_true", help=shown)
+        one.add_argument(flag_of(name), action="store_true", **keywords)
         return
-    if option.default is not None and name not in RARE:
-        shown = f"{text}; {option.default}"
-    metavar = {"int": "N", "path": "PATH", "list": "LIST"}.get(option.type, "TEXT")
-    choices = option.choices if option.choices and option.type != "list" else None
-    if choices:
-        metavar = "|".join(choices)
-    one.add_argument(flag_of(name), metavar=metavar, type=_reader(option), default=option.default, help=shown, choices=choices)
-
-
-def _reader(option: Option) -> Any:
-    if option.type == "int":
-        return whole_number(option)
-    return (lambda text: _list(option, text)) if option.type == "list" else str
-
-
-def _list(option: Option, text: str) -> list[Any]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    wrong = [word for word in words if (option.choices and word not in option.choices) or (option.elements == "int" and not word.isdigit())]
-    if wrong or not words:
-        expected = ", ".join(option.choices) if option.choices else "whole numbers" if option.elements == "int" else "texts"
-        raise argparse.ArgumentTypeError(f"expected {expected}, divided by commas")
-    return [int(word) for word in words] if option.elements == "int" else words
+    if option.type == "list":
+        keywords["action"] = "append"
+    is_number = "int" in (option.type, option.elements)
+    metavar = "|".join(option.choices) or ("N" if is_number else "PATH" if option.type == "path" else "TEXT")
+    kind = whole_number(option) if option.type == "int" else int if is_number else str
+    one.add_argument(flag_of(name), metavar=metavar, type=kind, default=option.default, choices=option.choices or None, **keywords)

@@ -14,7 +14,7 @@ from typing import Any
 from .._fleet.table import plural
 from .._power.model.clock import engine_time
 from .._power.model.errors import DefinitionInvalid, EngineUnreachable, Frozen, SettingsInvalid, WingsActive
-from .._power.model.records import dataclass, field
+from .._power.model.records import dataclass
 from .._power.model.result import Result
 from .._power.model.schema import one_line
 from .._power.model.server import PowerState
@@ -41,7 +41,6 @@ class Known:
     maintenance: Mapping[str, Any] | str | None = None
     warnings: Sequence[str] = ()
     journal: bool = True
-    uuid: str = field(default="")
 
 
 def why_lines(known: Known) -> list[str]:
@@ -170,13 +169,11 @@ def _outdated(known: Known) -> Iterator[str]:
 
 def _players(known: Known) -> Iterator[str]:
     players = known.entry.get("players")
-    if players:
-        online, most = players.get("online"), players.get("max")
-        yield (
-            f"Its players are unknown: {players.get('unknown_reason')}."
-            if online is None
-            else (f"{plural(online, 'player')}{'' if most is None else f' of {most}'} on it.")
-        )
+    if players and players["online"] is None:
+        yield f"Its players are unknown: {players['unknown_reason']}."
+    elif players:
+        places = "" if players["max"] is None else f" of {players['max']}"
+        yield f"{plural(players['online'], 'player')}{places} on it."
 
 
 def _operations(known: Known) -> Iterator[str]:
@@ -204,9 +201,9 @@ def _advice(known: Known) -> str:
     if (entry.get("container") or {}).get("paused"):
         return f"docker unpause {entry['server']}."
     if entry.get("state") != _OFFLINE:
-        return _advice_if_up(known)
+        return _advice_if_up(known, name)
     if result is not None and result.code:
-        return _advice_if_refused(known, result)
+        return _advice_if_refused(name, result)
     if not (entry.get("intent") or {}).get("up"):
         return f"fleet-power start {name}, if it should be up."
     if (entry.get("supervision") or {}).get("next_at"):
@@ -214,30 +211,28 @@ def _advice(known: Known) -> str:
     return f"fleet-power start {name}."
 
 
-def _advice_if_up(known: Known) -> str:
-    entry, name = known.entry, shlex.quote(known.called)
+def _advice_if_up(known: Known, name: str) -> str:
+    entry = known.entry
     if entry.get("state") is None:
         return "correct the cause above, and look again."
     if entry.get("suspended"):
         return f"fleet-power stop {name}: it is suspended and should be down."
     if (entry.get("container") or {}).get("health") == "unhealthy" or entry.get("state") == PowerState.STARTING.value:
         return f"read fleet-power log {name} -f; if it hangs, fleet-power restart {name}."
-    if known.start is not None and known.start.code and known.start.code not in (Frozen.code,):
+    if known.start is not None and known.start.code and known.start.code != Frozen.code:
         return f"nothing now; before the next restart, {_step(known.start.msg)}"
     if (entry.get("outdated") or {}).get("is_outdated"):
         return f"fleet-power restart {name}, when its players allow."
     return "nothing."
 
 
-def _advice_if_refused(known: Known, result: Result) -> str:
-    name = shlex.quote(known.called)
+def _advice_if_refused(name: str, result: Result) -> str:
     if result.code == WingsActive.code:
         return "use the Panel, or stop Wings: systemctl stop wings."
     if result.code == Frozen.code:
         return _step(result.msg)
-    if result.code in (DefinitionInvalid.code, SettingsInvalid.code):
-        return f"correct that file; then fleet-power start {name}."
-    return f"{_step(result.msg)}; then fleet-power start {name}."
+    step = "correct that file" if result.code in (DefinitionInvalid.code, SettingsInvalid.code) else _step(result.msg)
+    return f"{step}; then fleet-power start {name}."
 
 
 def _step(msg: str) -> str:
