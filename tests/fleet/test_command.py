@@ -12,7 +12,7 @@ import pytest
 
 from .lab import Node, adhoc, adhoc_begun, playbook, server, uuid_of
 from .people import PERSON, person
-from .ran import changes, made
+from .ran import changes, made, refusal
 from .scratch import collection_root
 from .shim import cores
 
@@ -61,8 +61,14 @@ def _refuses_the_controller_while_frozen(node: Node) -> None:
     node.ssh("fleet-power start Lobby && fleet-power freeze --until 06:00 --reason 'final of the cup'")
     refused = adhoc_begun([node], "server_power", "server=Lobby action=restart").finish()
     assert refused.rc != 0 and "final of the cup" in refused.output and "frozen" in refused.output
-    node.ssh("fleet-power thaw")
+    # A maintenance would start the servers again at its end, but must not stop them.
+    assert "final of the cup" in refusal(playbook("maintenance", [node]))
+    assert changes(made(playbook("freeze", [node], freeze_state="thawed"))) == ["Freeze or thaw"]
+    assert changes(made(playbook("freeze", [node], freeze_state="thawed"))) == []
     made(adhoc_begun([node], "server_power", "server=Lobby action=restart").finish())
+    made(playbook("freeze", [node], freeze_until="06:00", freeze_reason="night", freeze_servers=["Lobby"]))
+    assert "night" in node.ssh("fleet-power start Lobby; fleet-power restart Lobby", check=False)
+    node.ssh("fleet-power thaw Lobby && fleet-power restart Lobby")
 
 
 @pytest.mark.long
