@@ -116,7 +116,7 @@ def test_the_supervisor_starts_a_frozen_server_unless_the_freeze_names_it(lab: L
         await_verdicts(lab, uuid, "crashed", "crashed")
         assert not lab.is_up(uuid)
         await_run_after(lab, uuid, before, seconds=60)
-        wait_until(lambda: not (lab.root / "state" / "frozen.json").exists(), "the supervisor removes the freeze", 30)
+        wait_until(lambda: not (lab.root / "state" / "frozen").exists(), "the supervisor removes the freeze", 30)
     with closing(lab.node().journal) as journal:
         row = journal.operations.last(uuid)
     assert row is not None and (row.origin, row.outcome) == ("supervisor", "done")
