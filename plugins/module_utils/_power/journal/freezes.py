@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..events.event import Event, EventType
 from ..host import machine
 from ..host.library_faults import reason_of
-from ..host.own_files import replace_file, sync_directory
+from ..host.own_files import FILE_MODE, replace_file, sync_directory
 from ..host.pauses import FREEZE_FILE, may_be_frozen
 from ..model.clock import Clock, timestamp
 from ..model.errors import FreezeFailed, Frozen, SettingsInvalid
@@ -91,7 +91,7 @@ class Freezes:
                 connection.execute("DELETE FROM freezes")
             connection.executemany(_SET, [{name: _stored(value) for name, value in vars(each).items()} for each in freezes])
             tell(connection, lambda: (Event(EventType.NODE_FROZEN, first.at, data),))
-            replace_file(self._path, b"", shared=True)
+            replace_file(self._path, b"", mode=FILE_MODE)
 
         try:
             self._store.write_durably(work)
