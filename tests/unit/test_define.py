@@ -244,7 +244,7 @@ def test_any_text_becomes_a_definition(texts: dict[str, str], text: str, words: 
         StopTimeout=text,
     )
     container["Mounts"] = [{"Type": "bind", "Source": f"/{name}"[:90], "Destination": f"/{value}"[:90]} for name, value in texts.items()]
-    container["NetworkSettings"] = {"Ports": {f"{text}/tcp": [{"HostIp": text, "HostPort": text}]}}
+    container["NetworkSettings"] = {"Ports": {f"{text}/tcp": [{"HostIp": "::", "HostPort": text}]}}
     read(definition_of(container, image, node_settings(allowed_mounts=["/"])))
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import posixpath
 import re
@@ -208,7 +207,7 @@ class Drafted:
     def _allocations(self, environment: Mapping[str, str]) -> dict[str, Any]:
         mappings: dict[str, list[int]] = {}
         for _published, address, port in self._bindings():
-            if _is_address(address) and _is_port(port) and int(port) not in mappings.setdefault(address, []):
+            if _is_port(port) and int(port) not in mappings.setdefault(address, []):
                 mappings[address].append(int(port))
         if not mappings:
             return {}
@@ -218,7 +217,7 @@ class Drafted:
         if not _is_port(port):
             self.say("guessed: the first port.", "allocations.default")
             port = str(mappings[first][0])
-        return {"default": {"ip": address if _is_address(address) else first, "port": int(port)}, "mappings": mappings}
+        return {"default": {"ip": address if address in mappings else first, "port": int(port)}, "mappings": mappings}
 
     def _mounts(self) -> list[dict[str, Any]]:
         """Return the mounts. One in the place of the data directory becomes that, by a copy."""
@@ -308,13 +307,6 @@ def _text(value: object) -> str:
 
 def _texts(value: object) -> list[str]:
     return [each for each in as_list(value) if isinstance(each, str)]
-
-
-def _is_address(text: str) -> bool:
-    try:
-        return bool(ipaddress.ip_address(text)) and "%" not in text
-    except ValueError:
-        return False
 
 
 def _is_port(text: str) -> bool:
