@@ -27,7 +27,7 @@ from ..model.records import dataclass, fields
 from ..model.schema import one_line
 from ..model.server import Server
 from .outbox import tell
-from .schema import FREEZES, JournalUnusable, insertion, replacing, storable, value_of
+from .schema import FREEZES, JournalUnusable, insertion, replacing, value_of
 from .store import JournalStore
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Freezes:
             if not may_be_frozen(self._directory):
                 # A crash or a full disk left them behind when they were ended.
                 connection.execute("DELETE FROM freezes")
-            connection.executemany(_SET, [{name: _stored(value) for name, value in vars(each).items()} for each in freezes])
+            connection.executemany(_SET, [vars(each) for each in freezes])
             tell(connection, lambda: (Event(EventType.NODE_FROZEN, first.at, data),))
             replace_file(self._path, b"", mode=FILE_MODE)
 
@@ -154,10 +154,6 @@ def _freeze(row: Mapping[str, Any]) -> Freeze:
     return value_of(Freeze, row)
 
 
-def _stored(value: object) -> object:
-    return storable(value) if isinstance(value, str) else value
-
-
 #: The facts of a freeze that may exist but cannot be read.
 UNKNOWN_FREEZE: Mapping[str, Any] = dict.fromkeys(("is_frozen", "until", "at", "origin", "reason", "supervisor", "node"))
 
@@ -205,7 +201,7 @@ def freeze(
         raise SettingsInvalid(f"Cannot freeze until {until.isoformat(timespec='seconds')}: that is {when}")
     common: dict[str, Any] = {"at": timestamp(moment.now), "origin": one_line(origin), "reason": reason, "supervisor": supervisor}
     end: dict[str, Any] = {"until": timestamp(until), "boot": moment.boot, "ends_at": moment.boot_seconds + seconds}
-    wanted = [Freeze(each.uuid, each.name, **common, **end) for each in servers or [Server("", "")]]
+    wanted = [Freeze(each.uuid, one_line(each.name), **common, **end) for each in servers or [Server("", "")]]
     try:
         freezes.set(wanted)
     except (JournalUnusable, OSError) as error:
