@@ -22,9 +22,6 @@ attributes:
     support: full
   idempotent:
     support: full
-  platform:
-    support: full
-    platforms: posix
 options: {}
 seealso:
   - module: fleet.power.server_power

@@ -27,9 +27,6 @@ attributes:
     support: N/A
     details:
       - It is one step of many.
-  platform:
-    support: full
-    platforms: posix
 options:
   step:
     description:

@@ -115,28 +115,15 @@ servers:
   returned: when the servers could be acted on at all
   contains:
     limits:
-      description: The changed limits; in check mode, the limits that would change.
+      description:
+        - The changed limits; in check mode, the limits that would change. C(key) is that of the definition without C(settings.), or of the
+          node's settings.
+        - C(before) and C(after) are in the units of the key, such as MB or percent of a core. V(0) and empty are unlimited, V(-1) for swap.
+          For C(docker.overhead) they are the memory in bytes with the overhead.
       type: list
       elements: dict
       returned: when there are any
-      contains:
-        key:
-          description: Key of the definition, without C(settings.), or of the node's settings.
-          type: str
-          returned: always
-          sample: build.memory_limit
-        before:
-          description:
-            - The old value, in the units of the key, such as MB or percent of a core. V(0) and empty are unlimited, V(-1) for swap. For
-              C(docker.overhead) it is the memory in bytes with the overhead.
-          type: raw
-          returned: always
-          sample: 1024
-        after:
-          description: The new value.
-          type: raw
-          returned: always
-          sample: 2048
+      sample: [{"after": 2048, "before": 1024, "key": "build.memory_limit"}]
     restart:
       description: The keys of limits that differ and need a restart.
       type: list

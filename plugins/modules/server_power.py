@@ -417,99 +417,43 @@ servers:
       returned: when it could be seen
       sample: starting
     stop_timeout:
-      description: The seconds from asking the server to stop to SIGKILL, and their origin.
+      description:
+        - The seconds from asking the server to stop to SIGKILL, and their origin.
+        - C(from) is V(task), O(stop_timeout); V(container), the definition that made the running container; V(definition), one of
+          O(definitions), or the server's own if the container has none; V(settings), the node's settings.
       type: dict
       returned: in check mode, when the server would be stopped
-      contains:
-        seconds:
-          description: The seconds.
-          type: int
-          returned: always
-          sample: 120
-        from:
-          description:
-            - V(task), O(stop_timeout); V(container), the definition that made the running container; V(definition), one of O(definitions),
-              or the server's own if the container has none; V(settings), the node's settings.
-          type: str
-          returned: always
-          sample: container
+      sample: {"from": "container", "seconds": 120}
     stop:
-      description: How the server was stopped.
+      description:
+        - How the server was stopped, V(command), V(signal), V(native) (the container's own stop signal) or V(kill) (without grace), and how
+          long it took.
+        - C(forced), SIGKILL ended it, after the grace or by a kill. RV(servers[].msg) names the kill.
       type: dict
       returned: when it was; if brief, when it was forced
-      contains:
-        how:
-          description: V(command), V(signal), V(native) (the container's own stop signal) or V(kill) (without grace).
-          type: str
-          returned: always
-          sample: command
-        forced:
-          description: Whether SIGKILL ended it, after the grace or by a kill. RV(servers[].msg) names the kill.
-          type: bool
-          returned: always
-          sample: false
-        seconds:
-          description: How long it took.
-          type: float
-          returned: always
-          sample: 4.213
+      sample: {"forced": false, "how": "command", "seconds": 4.213}
     lock:
-      description: The wait for the lock, and its holder.
+      description:
+        - How long the action waited for the lock, and its holder.
+        - C(holder) is returned when the lock was not acquired, and in check mode when it is held. It may also have C(phase_deadline),
+          C(reason) and C(operation).
       type: dict
       returned: when there was a wait or a holder
-      contains:
-        waited_seconds:
-          description: How long the action waited.
-          type: float
-          returned: when there was a wait
-          sample: 12.5
-        holder:
-          description:
-            - The lock holder, with V(action), V(phase), V(phase_deadline), V(origin), V(reason), V(since), V(pid) and V(operation).
-          type: dict
-          returned: when the lock was not acquired, and in check mode when it is held
-          sample: {"action": "restart", "origin": "alice@web1", "phase": "stop", "pid": 4711, "since": "2026-01-31T12:00:00.000Z"}
+      sample:
+        holder: {"action": "restart", "origin": "alice@web1", "phase": "stop", "pid": 4711, "since": "2026-01-31T12:00:00.000Z"}
+        waited_seconds: 12.5
     players:
-      description: The players when the action went on or was cancelled.
+      description: The players when the action went on or was cancelled, as in M(fleet.power.server_power_info).
       type: dict
       returned: when O(players_at_most) or O(warn) was given and the server was up
-      contains:
-        online:
-          description: Number of players. Null if unknown.
-          type: int
-          returned: always
-          sample: 3
-        max:
-          description: Number of places. Null if unknown.
-          type: int
-          returned: always
-          sample: 20
-        unknown_reason:
-          description: Why the number is unknown. Null if it is known.
-          type: str
-          returned: always
-          sample: "the game at 127.0.0.1:25565 refuses connections: nothing listens there"
+      sample: {"max": 20, "online": 3, "unknown_reason": null}
     player_wait:
-      description: The wait for players and the messages to them.
+      description:
+        - How long the action waited for players, and the marks of O(warn) at which they got a message.
+        - C(announced), all messages reached the game. Null if there were none.
       type: dict
       returned: when O(players_at_most) or O(warn) was given and the server was up, not in check mode
-      contains:
-        seconds:
-          description: How long the action waited.
-          type: float
-          returned: always
-          sample: 61.024
-        marks:
-          description: The marks of O(warn) at which players got a message.
-          type: list
-          elements: int
-          returned: always
-          sample: [60, 30, 10]
-        announced:
-          description: Whether all messages reached the game. Null if there were none.
-          type: bool
-          returned: always
-          sample: true
+      sample: {"announced": true, "marks": [60, 30, 10], "seconds": 61.024}
     cancelled:
       description: The action that a kill cancelled.
       type: str
@@ -523,19 +467,10 @@ servers:
     run:
       description:
         - The run that was started, or that was already up. If the server is in another run later, it did not stay up.
+        - The id of its container, and when it started, by the engine's clock.
       type: dict
       returned: when O(action) was V(start) or V(restart) and the server was up, not through an endpoint
-      contains:
-        container:
-          description: Id of the container.
-          type: str
-          returned: always
-          sample: 4d2f1b...
-        started_at:
-          description: When the run started, by the engine's clock.
-          type: str
-          returned: always
-          sample: "2026-01-31T12:00:00.123456789Z"
+      sample: {"container": "4d2f1b...", "started_at": "2026-01-31T12:00:00.123456789Z"}
     log:
       description: The last lines of its log, at most 20, secrets masked.
       type: list
@@ -562,42 +497,20 @@ servers:
       description:
         - When each phase and each wait before the lock began. Besides the phases of a lock holder these are V(players), V(countdown),
           V(locked) (a wait of more than a second for the lock) and V(ready) (up, but not ready).
+        - C(at) is in seconds after the action's beginning, which is RV(servers[].seconds) before its end.
       type: list
       elements: dict
       returned: when it had any; if brief, with O(phases) or C(-v); not in an ad-hoc command without C(-v), nor through an endpoint
-      contains:
-        phase:
-          description: The phase.
-          type: str
-          returned: always
-          sample: stop
-        at:
-          description: When it began, in seconds after the action's beginning, which is RV(servers[].seconds) before its end.
-          type: float
-          returned: always
-          sample: 0.021
+      sample: [{"at": 0.021, "phase": "stop"}]
     downtime:
       description:
-        - How long the server was down, by the engine's clock, from the end of the run that the action ended.
+        - How long the server was down, by the engine's clock, from the end of the run that the action ended until the next run started.
+        - C(ready_seconds), until that run was ready, if that was waited for and came. If the action started no run, there is only C(since),
+          when the run ended.
       type: dict
       returned: >-
         when the action ended a run and the time is known; if brief, only for V(start) and V(restart), and not in an ad hoc command
-      contains:
-        seconds:
-          description: Seconds until the next run started.
-          type: float
-          returned: when the action started one
-          sample: 1.412
-        ready_seconds:
-          description: Seconds until that run was ready.
-          type: float
-          returned: when that was waited for, and came
-          sample: 24.3
-        since:
-          description: When the run ended, by the engine's clock.
-          type: str
-          returned: when the action started no other
-          sample: "2026-01-31T12:00:00.123456789Z"
+      sample: {"ready_seconds": 24.3, "seconds": 1.412}
     seconds:
       description: How long the action took.
       type: float
@@ -607,22 +520,8 @@ servers:
       description: The operation in the journal. Times are ISO 8601, UTC, with milliseconds.
       type: dict
       returned: not if brief
-      contains:
-        id:
-          description: Its id.
-          type: str
-          returned: always
-          sample: 0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10
-        requested_at:
-          description: When it was requested.
-          type: str
-          returned: always
-          sample: "2026-01-31T12:00:00.000Z"
-        ended_at:
-          description: When it ended.
-          type: str
-          returned: always
-          sample: "2026-01-31T12:00:05.102Z"
+      sample: {"ended_at": "2026-01-31T12:00:05.102Z", "id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10",
+               "requested_at": "2026-01-31T12:00:00.000Z"}
 summary:
   description:
     - Counts by outcome. For several servers also C(text), a line with name, outcome and code for each of at most 20 servers that are

@@ -177,50 +177,14 @@ servers:
       returned: always, with an endpoint if it reports them
       sample: {"group": "lobby"}
     container:
-      description: Its container, V(null) if it has none. Times are the engine's.
+      description:
+        - Its container, V(null) if it has none. An endpoint returns only C(image), the image that it was created from.
+        - Times are the engine's. C(finished_at) and C(exit_code) are V(null) while it lives, C(health) without a health check.
+          C(oom_killed), the kernel killed it for memory.
       type: dict
       returned: always, with an endpoint if it reports the image
-      contains:
-        id:
-          description: Id of the container.
-          type: str
-          returned: not through an endpoint
-          sample: 4d2f1b...
-        image:
-          description: Image it was created from.
-          type: str
-          returned: always
-          sample: registry.example.test/echo:1
-        started_at:
-          description: When this run started.
-          type: str
-          returned: not through an endpoint
-          sample: "2026-01-31T12:00:00.123456789Z"
-        finished_at:
-          description: When the run ended, V(null) while it lives.
-          type: str
-          returned: not through an endpoint
-          sample: null
-        exit_code:
-          description: Exit code, V(null) while it lives.
-          type: int
-          returned: not through an endpoint
-          sample: null
-        oom_killed:
-          description: Whether the kernel killed it for memory.
-          type: bool
-          returned: not through an endpoint
-          sample: false
-        health:
-          description: The result of its health check, V(null) if it has none.
-          type: str
-          returned: not through an endpoint
-          sample: healthy
-        paused:
-          description: Whether it is paused.
-          type: bool
-          returned: not through an endpoint
-          sample: false
+      sample: {"exit_code": null, "finished_at": null, "health": "healthy", "id": "4d2f1b...", "image": "registry.example.test/echo:1",
+               "oom_killed": false, "paused": false, "started_at": "2026-01-31T12:00:00.123456789Z"}
     outdated:
       description:
         - Whether its container differs from its definition, the node's settings and its image, as its next start would decide. No image is
@@ -228,91 +192,30 @@ servers:
         - Keys are those of the definition without C(settings.), such as V(build.memory_limit) or C(environment.NAME), V(image), also if its
           tag now names another image, and keys of the node's settings with their whole names. V(fleet.power) is a change in another version
           of this collection. Values are never returned.
+        - C(is_outdated) is V(null) if unknown. A warning says why, unless it has no definition.
+        - C(differs) has the keys that differ, V(null) if unknown, for example for a container of Wings or an earlier version; C(why) says
+          why. C(restart) has those that need a restart, C(in_place) those that M(fleet.power.server_limits) can set while the server runs.
+        - C(next_start) has keys that are up to date, but that the process sees only after its next start. They do not make it outdated.
+          V(environment.SERVER_MEMORY), after its memory was changed while it ran.
       type: dict
       returned: always, with an endpoint if it reports it
-      contains:
-        is_outdated:
-          description: >-
-            Whether it is outdated. V(null) if unknown. A warning says why, unless it has no definition.
-          type: bool
-          returned: always
-          sample: true
-        differs:
-          description: The keys that differ. V(null) if unknown, for example for a container of Wings or an earlier version.
-          type: list
-          elements: str
-          returned: always
-          sample: [build.memory_limit, image]
-        restart:
-          description: The keys that need a restart.
-          type: list
-          elements: str
-          returned: always
-          sample: [image]
-        in_place:
-          description: The keys that M(fleet.power.server_limits) can set while the server runs.
-          type: list
-          elements: str
-          returned: always
-          sample: [build.memory_limit]
-        next_start:
-          description:
-            - Keys that are up to date, but that the process sees only after its next start. They do not make it outdated.
-              V(environment.SERVER_MEMORY), after its memory was changed while it ran.
-          type: list
-          elements: str
-          returned: always
-          sample: []
-        why:
-          description: Why the difference or the keys are unknown.
-          type: str
-          returned: always
-          sample: null
+      sample: {"differs": ["build.memory_limit", "image"], "in_place": ["build.memory_limit"], "is_outdated": true, "next_start": [],
+               "restart": ["image"], "why": null}
     lock:
       description: Its lock holder, V(null) if there is none.
       type: dict
       returned: not through an endpoint
       sample: null
     countdown:
-      description: The action that waits for the server's players or counts down, V(null) if there is none.
+      description:
+        - The action that waits for the server's players or counts down, V(null) if there is none. C(since), when the wait began; C(due),
+          when the wait or the countdown ends.
+        - C(phase) is V(waiting), until few enough players are there, or V(counting), players get messages.
+        - C(origin) and C(reason) are left out if unknown.
       type: dict
       returned: always, with an endpoint if it reports it
-      contains:
-        action:
-          description: The action, V(stop) or V(restart).
-          type: str
-          returned: always
-          sample: restart
-        phase:
-          description: V(waiting), until few enough players are there; V(counting), players get messages.
-          type: str
-          returned: always
-          sample: counting
-        due:
-          description: When the wait or the countdown ends.
-          type: str
-          returned: always
-          sample: "2026-01-31T04:10:00.000Z"
-        since:
-          description: Since when it waits.
-          type: str
-          returned: always
-          sample: "2026-01-31T04:00:00.000Z"
-        origin:
-          description: The requester.
-          type: str
-          returned: if it is known
-          sample: alice@web1
-        reason:
-          description: The reason.
-          type: str
-          returned: if one was given
-          sample: update
-        operation:
-          description: Id of the operation.
-          type: str
-          returned: always
-          sample: 0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10
+      sample: {"action": "restart", "due": "2026-01-31T04:10:00.000Z", "operation": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10",
+               "origin": "alice@web1", "phase": "counting", "reason": "update", "since": "2026-01-31T04:00:00.000Z"}
     freeze:
       description:
         - The freeze that forbids its starts and restarts, V(null) if there is none. All values are V(null) if that is unknown.
@@ -323,26 +226,12 @@ servers:
                "supervisor": false, "until": "2026-01-31T06:00:00.000Z"}
     players:
       description:
-        - The server's players. V(null) while it is down, and if the node's settings do not say which game it plays.
+        - The server's players, and its places as C(max). V(null) while it is down, and if the node's settings do not say which game it
+          plays. If a number is unknown, it is V(null), and C(unknown_reason) says why.
         - The HTTP shim of this collection returns this for a single server that is named by its UUID.
       type: dict
       returned: always, with an endpoint if it reports it
-      contains:
-        online:
-          description: Number of players, V(null) if unknown.
-          type: int
-          returned: always
-          sample: 3
-        max:
-          description: Number of places, V(null) if unknown.
-          type: int
-          returned: always
-          sample: 20
-        unknown_reason:
-          description: Why it is unknown, V(null) where it is known.
-          type: str
-          returned: always
-          sample: null
+      sample: {"max": 20, "online": 3, "unknown_reason": null}
     intent:
       description: Whether the server should be up, by its last action that ended V(done) or V(unchanged).
       type: dict
@@ -354,153 +243,47 @@ servers:
           has no other. V(null) if it has none.
       type: dict
       returned: not through an endpoint
-      sample: {"action": "restart", "id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10", "origin": "alice@web1", "outcome": "done"}
+      sample: {"action": "restart", "begun_at": "2026-01-31T12:00:00.002Z", "code": null, "ended_at": "2026-01-31T12:00:05.102Z",
+               "id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10", "msg": null, "origin": "alice@web1", "outcome": "done", "reason": null,
+               "requested_at": "2026-01-31T12:00:00.000Z"}
     operations:
       description: The last operations of any outcome, newest first, each like C(last_operation). With O(operations) only.
       type: list
       elements: dict
       returned: not through an endpoint
-      sample: [{"action": "restart", "id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10", "origin": "alice@web1", "outcome": "done"}]
     supervision:
       description:
         - The end of its last run, and the supervisor's reaction. V(null) if the journal cannot be read.
         - The guide to crashes explains verdicts and states.
+        - C(state) is V(ok), the supervisor does nothing. V(backoff), it is down and will be started. V(crash_loop), it crashed too often in
+          a row, with one try an hour. V(flapping), it is up and crashed more than 5 times in 24 hours. V(stays_down), see C(verdict).
+          V(off), the node's policy exempts it, and C(why) names the setting.
+        - C(running) and C(paused) are as in C(supervisor) of the result. C(paused) is also V(frozen), a freeze with the supervisor.
+        - C(verdict) is that on its last run, V(null) while it is up or has none yet. V(crashed), V(ended) (by itself, exit code 0),
+          V(ended_unobserved), V(stopped), V(restarting), V(engine_stopped), V(stopped_externally), V(initially_down).
+        - C(exit_code), C(oom_killed) (by the kernel, for memory) and C(ended_at) are of that run.
+        - C(code), such as V(suspended) or V(disk_full), and C(msg) say why the last try failed. C(next_at) is the time of the next one,
+          V(null) without a supervisor, or if it is paused or a freeze holds it back.
+        - C(consecutive_crashes) are in a row, C(crashes_today) in the last 24 hours.
       type: dict
       returned: always, with an endpoint if it reports it
-      contains:
-        state:
-          description:
-            - V(ok), the supervisor does nothing; V(backoff), it is down and will be started; V(crash_loop), it crashed too often in a row,
-              with one try an hour. V(flapping), it is up and crashed more than 5 times in 24 hours.
-            - V(stays_down), it is down and stays so, see C(verdict); V(off), the node's policy exempts it, see C(why).
-          type: str
-          returned: always
-          sample: backoff
-        why:
-          description: What exempts the server from supervision, V(null) if it is supervised.
-          type: str
-          returned: always
-          sample: supervisor.enabled
-        running:
-          description: Whether a supervisor runs on the node, V(null) if unknown.
-          type: bool
-          returned: always
-          sample: true
-        paused:
-          description: Why the supervisor starts nothing, as in C(supervisor) of the result; V(frozen), a freeze with the supervisor.
-          type: str
-          returned: always
-          sample: null
-        verdict:
-          description:
-            - The verdict on its last run, V(null) while it is up or has no verdict yet.
-            - V(crashed), V(ended) (by itself, exit code 0), V(ended_unobserved), V(stopped), V(restarting), V(engine_stopped),
-              V(stopped_externally), V(initially_down).
-          type: str
-          returned: always
-          sample: crashed
-        exit_code:
-          description: Exit code of that run.
-          type: int
-          returned: always
-          sample: 3
-        oom_killed:
-          description: Whether the kernel ended it for memory.
-          type: bool
-          returned: always
-          sample: false
-        ended_at:
-          description: When it ended.
-          type: str
-          returned: always
-          sample: "2026-01-31T04:12:00.123456789Z"
-        code:
-          description: Why the last try failed, such as V(suspended) or V(disk_full).
-          type: str
-          returned: always
-          sample: null
-        msg:
-          description: The same in a sentence.
-          type: str
-          returned: always
-          sample: null
-        next_at:
-          description: When the supervisor tries again. V(null) without a supervisor, or if it is paused or a freeze holds it back.
-          type: str
-          returned: always
-          sample: "2026-01-31T04:12:10.000Z"
-        consecutive_crashes:
-          description: How often it has crashed in a row.
-          type: int
-          returned: always
-          sample: 3
-        crashes_today:
-          description: How often it has crashed in the last 24 hours.
-          type: int
-          returned: always
-          sample: 3
+      sample: {"code": null, "consecutive_crashes": 3, "crashes_today": 3, "ended_at": "2026-01-31T04:12:00.123456789Z", "exit_code": 3,
+               "msg": null, "next_at": "2026-01-31T04:12:10.000Z", "oom_killed": false, "paused": null, "running": true, "state": "backoff",
+               "verdict": "crashed", "why": null}
     crashes:
-      description: The last ended runs, newest first, V(null) if the journal cannot be read. Only if O(crashes) is not V(0).
+      description:
+        - The last ended runs, newest first, V(null) if the journal cannot be read. Only if O(crashes) is not V(0).
+        - Unknown values are V(null). C(verdict), C(exit_code) and C(oom_killed) are as in C(supervision), V(pending) until there is a
+          verdict. C(consecutive_crashes), which crash in a row it was. C(seconds), how long it was up.
+        - C(container) and C(started_at) identify the run, as in C(run) of M(fleet.power.server_power).
+        - C(origin) is the requester of its end, C(operation) the operation that ended it, V(null) if there was none.
+        - C(log) has its last lines, with the values of its environment masked.
       type: list
       elements: dict
       returned: not through an endpoint
-      contains:
-        verdict:
-          description: The verdict on the run, as above; V(pending) until there is one.
-          type: str
-          returned: not through an endpoint
-          sample: crashed
-        exit_code:
-          description: Exit code, V(null) if unknown.
-          type: int
-          returned: not through an endpoint
-          sample: 3
-        oom_killed:
-          description: Whether the kernel ended it for memory.
-          type: bool
-          returned: not through an endpoint
-          sample: false
-        seconds:
-          description: How long it was up, V(null) if unknown.
-          type: float
-          returned: not through an endpoint
-          sample: 93.5
-        ended_at:
-          description: When it ended.
-          type: str
-          returned: not through an endpoint
-          sample: "2026-01-31T04:12:00.123456789Z"
-        container:
-          description: Id of its container. With C(started_at) it identifies the run, as in C(run) of M(fleet.power.server_power).
-          type: str
-          returned: not through an endpoint
-          sample: 4d2f1b...
-        started_at:
-          description: When it started.
-          type: str
-          returned: not through an endpoint
-          sample: "2026-01-31T04:10:26.623456789Z"
-        origin:
-          description: The requester of its end, V(null) if there was none.
-          type: str
-          returned: not through an endpoint
-          sample: null
-        operation:
-          description: The operation that ended it, V(null) if there was none.
-          type: str
-          returned: not through an endpoint
-          sample: null
-        consecutive_crashes:
-          description: Which crash in a row it was.
-          type: int
-          returned: not through an endpoint
-          sample: 3
-        log:
-          description: Its last lines, with the values of its environment masked.
-          type: list
-          elements: str
-          returned: not through an endpoint
-          sample: ["java.lang.OutOfMemoryError"]
+      sample: [{"consecutive_crashes": 3, "container": "4d2f1b...", "ended_at": "2026-01-31T04:12:00.123456789Z", "exit_code": 3,
+                "log": ["java.lang.OutOfMemoryError"], "oom_killed": false, "operation": null, "origin": null, "seconds": 93.5,
+                "started_at": "2026-01-31T04:10:26.623456789Z", "verdict": "crashed"}]
     utilization:
       description:
         - Its use of resources, with the endpoint's own names and units. Wings has C(memory_bytes), C(memory_limit_bytes), C(disk_bytes),
@@ -528,104 +311,35 @@ servers:
       returned: where the server could not be seen
       sample: "Cannot inspect container 566bf9d7-c55a-45f8-91a6-e55e9b9b1325: input/output error"
 supervisor:
-  description: The supervisor of the node, V(null) if unknown, for example through an endpoint.
+  description:
+    - The supervisor of the node, V(null) if unknown, for example through an endpoint. C(running) is V(null) if unknown; a warning says why.
+    - C(paused) says why it starts nothing, V(null) if it is not paused. V(wings), Wings runs; V(maintenance), a maintenance is under way;
+      V(maintenance_unreadable), the file of a maintenance cannot be read; V(journal), the journal cannot be used; V(engine), the engine
+      does not answer.
   type: dict
   returned: success
-  contains:
-    running:
-      description: Whether it runs, V(null) if unknown; a warning says why.
-      type: bool
-      returned: always
-      sample: true
-    since:
-      description: Since when it runs.
-      type: str
-      returned: always
-      sample: "2026-01-31T00:00:00.000Z"
-    paused:
-      description:
-        - Why it starts nothing, V(null) if it is not paused. V(wings), Wings runs; V(maintenance), a maintenance is under way;
-          V(maintenance_unreadable), the file of a maintenance cannot be read; V(journal), the journal cannot be used; V(engine), the engine
-          does not answer.
-      type: str
-      returned: always
-      sample: null
+  sample: {"paused": null, "running": true, "since": "2026-01-31T00:00:00.000Z"}
 freeze:
   description: The freeze of the whole node, as C(freeze) of a server. V(null) if there is none, and through an endpoint.
   type: dict
   returned: success
   sample: null
 events:
-  description: The node's events and their receivers, V(null) if unknown, for example through an endpoint.
+  description:
+    - The node's events and their receivers, V(null) if unknown, for example through an endpoint. C(running) and C(since) are of the service
+      that sends events, as in C(supervisor). C(enabled), the node keeps events.
+    - C(receivers) is V(null) if events are disabled or unknown. C(waiting) is the number of events that a receiver has not received yet,
+      perhaps with some that its filter excludes. C(oldest_at) is when the first of these happened.
+    - C(sent) is the number that it has received, C(sent_at) when it received the last one, C(dropped) the number that were dropped before.
+    - C(failing_since) is V(null) if the last try succeeded, else C(error) is that of the last one. C(off), it has unsubscribed (410 Gone).
   type: dict
   returned: success
-  contains:
-    running:
-      description: Whether the service that sends events runs, V(null) if unknown; a warning says why.
-      type: bool
-      returned: always
-      sample: true
-    since:
-      description: Since when it runs.
-      type: str
-      returned: always
-      sample: "2026-01-31T00:00:00.000Z"
-    enabled:
-      description: Whether the node keeps events, V(null) if unknown.
-      type: bool
-      returned: always
-      sample: true
-    receivers:
-      description: The state of each receiver, V(null) if events are disabled or unknown.
-      type: list
-      elements: dict
-      returned: always
-      contains:
-        receiver:
-          description: Its name.
-          type: str
-          returned: always
-          sample: pager
-        waiting:
-          description: How many events it has not received yet. This may include events that its filter excludes.
-          type: int
-          returned: always
-          sample: 12
-        oldest_at:
-          description: When the first of these happened, V(null) if there are none.
-          type: str
-          returned: always
-          sample: "2026-01-31T04:12:00.123Z"
-        "off":
-          description: Whether it has unsubscribed (410 Gone).
-          type: bool
-          returned: always
-          sample: false
-        failing_since:
-          description: Since when tries have failed, V(null) if the last one succeeded.
-          type: str
-          returned: always
-          sample: "2026-01-31T04:12:01.000Z"
-        error:
-          description: The error of the last failed try.
-          type: str
-          returned: always
-          sample: "it answered with status 503"
-        dropped:
-          description: How many events were dropped before it received them.
-          type: int
-          returned: always
-          sample: 0
-        sent:
-          description: How many it has received.
-          type: int
-          returned: always
-          sample: 1024
-        sent_at:
-          description: When it received the last one.
-          type: str
-          returned: always
-          sample: "2026-01-31T04:11:58.000Z"
+  sample:
+    enabled: true
+    receivers: [{"dropped": 0, "error": null, "failing_since": null, "off": false, "oldest_at": null, "receiver": "pager", "sent": 1024,
+                 "sent_at": "2026-01-31T04:11:58.000Z", "waiting": 0}]
+    running: true
+    since: "2026-01-31T00:00:00.000Z"
 msg:
   description: Why C(complete) is V(false), or why nothing could be read.
   type: str

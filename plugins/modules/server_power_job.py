@@ -23,9 +23,6 @@ attributes:
       - It changes nothing.
   idempotent:
     support: full
-  platform:
-    support: full
-    platforms: posix
 options:
   job:
     description:

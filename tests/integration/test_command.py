@@ -212,7 +212,7 @@ def test_freezes_and_thaws_of_many_processes_leave_what_the_last_one_said(lab: L
         assert fleet_power(lab, "freeze", f"S{number}", "--until", tomorrow(), "--reason", "x").code == 0
     assert [each.uuid for each in lab.node().journal.freezes.current()] == sorted(names)
     assert fleet_power(lab, "thaw").code == 0
-    assert (lab.node().journal.freezes.current(), (lab.root / "state" / "frozen.json").exists()) == ([], False)
+    assert (lab.node().journal.freezes.current(), (lab.root / "state" / "frozen").exists()) == ([], False)
 
 
 def test_a_closed_pipe_ends_the_output_without_a_traceback(lab: Lab) -> None:

@@ -58,7 +58,7 @@ def defined(lab: Lab, name: str) -> tuple[Path, list[str], str]:
     text, printed = seen.out, seen.err
     (path,) = (path for path in (lab.root / "servers").iterdir() if path.read_text() == text)
     lab.uuids.append(path.stem)
-    *commands, restart = [line.strip() for line in printed.splitlines() if line.startswith("  ")]
+    *commands, restart = map(str.strip, printed.partition("over:\n")[2].partition("\nThe restart")[0].splitlines())
     assert restart == f"fleet-power restart {name} --adopt"
     return path, commands, printed
 
@@ -159,7 +159,7 @@ def test_a_named_volume_becomes_a_mount_with_its_files(node: Lab) -> None:
     try:
         docker(node, "exec", "--user", "0", name, "sh", "-c", "echo precious > /extra/file")
         path, commands, printed = defined(node, name)
-        assert f"The volume {volume}" in path.read_text()
+        assert f"it is the volume {volume}, which" in path.read_text()
         assert take_over(node, name, commands).code == 0
         assert docker(node, "exec", path.stem, "cat", "/extra/file") == "precious"
         kept = printed.partition("the anonymous volume at /anonymous (its files stay in ")[2].partition(")")[0]

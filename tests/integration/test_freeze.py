@@ -70,8 +70,7 @@ def test_a_freeze_refuses_a_waiting_action_and_lets_a_begun_stop_finish(lab: Lab
 def test_the_shim_freezes_refuses_and_thaws(lab: Lab, controller: Controller, shim: Shim) -> None:
     uuid = lab.up()
     until = (SYSTEM_CLOCK.now() + timedelta(hours=1)).isoformat()
-    made = shim.ask("PUT", "/api/freeze", {"until": until, "reason": "final", "servers": [uuid]})
-    assert (made.status, made.json["freezes"][0]["server"]) == (200, uuid)
+    assert shim.ask("PUT", f"/api/servers/{uuid}/freeze", {"until": until, "reason": "final"}).status == 204
     refused = shim.power(uuid, "restart")
     assert (refused.status, refused.json["code"]) == (409, "frozen")
     assert f"Cannot restart server {uuid}: it is frozen until " in refused.json["error"] and "(token a1b2): final" in refused.json["error"]
@@ -88,9 +87,8 @@ def test_the_shim_freezes_refuses_and_thaws(lab: Lab, controller: Controller, sh
 
     wait_until(lambda: b"\nfleet_power_frozen_servers 1.0" in metrics() and b"\nfleet_power_node_frozen 0.0" in metrics(), "it is counted")
     assert shim.done(uuid, "stop")["outcome"] == "done"
-    assert shim.ask("DELETE", "/api/freeze").json["freezes"][0]["server"] == uuid
+    assert shim.ask("DELETE", f"/api/servers/{uuid}/freeze").status == shim.ask("DELETE", "/api/freeze").status == 204
     assert shim.done(uuid, "start")["outcome"] == "done"
-    assert shim.ask("GET", "/api/freeze").json == {"freezes": []}
 
 
 def test_an_accepted_action_is_refused_at_its_turn(lab: Lab, shim: Shim) -> None:
@@ -116,7 +114,7 @@ def test_the_supervisor_starts_a_frozen_server_unless_the_freeze_names_it(lab: L
         await_verdicts(lab, uuid, "crashed", "crashed")
         assert not lab.is_up(uuid)
         await_run_after(lab, uuid, before, seconds=60)
-        wait_until(lambda: not (lab.root / "state" / "frozen.json").exists(), "the supervisor removes the freeze", 30)
+        wait_until(lambda: not (lab.root / "state" / "frozen").exists(), "the supervisor removes the freeze", 30)
     with closing(lab.node().journal) as journal:
         row = journal.operations.last(uuid)
     assert row is not None and (row.origin, row.outcome) == ("supervisor", "done")

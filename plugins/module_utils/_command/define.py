@@ -9,13 +9,12 @@ import contextlib
 import grp
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 
 from .._power.actions.node.node import Node
 from .._power.definitions.definition_files import DefinitionDirectory
 from .._power.definitions.definition_text import load_text
-from .._power.host.own_files import sync_directory
+from .._power.host.own_files import replace_file
 from .._power.model.errors import NotDefinable, ServerNotFound
 from .._power.model.request import PowerAction
 from .._power.model.schema import printable, visible
@@ -47,7 +46,7 @@ def define(container: str, node: Node, *, write: bool = False) -> tuple[str, str
         return text, ""
     _refuse_second(drafted, node)
     try:
-        _add_file(path, text.encode(), grp.getgrnam(node.settings.group).gr_gid)
+        replace_file(path, text.encode(), mode=_MODE, gid=grp.getgrnam(node.settings.group).gr_gid, new=True)
     except KeyError:
         raise NotDefinable(f"Cannot write {path}: there is no group {node.settings.group}; run the role fleet.power.node") from None
     except OSError as error:
@@ -64,23 +63,6 @@ def _refuse_second(drafted: Drafted, node: Node) -> None:
     with contextlib.suppress(ServerNotFound):
         found = node.sources.search.identify(drafted.name, PowerAction.START)
         raise NotDefinable(f"Cannot define a server {drafted.name}: {found.uuid} is called so; rename the container first")
-
-
-def _add_file(path: str, content: bytes, gid: int) -> None:
-    """Write a new file; a reader finds all of it or none. Raises OSError, also if the file exists."""
-    directory = os.path.dirname(path)
-    descriptor, fresh = tempfile.mkstemp(prefix=".fleet-power.", dir=directory)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchown(descriptor, -1, gid)
-            os.fchmod(descriptor, _MODE)
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        os.link(fresh, path)
-    finally:
-        os.unlink(fresh)
-    sync_directory(directory)
 
 
 def _take_over(drafted: Drafted, path: str, warnings: Sequence[str]) -> str:

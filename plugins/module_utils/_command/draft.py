@@ -5,19 +5,19 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import posixpath
 import re
 import shlex
 import uuid as uuids
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .._power.container.container_labels import OUR_LABELS, made_by_wings
 from .._power.container.container_limits import CPU, IO, amount, limits_of
 from .._power.container.container_spec import HOME, container_spec
 from .._power.definitions.definition import UNFILLED, parse_definition
+from .._power.definitions.definition_text import yaml_library
 from .._power.definitions.settings import Settings
 from .._power.definitions.stop_way import LONGEST_STOP_SECONDS
 from .._power.model.errors import DefinitionInvalid, NotDefinable
@@ -26,14 +26,12 @@ from .._power.model.request import ALL
 from .._power.model.schema import blanked, few, printable, visible
 from .._power.model.server import parse_uuid
 
-#: What the engine and `_clean` put in place of a byte that no definition can hold.
+#: What the engine puts in place of a byte that is not UTF-8.
 _UNREADABLE = "\ufffd"
 _ANONYMOUS, _PORT = re.compile("[0-9a-f]{64}"), re.compile("[1-9][0-9]{0,4}")
 #: Targets of mounts that no server can have.
 _RESERVED = re.compile(r"/|/tmp|/(?:proc|sys|dev)(?:/.*)?", re.DOTALL)
 _COMPOSE = "com.docker.compose."
-#: Programs that would start their container again.
-_MAKERS = {"com.docker.swarm.service.id": "Swarm", "io.kubernetes.pod.name": "Kubernetes"}
 _BUILT_IN = ("TZ", "STARTUP", "SERVER_MEMORY", "SERVER_IP", "SERVER_PORT")
 #: Options that no key has, by the engine's names, and values that mean nothing.
 _BEYOND = (
@@ -67,7 +65,7 @@ def definition_of(
     ``tag_moved``: the tag now means another image. ``resolve`` is that of `container_spec`. Raises `NotDefinable`, and `DefinitionInvalid`
     for values that no definition has.
     """
-    drafted = Drafted(_clean(inspected), _clean(image or {}), settings)
+    drafted = Drafted(inspected, image or {}, settings)
     if image is None:
         drafted.differing.append("its image, which is gone: the command, variables and labels here include the image's")
     if tag_moved:
@@ -77,10 +75,10 @@ def definition_of(
 
 
 class Drafted:
-    """A definition in the order of its keys. ``comments`` stand above the key at their path; () is the top.
+    """A definition in the order of its keys, and ``comments`` to it.
 
-    ``secrets`` are keys with a placeholder. ``differing`` is what a server cannot have: it suspends the server. ``lost`` is gone after the
-    first restart, and ``steps`` are shell commands before it.
+    ``secrets`` are variables with a placeholder. ``differing`` is what a server cannot have: it suspends the server. ``lost`` is gone after
+    the first restart, and ``steps`` are shell commands before it.
     """
 
     def __init__(self, inspected: Mapping[str, Any], image: Mapping[str, Any], settings: Settings) -> None:
@@ -95,16 +93,16 @@ class Drafted:
         self._data = posixpath.join(settings.data, self.uuid)
         self._user = f"{settings.container_uid}:{settings.container_gid}" if settings.rootless else f"{settings.uid}:{settings.gid}"
         self.definition: dict[str, Any] = {}
-        self.comments: dict[tuple[str, ...], list[str]] = {}
-        self.secrets, self.differing, self.lost, self.steps = list[str](), list[str](), list[str](), list[str]()
+        self.comments, self.secrets, self.differing = list[str](), list[str](), list[str]()
+        self.lost, self.steps = list[str](), list[str]()
 
-    def say(self, text: str, *path: str) -> None:
-        self.comments.setdefault(path, []).append(text)
+    def say(self, text: str, key: str = "") -> None:
+        self.comments.append(f"{key}: {text}" if key else f"- {text}")
 
     def complete(self, resolve: Callable[[str], str]) -> None:
-        self.say(f"Drafted from the container {self.container}. As a server:")
-        self.say(f"- It runs as user {self._user} (before: {printable(_text(self._config.get('User'))) or 'root'}), with few capabilities.")
-        self.say(f"- It has at most {self._settings.container_pid_limit} threads, and writes only to {HOME}, /tmp and mounts.")
+        self.comments.append(f"Drafted from the container {self.container}. As a server:")
+        self.say(f"It runs as user {self._user} (before: {printable(_text(self._config.get('User'))) or 'root'}), with few capabilities.")
+        self.say(f"It has at most {self._settings.container_pid_limit} threads, and writes only to {HOME}, /tmp and mounts.")
         self.lost.append("files that it wrote outside of its mounts")
         labels, environment = self._labels(), self._environment()
         body = {
@@ -122,29 +120,29 @@ class Drafted:
         self.definition = {"settings": _filled(body), "process_configuration": {"stop": self._stop()}}
         self._note_options()
         self._compare(resolve)
+        if self.secrets:
+            self.say(f"write the secrets in place of {UNFILLED}; docker inspect shows them: {', '.join(self.secrets)}", "environment")
         if self.differing:
-            self.say("A server cannot have the following. Set this to false when it does no harm:", "settings", "suspended")
+            self.say("a server cannot have the following. Set it to false when they do no harm:", "suspended")
             for text in self.differing:
-                self.say(f"- {text}", "settings", "suspended")
+                self.say(text)
         else:
             del self.definition["settings"]["suspended"]
-        if self.secrets:
-            self.say(f"Write the secrets in place of {UNFILLED}; docker inspect shows them: {', '.join(self.secrets)}")
 
     def _labels(self) -> dict[str, str]:
         """Return the container's own labels. With the labels of Compose, Compose would replace our container."""
         inherited, labels = as_map(self._base.get("Labels")), as_map(self._config.get("Labels"))
         own = {name: _text(value) for name, value in labels.items() if inherited.get(name) != value}
-        reasons = {words: name in own for name, words in _MAKERS.items()}
-        reasons = {f"it belongs to {words}": holds for words, holds in {**reasons, "Wings": made_by_wings(labels)}.items()}
-        reasons["it is a server's container already"] = any(name.startswith(OUR_LABELS) for name in own)
-        reasons["no server can have this name; rename the container first"] = self.container in ("", ALL)
+        reasons = {
+            "it belongs to Wings": made_by_wings(labels),
+            "it is a server's container already": any(name.startswith(OUR_LABELS) for name in own),
+            "no server can have this name; rename the container first": self.container in ("", ALL),
+        }
         for reason in (reason for reason, holds in reasons.items() if holds):
             raise NotDefinable(f"Cannot define a server from container {self.container}: {reason}")
         project, service = (printable(own.get(_COMPOSE + key, "")) for key in ("project", "service"))
         if project:
-            self.say(f"- It was service {service} of the Compose project {project}. Remove it there, or Compose makes it again.")
-        self.differing += [f"the label {printable(name)} as it was" for name, value in own.items() if _UNREADABLE in name + value]
+            self.say(f"It was service {service} of the Compose project {project}. Remove it there, or Compose makes it again.")
         return {name: value for name, value in own.items() if not name.startswith(_COMPOSE)}
 
     def _reference(self) -> str:
@@ -154,10 +152,10 @@ class Drafted:
         if identity.startswith((reference, f"sha256:{reference}")):
             reference = [*tags, *digests, identity][0]
         for digest in digests:
-            self.say(f"Digest: {digest}", "settings", "container", "image")
+            self.say(f"digest {digest}", "container.image")
         if digests or not self._image:
             return reference
-        self.say("Guessed: the image is only on this node, so ~ forbids a pull.", "settings", "container", "image")
+        self.say("guessed: it is only on this node, so ~ forbids a pull.", "container.image")
         return f"~{reference}"
 
     def _invocation(self, startup: str) -> str:
@@ -167,9 +165,7 @@ class Drafted:
             self.differing.append("its own command: invocation is only the variable STARTUP, which few images run")
         elif not startup:
             return ""
-        shown = "".join(_masked(re.split(r"(\s+)", startup))) if startup else shlex.join(_masked(words))
-        self.secrets += ["invocation"] if UNFILLED in shown else []
-        return shown
+        return startup or shlex.join(words)
 
     def _environment(self) -> dict[str, str]:
         """Return the variables that the image does not set. Of two names that differ in case, a definition keeps the first."""
@@ -190,7 +186,7 @@ class Drafted:
         limits = limits_of(self._host)
         memory, swap = (math.ceil(size / 1_000_000) for size in (limits.memory, limits.memory_swap - limits.memory))
         if memory:
-            self.say(f"It was {limits.memory} bytes. The node adds its overhead to the limit.", "settings", "build", "memory_limit")
+            self.say(f"it was {limits.memory} bytes. The node adds its overhead to the limit.", "build.memory_limit")
         build = {
             "memory_limit": memory,
             "swap": 0 if not memory or not limits.memory_swap else -1 if limits.memory_swap < 0 else swap,
@@ -211,17 +207,17 @@ class Drafted:
     def _allocations(self, environment: Mapping[str, str]) -> dict[str, Any]:
         mappings: dict[str, list[int]] = {}
         for _published, address, port in self._bindings():
-            if _is_address(address) and _is_port(port) and int(port) not in mappings.setdefault(address, []):
+            if _is_port(port) and int(port) not in mappings.setdefault(address, []):
                 mappings[address].append(int(port))
         if not mappings:
             return {}
-        self.say("Published for TCP and UDP, with the same number in the container.", "settings", "allocations", "mappings")
+        self.say("published for TCP and UDP, with the same number in the container.", "allocations.mappings")
         first = next(iter(mappings))
         address, port = environment.get("SERVER_IP", ""), environment.get("SERVER_PORT", "")
         if not _is_port(port):
-            self.say("Guessed: the first port.", "settings", "allocations", "default")
+            self.say("guessed: the first port.", "allocations.default")
             port = str(mappings[first][0])
-        return {"default": {"ip": address if _is_address(address) else first, "port": int(port)}, "mappings": mappings}
+        return {"default": {"ip": address if address in mappings else first, "port": int(port)}, "mappings": mappings}
 
     def _mounts(self) -> list[dict[str, Any]]:
         """Return the mounts. One in the place of the data directory becomes that, by a copy."""
@@ -229,32 +225,31 @@ class Drafted:
         # The engine lists them in any order.
         for mount in sorted(map(as_map, as_list(self._inspected.get("Mounts"))), key=lambda mount: _text(mount.get("Destination"))):
             kind, name, source = (_text(mount.get(key)) for key in ("Type", "Name", "Source"))
-            target, path = posixpath.normpath(_text(mount.get("Destination"))), ("settings", "mounts", str(len(found)))
+            target = posixpath.normpath(_text(mount.get("Destination")))
             if kind == "volume" and _ANONYMOUS.fullmatch(name):
                 gone = "the engine removes it" if self._host.get("AutoRemove") else f"its files stay in {source}"
                 self.lost.append(f"the anonymous volume at {printable(target)} ({gone})")
-            elif not source.startswith("/") or _UNREADABLE in source + target or _RESERVED.fullmatch(target):
+            elif not source.startswith("/") or _RESERVED.fullmatch(target):
                 self.differing += [f"the mount at {printable(target)}"] if (kind, target) != ("tmpfs", "/tmp") else []
             elif target != HOME:
-                self.say(f"User {self._user} must have the right to use it.", *path)
-                if kind == "volume":
-                    self.say(f"The volume {printable(name)}; `docker volume rm` would remove it.", *path)
+                volume = f"; it is the volume {printable(name)}, which `docker volume rm` would remove" if kind == "volume" else ""
+                self.say(f"user {self._user} must have the right to use {printable(target)}{volume}.", "mounts")
                 found.append({"source": source, "target": target, "read_only": mount.get("RW") is False})
             elif source != self._data:
                 self.steps.append(f"docker stop {self.uuid}")
                 copy = f" && cp -a {shlex.quote(source)}/. {shlex.quote(self._data)}"
-                self.say(f"It was {printable(source)}: copy it before the first restart.", "settings", "uuid")
+                self.say(f"the data directory was {printable(source)}: copy it before the first restart.", "uuid")
         self.steps.append(f"install -d -m 700 -o {self._settings.uid} -g {self._settings.gid} {shlex.quote(self._data)}{copy}")
-        self.say(f"Data directory: {self._data}, in the container {HOME}.", "settings", "uuid")
+        self.say(f"the data directory is {self._data}, in the container {HOME}.", "uuid")
         return found
 
     def _stop(self) -> dict[str, Any]:
-        path, signal = ("process_configuration", "stop"), self._config.get("StopSignal")
+        signal = self._config.get("StopSignal")
         timeout = read_whole(self._config.get("StopTimeout"), 0, LONGEST_STOP_SECONDS + 1)
         if self._config.get("OpenStdin") or self._config.get("Tty"):
-            self.say("It has a console. Perhaps a command ends it better: {type: command, value: stop}.", *path)
+            self.say("it has a console. Perhaps a command ends it better: {type: command, value: stop}.", "stop")
         if timeout is None:
-            self.say(f"SIGKILL comes after {self._settings.stop_timeout} s. `docker stop` waits 10 s; timeout: 10 does, too.", *path)
+            self.say(f"SIGKILL comes after {self._settings.stop_timeout} s. `docker stop` waits 10 s; timeout: 10 does, too.", "stop")
         way = {"type": "signal", "value": signal} if signal and signal != self._base.get("StopSignal") else {"type": "stop"}
         return way if timeout is None else {**way, "timeout": timeout}
 
@@ -267,16 +262,13 @@ class Drafted:
         found["Tmpfs"] = ", ".join(target for target in as_map(host.get("Tmpfs")) if target != "/tmp")
         self.differing += [f"{key}: {printable(str(value))}" for key, value in found.items() if value]
         if config.get("Healthcheck") != self._base.get("Healthcheck"):
-            self.say("- Its health check is that of the image, not its own.")
+            self.say("Its health check is that of the image, not its own.")
         policy = _text(as_map(host.get("RestartPolicy")).get("Name"))
-        self.say(f"- The supervisor starts it after a crash (before: restart policy {printable(policy) or 'no'}).")
-        for name, network in as_map(self._network.get("Networks")).items():
-            if name not in (self._settings.network_mode, "host"):
-                names = few([printable(alias) for alias in _texts(as_map(network).get("Aliases"))])
-                self.lost += (
-                    [f"the network {printable(name)}{names and f', with the name {names}'}"] if name not in ("bridge", "none") else []
-                )
-                self.say(f"- It is in the network {self._settings.network_mode} (before: {printable(name)}{names and f', as {names}'}).")
+        self.say(f"The supervisor starts it after a crash (before: restart policy {printable(policy) or 'no'}).")
+        networks = [name for name in as_map(self._network.get("Networks")) if name not in (self._settings.network_mode, "host")]
+        if networks:
+            self.say(f"It is in the network {self._settings.network_mode} (before: {few(list(map(printable, networks)))}).")
+        self.lost += [f"the network {printable(name)}, with its names there" for name in networks if name not in ("bridge", "none")]
 
     def _compare(self, resolve: Callable[[str], str]) -> None:
         """Make a container of the draft as a start does, and note what it lacks."""
@@ -287,9 +279,11 @@ class Drafted:
             self.differing.append(str(error))
             return
         self.differing += [*definition.warnings, *spec.warnings]
+        if _UNREADABLE in str(self.definition):
+            self.differing.append(f"values that are not UTF-8, here with {_UNREADABLE}")
         variables = dict(entry.partition("=")[::2] for entry in (*_texts(self._base.get("Env")), *spec.config["Env"]))
         for name, value in (entry.partition("=")[::2] for entry in _texts(self._config.get("Env"))):
-            if _UNREADABLE in name + value or (variables.get(name) not in (value, UNFILLED) and name != "STARTUP"):
+            if variables.get(name) not in (value, UNFILLED) and name != "STARTUP":
                 self.differing.append(f"the variable {printable(name)} as it was")
         bindings = spec.config["HostConfig"]["PortBindings"]
         for published, address, port in dict.fromkeys(self._bindings()):
@@ -297,64 +291,14 @@ class Drafted:
                 self.differing.append(f"port {printable(port)} of {printable(address)} to port {printable(published)} of the container")
 
 
-def _masked(words: Sequence[str]) -> Iterator[str]:
-    """Yield a command's words, with placeholders for secrets: after ``=``, after an option, or by their look. Variables stay."""
-    option = ""
-    for word in words:
-        name, equals, value = word.partition("=")
-        stays = word.startswith(("-", "+", "$", "{{")) and not equals
-        if equals and not value.startswith(("$", "{{")) and _is_secret(name.lstrip("-+"), value):
-            yield f"{name}={UNFILLED}"
-        else:
-            yield UNFILLED if not stays and not word.isspace() and _is_secret(option, word) else word
-        option = word.lstrip("-+") if word.startswith(("-", "+")) and not equals else option if word.isspace() else ""
-
-
 def to_yaml(drafted: Drafted) -> str:
-    """Return a draft as YAML for `load_text`, with its comments."""
-    return "".join(f"{line}\n" for line in (*_comments(drafted, (), ""), *_lines(drafted, drafted.definition, ())))
-
-
-def _lines(drafted: Drafted, values: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
-    indent = "  " * len(path)
-    for key, value in values.items():
-        here, name = (*path, key), _scalar(key)
-        yield from _comments(drafted, here, indent)
-        # Before a colon, a reader takes at most 1024 characters.
-        head = f"{indent}? {name}\n{indent}:" if len(name) > 1000 else f"{indent}{name}:"
-        if isinstance(value, Mapping):
-            yield head
-            yield from _lines(drafted, value, here)
-        elif isinstance(value, list) and isinstance(value[0], Mapping):
-            yield head
-            for index, item in enumerate(value):
-                yield from _comments(drafted, (*here, str(index)), f"{indent}  ")
-                yield f"{indent}  - {{{', '.join(f'{each}: {_scalar(item[each])}' for each in item)}}}"
-        else:
-            yield f"{head} [{', '.join(map(_scalar, value))}]" if isinstance(value, list) else f"{head} {_scalar(value)}"
-
-
-def _comments(drafted: Drafted, path: tuple[str, ...], indent: str) -> Iterator[str]:
+    """Return a draft as YAML for `load_text`, below its comments."""
+    yaml, _loader = yaml_library("write a definition")
     # A line break would end the comment.
-    return (f"{indent}# {blanked(text, '?')}" for text in drafted.comments.get(path, ()))
-
-
-def _scalar(value: str | int) -> str:
-    """Return a value in YAML; text without quotes only if no reader takes it for something else."""
-    if not isinstance(value, str):
-        return str(value).lower()
-    if re.fullmatch(r"(?!(?i:y|n|yes|no|on|off|true|false|null)\Z)[A-Za-z][A-Za-z0-9_./-]*", value):
-        return value
-    return '"' + visible(re.sub(r'(["\\])', r"\\\1", value)) + '"'
-
-
-def _clean(value: Any) -> Any:
-    """Replace NUL and halves of surrogate pairs, which no definition can hold."""
-    if isinstance(value, str):
-        return re.sub("[\0\ud800-\udfff]", _UNREADABLE, value)
-    if isinstance(value, Mapping):
-        return {_clean(key): _clean(item) for key, item in value.items()}
-    return [_clean(item) for item in value] if isinstance(value, list) else value
+    comments = "".join(f"# {blanked(text, '?')}\n" for text in drafted.comments)
+    body: str = yaml.safe_dump(drafted.definition, sort_keys=False, allow_unicode=True)
+    # Characters that a terminal interprets or hides are escaped.
+    return comments + (body if visible(body, "\n") == body else yaml.safe_dump(drafted.definition, sort_keys=False))
 
 
 def _text(value: object) -> str:
@@ -363,13 +307,6 @@ def _text(value: object) -> str:
 
 def _texts(value: object) -> list[str]:
     return [each for each in as_list(value) if isinstance(each, str)]
-
-
-def _is_address(text: str) -> bool:
-    try:
-        return bool(ipaddress.ip_address(text)) and "%" not in text
-    except ValueError:
-        return False
 
 
 def _is_port(text: str) -> bool:

@@ -142,8 +142,8 @@ def _failure(row: Row, longest: int) -> dict[str, Any]:
 
 def _left(record: Record) -> dict[str, Any]:
     waiting = [row for row in record.rows if row.outcome == NOT_DONE and row.server is not None]
-    players = [row for row in waiting if row.is_left_alone]
-    others = [row for row in waiting if record.stopped and not row.is_left_alone]
+    players = [row for row in waiting if row.left]
+    others = [row for row in waiting if record.stopped and not row.left]
     return {
         "players": [_failure(row, _SHORT_MESSAGE) for row in players[:_NAMES]],
         "more_players": max(len(players) - _NAMES, 0),

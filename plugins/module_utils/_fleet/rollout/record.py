@@ -14,6 +14,7 @@ from ..._power.model.errors import LEFT_TO_PLAYERS, Frozen, PlayersUnknown
 from .values import FAILURES, GOOD, NOT_DONE, OUTCOMES, UNKNOWN, RolloutError
 
 SCHEMA = 1
+FOR_PLAYERS, FROZEN = "skipped for players", "frozen"
 _NAMED = 3
 #: The JSON types of the fields' annotations. A boolean counts only as bool.
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -68,19 +69,10 @@ class Row:
         return self.outcome in FAILURES
 
     @property
-    def is_for_players(self) -> bool:
-        """True if the server was left to its players."""
-        return self.outcome == NOT_DONE and self.code in LEFT_TO_PLAYERS
-
-    @property
-    def is_frozen(self) -> bool:
-        """True if a freeze refused the action."""
-        return self.outcome == NOT_DONE and self.code == Frozen.code
-
-    @property
-    def is_left_alone(self) -> bool:
-        """True if the server was left to its players, or is frozen: neither a failure nor a success."""
-        return self.is_for_players or self.is_frozen
+    def left(self) -> str:
+        """How the server was left alone, which is neither a failure nor a success; "" if it was not."""
+        found = {Frozen.code: FROZEN, **dict.fromkeys(LEFT_TO_PLAYERS, FOR_PLAYERS)}
+        return found.get(self.code, "") if self.outcome == NOT_DONE else ""
 
     @property
     def is_unfinished(self) -> bool:
@@ -189,7 +181,7 @@ class Record:
     def is_good(self) -> bool:
         """True if every selected server is done, unchanged, skipped on request, or left alone when that is allowed; uncounted
         players do not count."""
-        return not self.failures and all(self.left_ok and row.is_left_alone and row.code != PlayersUnknown.code for row in self.unfinished)
+        return not self.failures and all(self.left_ok and row.left and row.code != PlayersUnknown.code for row in self.unfinished)
 
 
 def some_of(rows: Sequence[Row], node: str = "") -> str:
@@ -200,14 +192,13 @@ def some_of(rows: Sequence[Row], node: str = "") -> str:
 
 def outcome_words(rows: Sequence[Row]) -> str:
     """Return the number of servers for each outcome; those left alone apart."""
-    counts = Counter(row.outcome for row in rows if not row.is_left_alone)
-    parts = [f"{counts[outcome]} {outcome.replace('_', ' ')}" for outcome in OUTCOMES if counts[outcome]]
-    return ", ".join([*parts, *left_alone_words(sum(row.is_for_players for row in rows), sum(row.is_frozen for row in rows))])
+    counts = Counter(row.left or row.outcome for row in rows)
+    return ", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in (*OUTCOMES, FOR_PLAYERS, FROZEN) if counts[name])
 
 
-def left_alone_words(for_players: int, frozen: int) -> list[str]:
-    """Return the words for servers that were left to their players, and for frozen ones; none for none."""
-    return [f"{number} {words}" for number, words in ((for_players, "skipped for players"), (frozen, "frozen")) if number]
+def left_words(rows: Sequence[Row]) -> str:
+    """Return how servers were left alone."""
+    return " or ".join(sorted({row.left for row in rows}))
 
 
 def run_key(run: str) -> str:

@@ -17,7 +17,7 @@ from ..._power.model.clock import engine_time, timestamp
 from ..._power.model.errors import PlayersUnknown
 from ..._power.model.plain import as_list, read_number
 from ..table import plural
-from .record import Record, Row, left_alone_words, outcome_words, some_of
+from .record import FOR_PLAYERS, FROZEN, Record, Row, left_words, outcome_words, some_of
 from .values import FAILURES, NOT_DONE, OFFLINE, OUTCOMES
 
 _LINES, _LINE_CHARACTERS = 8, 200
@@ -97,12 +97,12 @@ def table_rows(record: Record) -> list[tuple[object, ...]]:
 def counts(record: Record) -> dict[str, int]:
     """Return the number of servers for each outcome and in all, of servers left alone, and of nodes with unknown servers."""
     servers = [row for row in record.rows if row.server is not None]
-    found = Counter(row.outcome for row in servers)
+    found = Counter(row.outcome for row in servers) + Counter(row.left for row in servers)
     return {
         "selected": len(servers),
         **{outcome: found[outcome] for outcome in OUTCOMES},
-        "for_players": sum(row.is_for_players for row in servers),
-        "frozen": sum(row.is_frozen for row in servers),
+        "for_players": found[FOR_PLAYERS],
+        "frozen": found[FROZEN],
         "nodes_unknown": len(record.rows) - len(servers),
     }
 
@@ -126,16 +126,10 @@ def blamed(record: Record) -> dict[str, str]:
     """Return a sentence for each node with failures."""
     found: dict[str, list[Row]] = {}
     for row in record.rows:
-        if (row.is_failure or row.is_left_alone) and row.node is not None:
+        if (row.is_failure or row.left) and row.node is not None:
             found.setdefault(row.node, []).append(row)
-    endings = {node: _ending(rows) for node, rows in found.items()}
+    endings = {node: "failed" if any(row.is_failure for row in rows) else left_words(rows) for node, rows in found.items()}
     return {node: f"{record.action.capitalize()} {endings[node]} on {node}: {some_of(rows, node)}" for node, rows in found.items()}
-
-
-def _ending(rows: Sequence[Row]) -> str:
-    if any(row.is_failure for row in rows):
-        return "failed"
-    return "refused by a freeze" if all(row.is_frozen for row in rows) else "skipped for players"
 
 
 def going_on(record: Record, resume_file: str) -> str:
@@ -187,7 +181,8 @@ def verdict(whole: Mapping[str, Any], blamed_nodes: Sequence[str], *, left_ok: b
     found = {**whole["counts"], NOT_DONE: whole["counts"][NOT_DONE] - whole["counts"]["for_players"] - whole["counts"]["frozen"]}
     bad = [f"{found[outcome]} {outcome.replace('_', ' ')}" for outcome in (*FAILURES, NOT_DONE) if found[outcome]]
     uncounted = sum(row["outcome"] == NOT_DONE and row.get("code") == PlayersUnknown.code for row in whole["servers"]) if left_ok else 0
-    bad += left_alone_words(found["for_players"] - uncounted, found["frozen"])
+    left = {FOR_PLAYERS: found["for_players"] - uncounted, FROZEN: found["frozen"]}
+    bad += [f"{number} {words}" for words, number in left.items() if number]
     if uncounted:
         whose = "its" if uncounted == 1 else "their"
         bad.append(f"{uncounted} skipped: {whose} players could not be counted, which rollout_left_ok does not allow")

@@ -11,7 +11,7 @@ from typing import Any
 from ..._power.model.errors import INTERNAL_ERROR, LEFT_ALONE
 from ..look_result import LIST_INCOMPLETE, code_of, is_unseen, list_fault, reason_in, reason_of
 from ..table import plural
-from .record import Record, Row, run_key, some_of
+from .record import Record, Row, left_words, run_key, some_of
 from .report import note_timing
 from .selection import Batch
 from .values import (
@@ -206,10 +206,10 @@ def _judge_canary(record: Record, number: int) -> None:
     if number > record.canaries or record.stopped:
         return
     first = [row for row in record.rows if 0 < row.batch <= number]
-    if any(row.outcome not in GOOD and not row.is_left_alone for row in first):
+    if any(row.outcome not in GOOD and not row.left for row in first):
         record.stopped = "the canary failed"
-    elif number == record.canaries and all(row.is_left_alone for row in first):
-        record.stopped = "the canary is frozen" if all(row.is_frozen for row in first) else "the canary was skipped for players"
+    elif number == record.canaries and all(row.left for row in first):
+        record.stopped = f"the canary was {left_words(first)}"
 
 
 def _may_come_yet(row: Row, record: Record) -> bool:

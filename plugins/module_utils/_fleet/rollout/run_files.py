@@ -23,7 +23,7 @@ from .values import RolloutError
 
 def write_json(path: str, value: object) -> None:
     """Write JSON, mode 0600. A reader always finds the old file or the new one. Raises OSError."""
-    replace_file(path, _json_text(value).encode(), shared=False)
+    replace_file(path, _json_text(value).encode())
 
 
 def write(path: str, value: object, consequence: str = "nothing more is begun") -> None:
@@ -38,7 +38,7 @@ def write_whole(path: str, text: str, consequence: str = "nothing more is begun"
         if not os.path.isdir(folder):
             os.makedirs(folder, mode=0o700, exist_ok=True)
             sync_directory(os.path.dirname(folder) or ".")
-        replace_file(path, text.encode(), shared=False)
+        replace_file(path, text.encode())
     except OSError as error:
         raise RolloutError(f"Cannot write {path}: {error.strerror or error}; {consequence}", "file_unwritable") from error
 

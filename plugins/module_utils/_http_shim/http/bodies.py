@@ -10,8 +10,10 @@ import functools
 import json
 import math
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..._power.model.clock import read_timestamp
 from ..._power.model.errors import SettingsInvalid
 from ..._power.model.players import PlayerPolicy, read_policy
 from ..._power.model.records import dataclass, replace
@@ -133,20 +135,28 @@ def read_texts(body: bytes, name: str) -> list[str]:
     return last_of(read_object(body), name, _texts) or []
 
 
-def read_own(body: bytes, verb: str, keys: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    """Return the value of each key, None if it is missing, of a body that Wings does not have. Raises `Refused` with a sentence."""
+def read_freeze(body: bytes) -> dict[str, Any]:
+    """Return end, reason and ``supervisor`` of a freeze. Raises `Refused` with a sentence."""
+    keys: Mapping[str, Callable[[Any], Any]] = {"until": _moment, "reason": _text, "supervisor": _flag}
     try:
-        members = read_object(body) if body.strip(_BLANKS) else []
-        unknown = [key for key, _value in members if key not in keys]
-        if unknown:
-            raise BodyInvalid(f"{unknown[0]!r:.40} is an unknown key; expected {joined(list(keys))}")
-        return {name: last_of(members, name, read) for name, read in keys.items()}
-    except BodyInvalid as error:
-        raise invalid(f"Cannot {verb}: {error}") from None
+        members = read_object(body)
+        found = {name: last_of(members, name, read) for name, read in keys.items()}
+        if found["until"] is None:
+            raise BodyInvalid("until is missing")
+        return {**found, "reason": found["reason"] or "", "supervisor": bool(found["supervisor"])}
+    except (BodyEmpty, BodyInvalid) as error:
+        text = f"Cannot freeze: {str(error) or 'the body is empty'}; until has a date, a time and a zone: 2026-01-31T06:00:00+01:00"
+        raise Refused(replies.explained(422, SettingsInvalid.code, text)) from None
 
 
-def invalid(text: str) -> Refused:
-    return Refused(replies.explained(422, SettingsInvalid.code, text))
+def _moment(value: Any) -> datetime:
+    try:
+        moment = read_timestamp(_text(value))
+    except ValueError:
+        raise BodyInvalid from None
+    if moment.tzinfo is None:
+        raise BodyInvalid
+    return moment
 
 
 def _flag(value: Any) -> bool:
@@ -190,8 +200,6 @@ def _refuse(_word: str) -> Any:
     raise BodyInvalid
 
 
-THAW_KEYS: Mapping[str, Callable[[Any], Any]] = {"servers": _texts}
-FREEZE_KEYS: Mapping[str, Callable[[Any], Any]] = {"until": _text, "reason": _text, **THAW_KEYS, "supervisor": _flag}
 _OUR_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
     "wait_for": _text,
     "wait_timeout": _whole_number,

@@ -163,7 +163,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "responses": {str(status): _response(reply) for status, reply in _replies_of(route).items()},
     }
     if route.body is not None:
-        operation["requestBody"] = {"required": route.needs_body, "content": {"application/json": {"schema": route.body}}}
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": route.body}}}
     return operation
 
 

@@ -9,7 +9,6 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from ..._power.actions.node.context import frozen_fault
@@ -18,14 +17,13 @@ from ..._power.events.webhook import cloudevent, node_source
 from ..._power.host.pauses import may_be_frozen
 from ..._power.journal.freezes import Freezes, freeze, thaw
 from ..._power.journal.schema import JournalUnusable
-from ..._power.model.clock import read_timestamp
-from ..._power.model.errors import FreezeFailed, Frozen, ServerNotFound, SettingsInvalid
-from ..._power.model.freeze import Freeze, FreezeUnknown
-from ..._power.model.server import Server, parse_uuid
+from ..._power.model.errors import FreezeFailed, Frozen, SettingsInvalid
+from ..._power.model.freeze import Freeze
+from ..._power.model.server import Server
 from ..._power.options import LONGEST_WAIT_SECONDS
 from ..acceptance.actions import NotAccepted, NotRecorded, ShuttingDown, TooMany, Unconfirmed
 from ..http import replies
-from ..http.bodies import FREEZE_KEYS, THAW_KEYS, invalid, read_own, read_power_body
+from ..http.bodies import read_freeze, read_power_body
 from ..http.log import Log
 from ..http.replies import Refused, Reply, origin_of, refusal
 from ..http.worker_pool import WorkerPool
@@ -88,27 +86,8 @@ class EventRoutes:
         return cloudevent(event, node_source(self._node.settings.event_node or socket.gethostname()))
 
 
-_FREEZES = {200: ReplyDoc("The freezes", schemas.FREEZES), 500: failure("The journal cannot be read or written")}
-_NEW_FREEZES = {**_FREEZES, 404: failure("This node has no such server"), 422: failure("The body is invalid")}
-_ENDED_FREEZES = {**_FREEZES, 409: failure("The whole node is frozen, so no single server thaws"), 422: failure("The body is invalid")}
-
-
-def _moment(text: str) -> datetime:
-    with contextlib.suppress(ValueError):
-        moment = read_timestamp(text)
-        if moment.tzinfo is not None:
-            return moment
-    raise invalid(f"Cannot freeze until {text!r:.50}: expected a date, a time and a zone, such as 2026-01-31T06:00:00+01:00")
-
-
-def _servers(names: Sequence[str] | None, verb: str) -> list[Server] | None:
-    """Return the named servers; None for the node. Raises `Refused`."""
-    if names == []:
-        raise invalid(f"Cannot {verb} servers: servers is empty; leave it out for the whole node")
-    wrong = [name for name in names or () if parse_uuid(name) is None]
-    if wrong:
-        raise invalid(f"Cannot {verb} servers: {wrong[0]!r:.50} is no UUID")
-    return None if names is None else [Server(uuid) for uuid in dict.fromkeys(parse_uuid(name) or "" for name in names)]
+_FROZEN = {204: ReplyDoc("Written"), 422: failure("The body is invalid"), 500: failure("The journal cannot be written")}
+_THAWED = {204: ReplyDoc("Nothing is frozen any more"), 500: _FROZEN[500]}
 
 
 class PowerRoutes:
@@ -188,40 +167,41 @@ class PowerRoutes:
             found = await self._operations.one(known.server.uuid, request.match.parameters["operation"], seconds)
         return replies.NO_SERVER if found is None else replies.json_reply(found)
 
-    @Route("freezes", "GET", "/api/freeze", "The freezes in force", _FREEZES)
-    async def _in_force(self, request: HttpRequest) -> Reply:
-        return await self._reply(request, Freezes.current)
+    @Route("freeze_node", "PUT", "/api/freeze", "Freeze the whole node until a time", _FROZEN, body=schemas.FREEZE)
+    async def _freeze_node(self, request: HttpRequest) -> Reply:
+        return await self._freeze(request, ())
 
-    @Route("freeze", "PUT", "/api/freeze", "Freeze servers, or the whole node, until a time", _NEW_FREEZES, body=schemas.FREEZE)
-    async def _freeze(self, request: HttpRequest) -> Reply:
-        given = await request.body(lambda body: read_own(body, "freeze", FREEZE_KEYS))
-        until, origin = _moment(given["until"] or ""), origin_of(request.address, request.settings)
-        servers = _servers(given["servers"], "freeze") or []
-        for at, server in enumerate(servers):
-            known = await self._known.find(server.uuid)
-            if known is None:
-                return replies.explained(404, ServerNotFound.code, f"Cannot freeze server {server.uuid}: this node does not have it")
-            servers[at] = known.server
-        options: dict[str, Any] = {"until": until, "reason": given["reason"] or "", "supervisor": bool(given["supervisor"])}
-        return await self._reply(request, lambda freezes: freeze(freezes, servers, origin=origin, **options))
+    @Route("freeze", "PUT", "/api/servers/{server}/freeze", "Freeze a server until a time", _FROZEN, body=schemas.FREEZE)
+    async def _freeze_server(self, request: HttpRequest, known: KnownServer) -> Reply:
+        return await self._freeze(request, (known.server,))
 
-    @Route("thaw", "DELETE", "/api/freeze", "End the freezes of servers, or all", _ENDED_FREEZES, body=schemas.THAW, needs_body=False)
-    async def _thaw(self, request: HttpRequest) -> Reply:
-        given = await request.body(lambda body: read_own(body, "thaw", THAW_KEYS))
-        servers, origin = _servers(given["servers"], "thaw"), origin_of(request.address, request.settings)
-        return await self._reply(request, lambda freezes: thaw(freezes, servers, origin=origin))
+    async def _freeze(self, request: HttpRequest, servers: Sequence[Server]) -> Reply:
+        given, origin = await request.body(read_freeze), origin_of(request.address, request.settings)
+        return await self._change(request, lambda freezes: freeze(freezes, servers, origin=origin, **given))
 
-    async def _reply(self, request: HttpRequest, work: Callable[[Freezes], list[Freeze]]) -> Reply:
-        freezes = self._node.journal.freezes
+    @Route("thaw_node", "DELETE", "/api/freeze", "End the freezes of the node and of its servers", _THAWED)
+    async def _thaw_node(self, request: HttpRequest) -> Reply:
+        return await self._thaw(request, None)
+
+    @Route(
+        "thaw",
+        "DELETE",
+        "/api/servers/{server}/freeze",
+        "End the freeze of a server",
+        {**_THAWED, 409: failure("The whole node is frozen, so no single server thaws")},
+    )
+    async def _thaw_server(self, request: HttpRequest, known: KnownServer) -> Reply:
+        return await self._thaw(request, (known.server,))
+
+    async def _thaw(self, request: HttpRequest, servers: Sequence[Server] | None) -> Reply:
+        origin = origin_of(request.address, request.settings)
+        return await self._change(request, lambda freezes: thaw(freezes, servers, origin=origin))
+
+    async def _change(self, request: HttpRequest, work: Callable[[Freezes], list[Freeze]]) -> Reply:
         try:
-            found = await self._threads.ask(lambda: work(freezes))
-        except FreezeUnknown as error:
-            return replies.explained(500, Frozen.code, f"Cannot tell what is frozen: {error}")
+            changed = await self._threads.ask(lambda: work(self._node.journal.freezes))
         except (SettingsInvalid, Frozen, FreezeFailed) as error:
             status = {SettingsInvalid.code: 422, Frozen.code: 409}.get(error.code, 500)
             return replies.explained(status, error.code, str(error))
-        if request.raw.method != "GET":
-            self._log.note(request.match.name, request=request.id, remote=request.address, servers=[each.uuid for each in found])
-        moment = freezes.moment()
-        shown = [{"server": each.uuid or None, "name": each.name or None, **each.facts(moment)} for each in found]
-        return replies.json_reply({"freezes": shown})
+        self._log.note(request.match.name, request=request.id, remote=request.address, servers=[each.uuid for each in changed])
+        return Reply(204)

@@ -111,8 +111,7 @@ def failure(text: str) -> ReplyDoc:
 @dataclass(frozen=True)
 class Route:
     """The route of the method that it decorates. ``replies`` are by status; the document adds those of every route of its kind. ``query``
-    has the schemas of its parameters by name, ``body`` the schema of the request's body, if any. A ``public`` route needs no token.
-    ``needs_body``: a request without a body is invalid."""
+    has the schemas of its parameters by name, ``body`` the schema of the request's body, if any. A ``public`` route needs no token."""
 
     name: str
     method: str
@@ -122,7 +121,6 @@ class Route:
     query: Mapping[str, Schema] = field(default_factory=dict)
     body: Schema | None = None
     public: bool = False
-    needs_body: bool = True
 
     @property
     def of_server(self) -> bool:

@@ -252,21 +252,15 @@ POWER = {
         "warn_message": {"type": ["string", "null"], "default": WARN_MESSAGE},
     },
 }
-_SERVERS = {**list_of({"type": "string", "format": "uuid"}), "minItems": 1, "description": "leave it out for the whole node"}
-THAW = {"type": "object", "properties": {"servers": _SERVERS}}
 FREEZE = {
     "type": "object",
     "required": ["until", "reason"],
     "properties": {
         "until": {"type": "string", "format": "date-time", "description": "at most a week ahead"},
         "reason": {"type": "string", "description": "others read it when their action is refused"},
-        "servers": _SERVERS,
         "supervisor": {"type": ["boolean", "null"], "default": False, "description": "the supervisor starts nothing, too"},
     },
 }
-_LISTED_FREEZE = {"server": {**_MAYBE_TEXT, "description": "null for the node"}, "name": _MAYBE_TEXT, **_FREEZE}
-_FREEZE_LIST = list_of({"type": "object", "required": list(_LISTED_FREEZE), "properties": _LISTED_FREEZE})
-FREEZES = {"type": "object", "required": ["freezes"], "properties": {"freezes": _FREEZE_LIST}}
 COMMANDS = {"type": "object", "properties": {"commands": _TEXTS}}
 DENIED = {"type": "object", "properties": {"jtis": _TEXTS}}
 LINES = {"type": "object", "required": ["data"], "properties": {"data": _TEXTS}}

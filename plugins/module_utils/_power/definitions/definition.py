@@ -219,9 +219,8 @@ def _stop(raw: Mapping[str, Any], values: Mapping[str, Any], warnings: list[str]
 
 
 def refuse_unfilled(definition: Definition) -> None:
-    """Raise `DefinitionInvalid` if a key still has the placeholder of a secret."""
-    values = (("invocation", definition.invocation), *((f"environment.{printable(name)}", value) for name, value in definition.environment))
-    unfilled = few([f"settings.{key}" for key, value in values if UNFILLED in value])
+    """Raise `DefinitionInvalid` if a variable still has the placeholder of a secret."""
+    unfilled = few([f"settings.environment.{printable(name)}" for name, value in definition.environment if UNFILLED in value])
     if unfilled:
         raise DefinitionInvalid(
             f"Cannot use the definition of server {definition.server.uuid}: {unfilled} still has a placeholder; write the secret there"

@@ -16,7 +16,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
 
-from ..host.own_files import open_own, prepare_directory, replace_file
+from ..host.own_files import FILE_MODE, open_own, prepare_directory, replace_file
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import DefinitionInvalid, SourceUnreachable
 from ..model.schema import blanked
@@ -220,7 +220,7 @@ class KeptDefinitions(DefinitionDirectory):
                 return
         prepare_directory(self._state_directory, self._group)
         prepare_directory(os.path.dirname(path), self._group)
-        replace_file(path, content, shared=True)
+        replace_file(path, content, mode=FILE_MODE)
 
     def _open(self, path: str) -> int:
         return open_own(path, os.O_RDONLY)

@@ -27,7 +27,7 @@ from ..model.server import parse_uuid
 T = TypeVar("T")
 
 DIRECTORY_MODE = 0o2770
-_FILE_MODE = 0o660
+FILE_MODE = 0o660
 _PARENT_MODE = 0o755
 #: How often a file or directory may vanish between creation and opening before this is an error.
 _ATTEMPTS = 100
@@ -79,26 +79,21 @@ def sync_directory(path: str) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: str, content: bytes, *, shared: bool) -> None:
-    """Write a file to disk; a reader always finds the old content or the new one. Raises OSError.
-
-    The file belongs to its owner alone; ``shared``: to the directory's group too.
-    """
+def replace_file(path: str, content: bytes, *, mode: int = 0o600, gid: int = -1, new: bool = False) -> None:
+    """Write a file to disk; a reader always finds the old content or the new one. Raises OSError; with ``new`` if there is an old one."""
     folder, name = os.path.split(os.path.abspath(path))
-    # mkstemp makes a file for its owner alone.
     descriptor, fresh = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            if shared:
-                os.fchmod(descriptor, _FILE_MODE)
+            os.fchown(descriptor, -1, gid)
+            os.fchmod(descriptor, mode)
             file.write(content)
             file.flush()
             os.fsync(descriptor)
-        os.replace(fresh, path)
-    except BaseException:
+        (os.link if new else os.replace)(fresh, path)
+    finally:
         with suppress(OSError):
             os.unlink(fresh)
-        raise
     sync_directory(folder)
 
 
@@ -195,7 +190,7 @@ def _make_file(path: str) -> None:
     fresh = os.path.join(directory, f".{name}.{secrets.token_hex(8)}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        os.fchmod(descriptor, _FILE_MODE)
+        os.fchmod(descriptor, FILE_MODE)
         os.link(fresh, path)
     finally:
         os.close(descriptor)

@@ -72,7 +72,7 @@ class Remembered:
 
 
 MAINTENANCE_RECORD = "maintenance.json"
-FREEZE_FILE = "frozen.json"
+FREEZE_FILE = "frozen"
 _MOST_BYTES = 16 * 1024 * 1024
 
 

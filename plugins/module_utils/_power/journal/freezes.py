@@ -3,13 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Freezes in the journal.
 
-A file in the state directory exists as long as there is a freeze, and has an end that no freeze outlasts. So actions read the journal only
-if there may be a freeze, and notice a journal that has lost it. Transactions write and remove the file before their rows.
+An empty file in the state directory exists as long as there is a freeze. So actions read the journal only if there may be one, and notice a
+journal that has lost it. Transactions write and remove the file before their rows.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -19,26 +18,25 @@ from typing import TYPE_CHECKING, Any
 from ..events.event import Event, EventType
 from ..host import machine
 from ..host.library_faults import reason_of
-from ..host.own_files import open_own, replace_file, sync_directory
+from ..host.own_files import FILE_MODE, replace_file, sync_directory
 from ..host.pauses import FREEZE_FILE, may_be_frozen
 from ..model.clock import Clock, timestamp
 from ..model.errors import FreezeFailed, Frozen, SettingsInvalid
 from ..model.freeze import LONGEST_SECONDS, Freeze, FreezeUnknown, Moment, freeze_of
-from ..model.records import dataclass, fields, replace
+from ..model.records import dataclass, fields
 from ..model.schema import one_line
 from ..model.server import Server
 from .outbox import tell
-from .schema import FREEZES, JournalUnusable, insertion, replacing, storable, value_of
+from .schema import FREEZES, JournalUnusable, insertion, replacing, value_of
 from .store import JournalStore
 
 if TYPE_CHECKING:
     import sqlite3
 
-_MOST_BYTES = 4096
 _COLUMNS = tuple(each.name for each in fields(Freeze))
 _SET = f"{insertion('freezes', _COLUMNS)} ON CONFLICT (uuid) {replacing(_COLUMNS)}"
 _ALL = "SELECT * FROM freezes ORDER BY uuid"
-_WAY_OUT = "wait for its end, or end it on the node with fleet-power thaw"
+_WAY_OUT = "end it on the node with fleet-power thaw"
 
 
 class Freezes:
@@ -55,28 +53,27 @@ class Freezes:
 
     def current(self) -> list[Freeze]:
         """Return the freezes that are not over. Raises `FreezeUnknown` if there may be one that cannot be read."""
-        last = self._last()
-        if last is None or self._is_long_over(last):
+        if not may_be_frozen(self._directory):
             return []
         try:
             rows = self._store.rows_or_raise(_ALL)
         except (JournalUnusable, OSError) as error:
-            raise self._unknown(last, f"the journal cannot be read: {reason_of(error)}") from error
+            raise FreezeUnknown(f"there may be a freeze, but the journal cannot be read: {reason_of(error)}") from error
         if not rows:
             # Another process may be in the middle of a freeze or a thaw: wait for its end.
             self._store.write(lambda connection: rows.extend(connection.execute(_ALL)))
-        if not rows and self._last() is not None:
-            raise self._unknown(last, "the journal has lost its freezes")
+        if not rows and may_be_frozen(self._directory):
+            raise FreezeUnknown("there may be a freeze, but the journal has lost it")
         return [each for each in map(_freeze, rows) if not self._is_over(each)]
 
     def refusal(self, uuid: str, *, supervisor: bool = False) -> str:
         """Return why a server must not start, and the way to end that; "" if it may. ``supervisor``: for a start by the supervisor."""
+        self.end_over()
         try:
             found = freeze_of(self.current(), uuid, supervisor=supervisor)
         except FreezeUnknown as error:
-            # As a rule a freeze lets the supervisor start servers.
-            return "" if supervisor and not error.supervisor else f"{error}; {_WAY_OUT}"
-        return "" if found is None else f"{found.sentence(self.moment())}; {_WAY_OUT} {found.uuid}".strip()
+            return f"{error}; {_WAY_OUT}"
+        return "" if found is None else f"{found.sentence(self.moment())}; wait for its end, or {_WAY_OUT} {found.uuid}".strip()
 
     def set(self, freezes: Sequence[Freeze]) -> None:
         """Write freezes of one request, each in the place of an earlier one of its server or node, and their event; synced.
@@ -92,9 +89,9 @@ class Freezes:
             if not may_be_frozen(self._directory):
                 # A crash or a full disk left them behind when they were ended.
                 connection.execute("DELETE FROM freezes")
-            connection.executemany(_SET, [{name: _stored(value) for name, value in vars(each).items()} for each in freezes])
+            connection.executemany(_SET, [vars(each) for each in freezes])
             tell(connection, lambda: (Event(EventType.NODE_FROZEN, first.at, data),))
-            self._write_last(connection)
+            replace_file(self._path, b"", mode=FILE_MODE)
 
         try:
             self._store.write_durably(work)
@@ -109,7 +106,7 @@ class Freezes:
         None also works without a usable journal.
         """
         ended: list[Freeze] = []
-        if self._last() is None:
+        if not may_be_frozen(self._directory):
             return ended
 
         def work(connection: sqlite3.Connection) -> None:
@@ -121,29 +118,21 @@ class Freezes:
         except (JournalUnusable, OSError):
             if uuids is None:
                 self._unlink()
-            elif self._last() is not None:
+            elif may_be_frozen(self._directory):
                 raise
         return ended
 
     def end_over(self) -> None:
         """Remove the freezes that are over, and write their event. A failure is left to the next call."""
-        last = self._last()
-        if last is None:
-            return
-        rows = self._store.rows_if_known(_ALL)
 
         def work(connection: sqlite3.Connection) -> None:
             self._remove(connection, [each for each in map(_freeze, connection.execute(_ALL)) if self._is_over(each)], "")
 
-        if rows is not None and (any(self._is_over(_freeze(row)) for row in rows) or (not rows and self._is_long_over(last))):
+        if may_be_frozen(self._directory) and any(self._is_over(_freeze(row)) for row in self._store.rows_if_known(_ALL) or ()):
             self._store.write(work, durable=True)
 
     def _is_over(self, freeze: Freeze) -> bool:
         return freeze.seconds_left(self.moment()) <= 0
-
-    def _is_long_over(self, last: Freeze) -> bool:
-        """Tell if the file's end is over by both clocks: its freezes may be of earlier boots, for which the wall clock counts."""
-        return self._is_over(last) and self._is_over(replace(last, boot=""))
 
     def _remove(self, connection: sqlite3.Connection, ended: Sequence[Freeze], origin: str) -> None:
         """Remove freezes within a transaction. Their event has no origin if they are over."""
@@ -155,45 +144,14 @@ class Freezes:
         if connection.execute(_ALL).fetchone() is None:
             self._unlink()
 
-    def _last(self) -> Freeze | None:
-        """Return the end in the file as a freeze; None without a file. A damaged file counts as one without an end."""
-        try:
-            with open(open_own(self._path, os.O_RDONLY), encoding="utf-8") as file:
-                return value_of(Freeze, {**dict.fromkeys(_COLUMNS), **json.loads(file.read(_MOST_BYTES))})
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (OSError, ValueError, TypeError, RecursionError):
-            return value_of(Freeze, dict.fromkeys(_COLUMNS))
-
-    def _write_last(self, connection: sqlite3.Connection) -> None:
-        """Write the file, with an end not before that of the present one: if the transaction fails, the old rows remain."""
-        moment, last = self.moment(), self._last()
-        known = [*map(_freeze, connection.execute(_ALL)), *([] if last is None else [last])]
-        kept = {
-            # An unreadable end has no end.
-            "until": "" if any(not each.until for each in known) else max(each.until for each in known),
-            "boot": moment.boot,
-            "ends_at": moment.boot_seconds + max(each.seconds_left(moment) for each in known),
-            "supervisor": any(each.supervisor for each in known),
-        }
-        replace_file(self._path, json.dumps(kept).encode(), shared=True)
-
     def _unlink(self) -> None:
         with suppress(FileNotFoundError):
             os.unlink(self._path)
             sync_directory(self._directory)
 
-    def _unknown(self, last: Freeze, why: str) -> FreezeUnknown:
-        until = last.end(self.moment()) if last.until else "an unknown time"
-        return FreezeUnknown(f"there may be a freeze until {until}, but {why}", supervisor=last.supervisor)
-
 
 def _freeze(row: Mapping[str, Any]) -> Freeze:
     return value_of(Freeze, row)
-
-
-def _stored(value: object) -> object:
-    return storable(value) if isinstance(value, str) else value
 
 
 #: The facts of a freeze that may exist but cannot be read.
@@ -202,20 +160,18 @@ UNKNOWN_FREEZE: Mapping[str, Any] = dict.fromkeys(("is_frozen", "until", "at", "
 
 @dataclass(frozen=True)
 class FreezeFacts:
-    """The freezes of the node at one moment. ``unknown`` says why they are unknown, else it is empty.
-    ``may_hold_back``: an unknown one may hold back the supervisor."""
+    """The freezes of the node at one moment. ``unknown`` says why they are unknown, else it is empty."""
 
     freezes: Sequence[Freeze]
     moment: Moment
     unknown: str = ""
-    may_hold_back: bool = False
 
     @classmethod
     def read(cls, freezes: Freezes) -> FreezeFacts:
         try:
             return cls(freezes.current(), freezes.moment())
         except FreezeUnknown as error:
-            return cls((), freezes.moment(), f"Cannot tell whether servers are frozen: {error}", error.supervisor)
+            return cls((), freezes.moment(), f"Cannot tell whether servers are frozen: {error}")
 
     def of(self, uuid: str) -> Mapping[str, Any] | None:
         """Return the facts of a server's freeze, or with "" of the node's; None if there is none."""
@@ -226,7 +182,7 @@ class FreezeFacts:
 
     def holds_back(self, uuid: str) -> bool:
         """Tell if the supervisor does not start a server because of a freeze."""
-        return self.may_hold_back or freeze_of(self.freezes, uuid, supervisor=True) is not None
+        return bool(self.unknown) or freeze_of(self.freezes, uuid, supervisor=True) is not None
 
 
 def freeze(
@@ -245,7 +201,7 @@ def freeze(
         raise SettingsInvalid(f"Cannot freeze until {until.isoformat(timespec='seconds')}: that is {when}")
     common: dict[str, Any] = {"at": timestamp(moment.now), "origin": one_line(origin), "reason": reason, "supervisor": supervisor}
     end: dict[str, Any] = {"until": timestamp(until), "boot": moment.boot, "ends_at": moment.boot_seconds + seconds}
-    wanted = [Freeze(each.uuid, each.name, **common, **end) for each in servers or [Server("", "")]]
+    wanted = [Freeze(each.uuid, one_line(each.name), **common, **end) for each in servers or [Server("", "")]]
     try:
         freezes.set(wanted)
     except (JournalUnusable, OSError) as error:

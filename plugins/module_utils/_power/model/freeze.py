@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,15 +13,10 @@ from .clock import read_timestamp, timestamp
 from .records import dataclass
 
 LONGEST_SECONDS = 7 * 86400
-_SLIGHT = timedelta(seconds=5)
 
 
 class FreezeUnknown(Exception):
-    """There may be a freeze, but it cannot be read. The text says why. ``supervisor``: one may also hold back the supervisor."""
-
-    def __init__(self, why: str, *, supervisor: bool = False) -> None:
-        super().__init__(why)
-        self.supervisor = supervisor
+    """There may be a freeze, but it cannot be read. The text says why."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +56,9 @@ class Freeze:
             return float(LONGEST_SECONDS)
 
     def end(self, moment: Moment) -> str:
-        """Return the timestamp of its end by the clock of this moment: ``until``, unless the clock was changed."""
-        end = moment.now + timedelta(seconds=min(max(0.0, self.seconds_left(moment)), LONGEST_SECONDS))
-        with suppress(ValueError, TypeError):
-            if abs(read_timestamp(self.until) - end) < _SLIGHT:
-                return self.until
-        return timestamp(end)
+        """Return the timestamp of its end by the clock of this moment, to the second. A change of the clock moves it."""
+        seconds = min(max(0.0, self.seconds_left(moment)), LONGEST_SECONDS)
+        return timestamp((moment.now + timedelta(seconds=seconds + 0.5)).replace(microsecond=0))
 
     def facts(self, moment: Moment) -> dict[str, Any]:
         facts = {name: getattr(self, name) for name in ("at", "origin", "reason", "supervisor")}
