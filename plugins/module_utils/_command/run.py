@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TextIO
 
 from .._own_session import Interruptions, in_own_session, outlive_login
 from .._power.actions.node.node import Node, build_node, read_generations
@@ -70,12 +70,13 @@ def _code_of(result: Result) -> int:
     return {Outcome.FAILED: FAILED, Outcome.REFUSED: REFUSED, Outcome.CANCELLED: CANCELLED}.get(result.outcome, DONE)
 
 
-def out(text: str, *, colours: bool = False) -> None:
-    """Write lines to standard output."""
-    if colours and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+def out(text: str, *, colours: bool = False, to: TextIO | None = None) -> None:
+    """Write lines to standard output, or another stream."""
+    stream = to or sys.stdout
+    if colours and stream.isatty() and not os.environ.get("NO_COLOR"):
         text = _COLOURED.sub(lambda found: f"\033[{31 if found['red'] else 33}m{found[0]}\033[0m", text)
-    sys.stdout.write(text.encode(sys.stdout.encoding or "utf-8", "replace").decode(sys.stdout.encoding or "utf-8") + "\n")
-    sys.stdout.flush()
+    stream.write(text.encode(stream.encoding or "utf-8", "replace").decode(stream.encoding or "utf-8") + "\n")
+    stream.flush()
 
 
 def say(text: str) -> None:
@@ -363,8 +364,8 @@ def define(given: argparse.Namespace) -> int:
     with contextlib.closing(node.journal):
         text, take_over = define_server(given.names[0], node, write=given.write)
     out(text.rstrip("\n"))
-    for line in take_over.splitlines():
-        say(line)
+    if take_over:
+        out(take_over, to=sys.stderr)
     return DONE
 
 
