@@ -10,7 +10,6 @@ file of a core never meets one of a call's payload. Each process that runs from 
 from __future__ import annotations
 
 import fcntl
-import glob
 import hashlib
 import os
 import pkgutil
@@ -81,6 +80,9 @@ def use_core(core: str) -> None:
         if not fault and (os.path.islink(core) or not is_same):
             fault = f"{core} was replaced"
     except FileNotFoundError:
+        # Rarely needed, and each call imports this file.
+        import glob
+
         has = "the core of another version" if glob.glob(core_directory("*")) else "no core"
         fault = f"the node has {has}: {core} is missing; {MEND}"
     except OSError as error:
