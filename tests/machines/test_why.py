@@ -1,0 +1,37 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``fleet-power why`` explains its incidents on a machine with its own kernel, and with the machine's own Python."""
+
+from __future__ import annotations
+
+import subprocess
+from importlib.metadata import distribution
+
+import pytest
+from ansible_collections.fleet.power.tests.fleet.nodes import CHECKOUT
+from ansible_collections.fleet.power.tests.fleet.scratch import collection_root
+
+from .cuts import CONTROLLER
+from .machine import Machine
+
+#: pytest and what it needs. They have no compiled code.
+PYTEST = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
+POWER = "ansible_collections/fleet/power"
+
+
+@pytest.mark.long
+def test_why_names_the_cause_of_each_incident(machine: Machine) -> None:
+    words = ["tar", "--exclude=__pycache__", f"--transform=s,^tests|^pyproject,{POWER}/&,x", "-c"]
+    words += ["-C", str(collection_root().parents[2]), "ansible_collections", "-C", str(CHECKOUT), "pyproject.toml", "tests"]
+    for name in PYTEST:
+        found = distribution(name)
+        inside = [str(file) for file in found.files or () if file.parts[0] != ".."]
+        words += ["-C", str(found.locate_file("")), *inside]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as packed:
+        subprocess.run([*machine.ssh_words(), f"mkdir -p {CONTROLLER} && tar -C {CONTROLLER} -x"], stdin=packed.stdout, check=True)
+    ran = machine.ssh(
+        f"cd {CONTROLLER}/{POWER} && PYTHONPATH={CONTROLLER} DOCKER_HOST=unix:///var/run/docker.sock "
+        "python3 -m pytest -v -m 'long or not long' tests/integration/test_command_why.py 2>&1; echo code $?"
+    )
+    assert ran.endswith("code 0\n"), ran[-10_000:]
