@@ -38,10 +38,10 @@ ACT_HELP: Mapping[str, str] = {
     "max_failures": "begin nothing new after more failures",
     "in_order": "act in the order of priorities",
     "stagger": "seconds between two starts",
-    "adopt": "take over a container of another program",
+    "adopt": "replace a container that another program made",
     "once": "act once under this key",
     "origin": "who asks; your user name",
-    "config": "the node's settings; /etc/fleet-power/config.yml",
+    "config": "settings; default /etc/fleet-power/config.yml",
     "definitions_dir": "the directory of definitions",
 }
 #: Too rare for the help that fits a screen. The manual has them.
@@ -67,11 +67,11 @@ COMMANDS = (
     Command("start", "start servers"),
     Command("stop", "stop servers, with SIGKILL after up to 10 minutes"),
     Command("restart", "restart servers"),
-    Command("kill", "end servers at once; it does not ask"),
+    Command("kill", "end servers at once by SIGKILL; it does not ask"),
     Command("log", "show the output of a server", 1),
     Command("freeze", "forbid starts and restarts until a time", "*"),
-    Command("thaw", "allow them again", "*"),
-    Command("define", "print a definition of a container of docker run", 1),
+    Command("thaw", "end the freeze of the node, or of servers", "*"),
+    Command("define", "print a definition for a container of docker run", 1),
 )
 
 
@@ -85,7 +85,7 @@ def parser(width: int = 80) -> argparse.ArgumentParser:
         prog=PROGRAM,
         usage=f"{PROGRAM} COMMAND [OPTION...] [NAME...]",
         description="Control the game servers of this node. NAME is a name, a UUID or its first 8 characters; all names every server.",
-        epilog=f"{PROGRAM} COMMAND --help shows the options, man {PROGRAM} all of them.",
+        epilog=f"{PROGRAM} COMMAND --help shows its main options, man {PROGRAM} all options.",
         formatter_class=formatter,
         allow_abbrev=False,
     )
@@ -96,7 +96,7 @@ def parser(width: int = 80) -> argparse.ArgumentParser:
         one = subcommands.add_parser(
             each.name,
             help=each.summary,
-            description=f"{each.summary[0].upper()}{each.summary[1:]}.",
+            description=f"{each.summary[0].upper()}{each.summary[1:]}.{_INTERRUPTED if PowerAction.asked(each.name) else ''}",
             usage=f"{PROGRAM} {each.name} [OPTION...] {names}",
             formatter_class=formatter,
             allow_abbrev=False,
@@ -113,7 +113,7 @@ def _add_options(one: argparse.ArgumentParser, name: str) -> None:
         for option in of_action(action):
             _add_option(one, option, POWER_OPTIONS[option])
     else:
-        one.add_argument("--config", metavar="FILE", help=ACT_HELP["config"])
+        one.add_argument("--config", metavar="PATH", help=ACT_HELP["config"])
     for flags, keywords in _OWN.get(name, ()):
         one.add_argument(*flags, **keywords)
     if name in _JSON:
@@ -127,6 +127,7 @@ def _moment(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from error
 
 
+_INTERRUPTED = " Ctrl-C begins nothing new; what has begun is finished."
 _JSON = ("status", "start", "stop", "restart", "kill", "freeze", "thaw")
 _OWN: Mapping[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
     "status": (
@@ -135,7 +136,7 @@ _OWN: Mapping[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
         (("--plain",), {"action": "store_true", "help": "one sentence for each server, without a table and colours"}),
     ),
     "log": (
-        (("-n", "--lines"), {"metavar": "N", "type": int, "default": 100, "help": "the last N lines; 100"}),
+        (("-n", "--lines"), {"metavar": "N", "type": int, "default": 100, "help": "the last N lines; default 100"}),
         (("-f", "--follow"), {"action": "store_true", "help": "go on with new lines, until Ctrl-C"}),
     ),
     "freeze": (
@@ -143,7 +144,7 @@ _OWN: Mapping[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
         (("--reason",), {"metavar": "TEXT", "required": True, "help": "why; refused actions show it"}),
         (("--supervisor",), {"action": "store_true", "help": "the supervisor starts nothing either"}),
     ),
-    "define": ((("--write",), {"action": "store_true", "help": "write it to the node's definitions"}),),
+    "define": ((("--write",), {"action": "store_true", "help": "write it to the node's definitions; replace no file"}),),
 }
 
 
@@ -162,7 +163,7 @@ def flag_of(name: str) -> str:
 
 def _add_option(one: argparse.ArgumentParser, name: str, option: Option) -> None:
     """Add an option of a module to a parser. A list is an option that may be repeated."""
-    default = "" if option.default is None or option.type == "bool" else f"; {option.default}"
+    default = "" if option.default is None or option.type == "bool" else f"; default {option.default}"
     keywords: dict[str, Any] = {"help": argparse.SUPPRESS if name in RARE else f"{ACT_HELP[name]}{default}"}
     if option.type == "bool":
         one.add_argument(flag_of(name), action="store_true", **keywords)

@@ -101,7 +101,8 @@ class Drafted:
 
     def complete(self, resolve: Callable[[str], str]) -> None:
         self.comments.append(f"Drafted from the container {self.container}. As a server:")
-        self.say(f"It runs as user {self._user} (before: {printable(_text(self._config.get('User'))) or 'root'}), with few capabilities.")
+        before = printable(_text(self._config.get("User"))) or "root"
+        self.say(f"It runs as user {self._user}{'' if before == self._user else f' (before: {before})'}, with few capabilities.")
         self.say(f"It has at most {self._settings.container_pid_limit} threads, and writes only to {HOME}, /tmp and mounts.")
         self.lost.append("files that it wrote outside of its mounts")
         labels, environment = self._labels(), self._environment()

@@ -28,11 +28,12 @@ from .._power.host.pauses import MAINTENANCE_RECORD, maintenance_of
 from .._power.journal import freezes
 from .._power.journal.journal import Journal
 from .._power.model.caller import Caller, default_origin
-from .._power.model.errors import AmbiguousServer, InterruptedBySignal, PowerError
+from .._power.model.errors import AmbiguousServer, ContainerForeign, InterruptedBySignal, PowerError
 from .._power.model.freeze import Freeze
 from .._power.model.news import News
+from .._power.model.records import replace
 from .._power.model.report import Detail, entries, incomplete_message, summary
-from .._power.model.request import PowerAction, Request
+from .._power.model.request import ALL, PowerAction, Request
 from .._power.model.result import Outcome, Result
 from .._power.model.server import PowerState, Server
 from .._power.options import INFO_OPTIONS, POWER_OPTIONS
@@ -44,6 +45,8 @@ _WATCH_SECONDS = 2.0
 _TICK_SECONDS = 1.0
 _HOST = socket.gethostname().partition(".")[0]
 _LINE_BYTES = 8192
+#: Without a terminal, a table cuts nothing.
+_WIDE = 400
 #: The timeout of the engine for commands that only look: you do not wait long for a silent one.
 _LOOK_SECONDS = 5
 #: More results than this are counted, and only those that need attention have a line.
@@ -84,8 +87,9 @@ def say(text: str) -> None:
     print_line(text, sys.stderr)
 
 
-def width() -> int:
-    return shutil.get_terminal_size((80, 24)).columns
+def width(without_terminal: int = 80) -> int:
+    """Return the columns of the terminal."""
+    return shutil.get_terminal_size((without_terminal, 24)).columns
 
 
 def act(given: argparse.Namespace) -> int:
@@ -124,7 +128,7 @@ def _perform(options: Mapping[str, Any], given: argparse.Namespace, interrupted:
     performed = perform_options(options, caller, check=given.check, diff=False, begin=progress.begin)
     progress.is_over.set()
     results, warnings = performed.results, list(dict.fromkeys(performed.warnings))
-    missed = incomplete_message(action, results, performed.unlisted) if given.names == ["all"] else ""
+    missed = incomplete_message(action, results, performed.unlisted) if given.names == [ALL] else ""
     if given.json:
         shown = entries(results, check=given.check, all_steps=False, detail=Detail.WHOLE)
         out(json.dumps({"action": action.value, "servers": shown, "summary": summary(results), "warnings": warnings}))
@@ -199,7 +203,7 @@ def status(given: argparse.Namespace) -> int:
         out(json.dumps(facts))
     else:
         out("\n".join(_shown(facts, given)), colours=not given.plain)
-    if len(facts["servers"]) < len(given.names) and given.names != ["all"]:
+    if len(facts["servers"]) < len(given.names) and given.names != [ALL]:
         return REFUSED
     return DONE if facts["complete"] and all(entry["state"] for entry in facts["servers"]) else FAILED
 
@@ -223,7 +227,7 @@ def _shown(facts: Mapping[str, Any], given: argparse.Namespace) -> list[str]:
     for warning in facts["warnings"]:
         say(warning)
     nodes, now = [node_seen(_HOST, {}, facts)], datetime.now(timezone.utc)
-    return plain_lines(nodes, now) if given.plain else status_lines(nodes, now=now, width=width())
+    return plain_lines(nodes, now) if given.plain else status_lines(nodes, now=now, width=width(_WIDE))
 
 
 def why(given: argparse.Namespace) -> int:
@@ -250,6 +254,10 @@ def wrapped_line(line: str) -> list[str]:
 
 
 def _called(node: Node, name: str) -> list[Server]:
+    from .._power.actions.many.bulk import everything
+
+    if name == ALL:
+        return everything(node, None)
     try:
         return [node.sources.search.identify_to_look(name)]
     except AmbiguousServer as error:
@@ -271,20 +279,23 @@ def _known(node: Node, server: Server) -> Known:
         entry = {"state": None, "code": error.code, "msg": str(error)}
     if entry.get("state") is None:
         entry = {**entry, **_known_here(node, server)}
-    start = None
+    start = adopted = None
     # A silent engine takes the whole timeout of each call.
     if entry.get("state") is not None and not entry.get("lock"):
         action = PowerAction.START if entry["state"] == PowerState.OFFLINE.value else PowerAction.RESTART
         generations = read_generations([server.uuid], node, action)
-        start = perform(Request(server.uuid, action, "", node.clock.now(), generations, check=True), node)
-        warnings += start.warnings
+        asked = Request(server.uuid, action, "", node.clock.now(), generations, check=True)
+        start = perform(asked, node)
+        if start.code == ContainerForeign.code:
+            adopted = perform(replace(asked, adopt=True), node)
+        warnings += (adopted or start).warnings
     try:
         maintenance: Any = maintenance_of(node.settings.state_directory)
     except (OSError, ValueError) as error:
         maintenance = f"{MAINTENANCE_RECORD} in {node.settings.state_directory} cannot be read: {error}"
     name = entry.get("name") or server.name or server.short_id
     warnings += node.journal.warnings
-    return Known(name, {**entry, "server": server.uuid}, node.clock.now(), start, maintenance, warnings, not node.journal.warnings)
+    return Known(name, {**entry, "server": server.uuid}, node.clock.now(), start, adopted, maintenance, warnings, not node.journal.warnings)
 
 
 def _known_here(node: Node, server: Server) -> dict[str, Any]:
@@ -372,7 +383,7 @@ def define(given: argparse.Namespace) -> int:
 def _change_freezes(given: argparse.Namespace, change: Callable[[Journal, list[Server]], list[Freeze]], done: str) -> int:
     node = build_node({"config": given.config})
     with contextlib.closing(node.journal):
-        servers = [node.sources.search.identify_to_look(name) for name in given.names if given.names != ["all"]]
+        servers = [node.sources.search.identify_to_look(name) for name in given.names if given.names != [ALL]]
         changed = change(node.journal, servers)
         moment = node.journal.freezes.moment()
     if given.json:

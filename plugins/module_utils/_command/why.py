@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from .._fleet.status import STAYS_DOWN
 from .._fleet.table import plural
 from .._power.model.clock import engine_time
 from .._power.model.errors import DefinitionInvalid, EngineUnreachable, Frozen, SettingsInvalid, WingsActive
@@ -20,6 +23,7 @@ from .._power.model.schema import one_line
 from .._power.model.server import PowerState
 from .._power.model.supervision import SupervisionState
 
+_ADOPT = "fleet-power {action} {name} --adopt replaces its container by one of the definition."
 _OFFLINE = PowerState.OFFLINE.value
 _LONGEST_TEXT = 500
 _HEAD = re.compile(r"Cannot \w+ server [0-9a-f-]{36}: ")
@@ -30,14 +34,15 @@ class Known:
     """What a node knows of a server.
 
     ``entry`` is that of server_power_info with ``operations`` and ``crashes``; unknown values are None. ``start`` is the result of a start
-    in check mode, of a restart if the server is up; None if it was not tried. ``maintenance`` is the record of a maintenance, or why it
-    cannot be read. ``warnings`` say what is unknown.
+    in check mode, of a restart if the server is up; None if it was not tried. ``adopted`` is the same with ``adopt``, for a container of
+    another program. ``maintenance`` is the record of a maintenance, or why it cannot be read. ``warnings`` say what is unknown.
     """
 
     called: str
     entry: Mapping[str, Any]
     now: datetime
     start: Result | None = None
+    adopted: Result | None = None
     maintenance: Mapping[str, Any] | str | None = None
     warnings: Sequence[str] = ()
     journal: bool = True
@@ -60,7 +65,7 @@ def _state(known: Known) -> Iterator[str]:
     since = container.get("finished_at" if is_down else "started_at")
     when = " and has no container" if is_down and not container else "" if since is None else f" since {_at(since, known.now)}"
     notes = {
-        f"exit code {container.get('exit_code')}": is_down and container.get("exit_code") is not None,
+        _exit(container.get("exit_code")): is_down and container.get("exit_code") is not None,
         "killed by the kernel for lack of memory": container.get("oom_killed"),
         "paused at the engine": container.get("paused"),
         "its health check fails": container.get("health") == "unhealthy",
@@ -111,7 +116,8 @@ def _end(known: Known) -> Iterator[str]:
     crashes, today = seen.get("consecutive_crashes") or 0, seen.get("crashes_today") or 0
     if crashes or today:
         loop = ", a crash loop" if seen.get("state") == SupervisionState.CRASH_LOOP.value else ""
-        yield f"It crashed {plural(crashes, 'time')} in a row{loop}, and {plural(today, 'time')} in 24 hours."
+        row = f"{plural(crashes, 'time')} in a row{loop}, and " if crashes else ""
+        yield f"It crashed {row}{plural(today, 'time')} in 24 hours."
     for crash in ends[1:]:
         up = "" if crash.get("seconds") is None else f" after {crash['seconds']:.0f} s"
         yield f"Before: {_verdict(crash)}{up} at {_at(crash.get('ended_at'), known.now)}."
@@ -137,8 +143,15 @@ def _next_try(known: Known, seen: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _verdict(end: Mapping[str, Any]) -> str:
-    code = "" if end.get("exit_code") is None else f" with exit code {end['exit_code']}"
-    return f"{str(end.get('verdict')).replace('_', ' ')}{code}{', out of memory' if end.get('oom_killed') else ''}"
+    code, verdict = "" if end.get("exit_code") is None else f" with {_exit(end['exit_code'])}", str(end.get("verdict"))
+    return f"{STAYS_DOWN.get(verdict) or verdict.replace('_', ' ')}{code}{', out of memory' if end.get('oom_killed') else ''}"
+
+
+def _exit(code: object) -> str:
+    """Return an exit code, and the signal that it stands for."""
+    with contextlib.suppress(TypeError, ValueError):
+        return f"exit code {code} ({signal.Signals(code - 128).name})"  # type: ignore[operator]
+    return f"exit code {code}"
 
 
 def _pauses(known: Known) -> Iterator[str]:
@@ -154,17 +167,17 @@ def _pauses(known: Known) -> Iterator[str]:
 
 
 def _start(known: Known) -> Iterator[str]:
-    result = known.start
-    if result is not None:
-        verb = f"A {result.action.value} now"
-        yield f"{verb} would be refused, code {result.code}: {_bare(result.msg)}" if result.code else f"{verb} would pass its checks."
+    for result, how in (known.start, ""), (known.adopted, " with --adopt"):
+        if result is not None:
+            verb = f"A {result.action.value} now{how}"
+            yield f"{verb} would be refused, code {result.code}: {_bare(result.msg)}" if result.code else f"{verb} would pass its checks."
 
 
 def _outdated(known: Known) -> Iterator[str]:
     found = known.entry.get("outdated") or {}
     if found.get("is_outdated"):
-        keys = ", ".join(found.get("differs") or ()) or "unknown keys"
-        yield f"Its container is outdated: the next start changes {keys}."
+        keys = ", ".join(found.get("differs") or ())
+        yield f"Its container is outdated: the next start {f'changes {keys}' if keys else 'replaces it'}."
 
 
 def _players(known: Known) -> Iterator[str]:
@@ -188,14 +201,15 @@ def _operations(known: Known) -> Iterator[str]:
 
 def _advice(known: Known) -> str:
     """Return the next step."""
-    entry, name, result = known.entry, shlex.quote(known.called), known.start
+    entry, name, result = known.entry, shlex.quote(known.called), known.adopted or known.start
     code = entry.get("code") if entry.get("state") is None else None
     if code == EngineUnreachable.code:
         return "start the engine (systemctl status docker, journalctl -u docker); a container that must die now: fleet-power kill " + name
     if entry.get("lock"):
-        return f"wait for the end of that action; fleet-power kill {name} ends it and the server at once."
+        return f"wait for the end of that action; fleet-power kill {name} ends it and the server at once, then fleet-power start {name}."
     if entry.get("countdown"):
-        return f"wait; fleet-power {entry['countdown'].get('action')} {name} acts at once, and fleet-power kill {name} cancels it."
+        action = entry["countdown"].get("action")
+        return f"wait; fleet-power {action} {name} acts at once instead, fleet-power kill {name} cancels it and ends the server."
     if known.maintenance is not None and entry.get("state") == _OFFLINE:
         return "run the maintenance of this node again, and it starts its servers; if it is over, remove its file maintenance.json."
     if (entry.get("container") or {}).get("paused"):
@@ -203,7 +217,9 @@ def _advice(known: Known) -> str:
     if entry.get("state") != _OFFLINE:
         return _advice_if_up(known, name)
     if result is not None and result.code:
-        return _advice_if_refused(name, result)
+        return _advice_if_refused(name, result, adopt=" --adopt" if known.adopted else "")
+    if known.adopted:
+        return _ADOPT.format(action="start", name=name)
     if not (entry.get("intent") or {}).get("up"):
         return f"fleet-power start {name}, if it should be up."
     if (entry.get("supervision") or {}).get("next_at"):
@@ -218,21 +234,22 @@ def _advice_if_up(known: Known, name: str) -> str:
     if entry.get("suspended"):
         return f"fleet-power stop {name}: it is suspended and should be down."
     if (entry.get("container") or {}).get("health") == "unhealthy" or entry.get("state") == PowerState.STARTING.value:
-        return f"read fleet-power log {name} -f; if it hangs, fleet-power restart {name}."
-    if known.start is not None and known.start.code and known.start.code != Frozen.code:
-        return f"nothing now; before the next restart, {_step(known.start.msg)}"
+        return f"read fleet-power log {name}; if the server hangs, fleet-power restart {name}."
+    result = known.adopted or known.start
+    if result is not None and result.code and result.code != Frozen.code:
+        return f"nothing now; before the next restart, {_step(result.msg)}"
+    if known.adopted:
+        return f"nothing now; {_ADOPT.format(action='restart', name=name)}"
     if (entry.get("outdated") or {}).get("is_outdated"):
         return f"fleet-power restart {name}, when its players allow."
     return "nothing."
 
 
-def _advice_if_refused(name: str, result: Result) -> str:
+def _advice_if_refused(name: str, result: Result, adopt: str) -> str:
     if result.code == WingsActive.code:
         return "use the Panel, or stop Wings: systemctl stop wings."
-    if result.code == Frozen.code:
-        return _step(result.msg)
     step = "correct that file" if result.code in (DefinitionInvalid.code, SettingsInvalid.code) else _step(result.msg)
-    return f"{step}; then fleet-power start {name}."
+    return f"{step}; then fleet-power start {name}{adopt}."
 
 
 def _step(msg: str) -> str:

@@ -315,7 +315,7 @@ def _asked(act: Mapping[str, Any]) -> tuple[str | None, str | None]:
 
 
 #: Verdicts of a server that is down and stays down.
-_STAYS_DOWN = {
+STAYS_DOWN = {
     Verdict.STOPPED_EXTERNALLY.value: "stopped at the engine",
     Verdict.ENDED.value: "ended",
     Verdict.ENDED_UNOBSERVED.value: "ended unseen",
@@ -349,10 +349,10 @@ def _down_words(seen: Mapping[str, Any]) -> Iterator[str]:
     state, verdict, count = seen.get("state"), seen.get("verdict"), seen.get("consecutive_crashes") or 0
     if state == SupervisionState.CRASH_LOOP.value:
         yield f"crash loop ({plural(count, 'crash', 'crashes')})"
-    elif state == SupervisionState.STAYS_DOWN.value and verdict in _STAYS_DOWN:
+    elif state == SupervisionState.STAYS_DOWN.value and verdict in STAYS_DOWN:
         # For the other verdicts the exit code only says how it was stopped.
         code = f" (exit code {seen['exit_code']})" if verdict == Verdict.ENDED.value and seen.get("exit_code") is not None else ""
-        yield f"{_STAYS_DOWN[verdict]}{code}"
+        yield f"{STAYS_DOWN[verdict]}{code}"
     elif verdict == Verdict.CRASHED.value and state != SupervisionState.OK.value:
         yield f"crashed {plural(count, 'time')}" if count > 1 else "crashed"
     if seen.get("code"):
