@@ -223,6 +223,21 @@ def test_a_closed_pipe_ends_the_output_without_a_traceback(lab: Lab) -> None:
     assert "Exception" not in ended.stderr
 
 
+def test_a_kill_works_without_standard_streams(lab: Lab) -> None:
+    uuid = lab.up()
+    command = " ".join(argv(*with_config(lab, ["kill", uuid])))
+    ended = subprocess.run(["sh", "-c", f"{command} <&- >&- 2>&-"], env=environment(lab), timeout=60, check=False)
+    assert (ended.returncode, lab.is_up(uuid)) == (0, False)
+
+
+def test_bytes_that_are_not_utf_8_stop_no_action(lab: Lab) -> None:
+    uuid = lab.server()
+    ended = subprocess.run(
+        [*argv(*with_config(lab, ["start", uuid])), "--reason", b"caf\xe9"], env=environment(lab), timeout=60, check=False
+    )
+    assert (ended.returncode, operations(lab, uuid)) == (0, [("start", "done", "caf?")])
+
+
 def test_broken_settings_are_one_sentence(lab: Lab) -> None:
     lab.config.write_text("{")
     for command in ("status", "why", "kill", "log"):

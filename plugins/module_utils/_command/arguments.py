@@ -65,7 +65,7 @@ COMMANDS = (
     Command("status", "show servers: state, players, last operation", "*"),
     Command("why", "explain the state of a server, and say what to do"),
     Command("start", "start servers"),
-    Command("stop", "stop servers, with SIGKILL after up to 10 minutes"),
+    Command("stop", "stop servers; SIGKILL after 10 minutes by default"),
     Command("restart", "restart servers"),
     Command("kill", "end servers at once; it does not ask"),
     Command("log", "show the output of a server", 1),
@@ -89,7 +89,7 @@ def parser(width: int = 80) -> argparse.ArgumentParser:
         formatter_class=formatter,
         allow_abbrev=False,
     )
-    subcommands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
+    subcommands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands", prog=PROGRAM)
     for each in COMMANDS:
         what = "CONTAINER" if each.name == "define" else "NAME"
         names = {1: what, "*": f"[{what}...]", "+": f"{what}..."}[each.names]
@@ -124,9 +124,10 @@ def _moment(text: str) -> float:
     try:
         return read_moment("--until", text, time.time()) or 0.0
     except RolloutError as error:
-        raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from error
+        raise argparse.ArgumentTypeError(str(error).removeprefix("Cannot use --until=")) from error
 
 
+_LINES = whole_number(Option("int", least=0))
 _JSON = ("status", "start", "stop", "restart", "kill", "freeze", "thaw")
 _OWN: Mapping[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
     "status": (
@@ -135,7 +136,7 @@ _OWN: Mapping[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
         (("--plain",), {"action": "store_true", "help": "one sentence for each server, without a table and colours"}),
     ),
     "log": (
-        (("-n", "--lines"), {"metavar": "N", "type": int, "default": 100, "help": "the last N lines; 100"}),
+        (("-n", "--lines"), {"metavar": "N", "type": _LINES, "default": 100, "help": "the last N lines; 100"}),
         (("-f", "--follow"), {"action": "store_true", "help": "go on with new lines, until Ctrl-C"}),
     ),
     "freeze": (

@@ -146,6 +146,8 @@ def _pauses(known: Known) -> Iterator[str]:
     if freeze and freeze.get("is_frozen"):
         what = "The node" if freeze.get("node") else "It"
         yield f"{what} is frozen until {_at(freeze['until'], known.now)} by {freeze['origin']}: {freeze['reason']}."
+    elif freeze:
+        yield "Whether it is frozen is unknown: the journal does not tell."
     if isinstance(record, str):
         yield f"Whether a maintenance is under way is unknown: {record}."
     elif record is not None:
@@ -191,7 +193,9 @@ def _advice(known: Known) -> str:
     entry, name, result = known.entry, shlex.quote(known.called), known.start
     code = entry.get("code") if entry.get("state") is None else None
     if code == EngineUnreachable.code:
-        return "start the engine (systemctl status docker, journalctl -u docker); a container that must die now: fleet-power kill " + name
+        if "permission denied" in entry["msg"]:
+            return f"{_step(entry['msg'])}."
+        return f"start the engine (systemctl status docker, journalctl -u docker); if it is only slow, fleet-power kill {name} works."
     if entry.get("lock"):
         return f"wait for the end of that action; fleet-power kill {name} ends it and the server at once."
     if entry.get("countdown"):
