@@ -34,13 +34,19 @@ def test_the_command_has_every_option_of_the_module() -> None:
     assert set(POWER_OPTIONS) - set(ACT_HELP) == _NOT_HERE
 
 
-@pytest.mark.parametrize("words", [[], *([each.name] for each in COMMANDS)], ids=lambda words: " ".join(words) or "itself")
+@pytest.mark.parametrize("words", [[], *([each] for each in COMMANDS)], ids=lambda words: " ".join(words) or "itself")
 def test_each_help_fits_a_screen(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parser().parse_args([*words, "--help"])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
+
+
+def test_the_manual_has_nothing_that_only_the_module_can_do() -> None:
+    text = manual()
+    assert [word for word in ("api_url", "action=", "task", "controller", "_max_", "wait_for") if word in text] == []
+    assert "\n.B \\-\\-only offline|starting|running|stopping\n" in text
 
 
 def test_manual_and_completion_are_up_to_date() -> None:

@@ -30,7 +30,6 @@ from .._power.journal.journal import Journal
 from .._power.model.caller import Caller, default_origin
 from .._power.model.errors import AmbiguousServer, InterruptedBySignal, PowerError, internal_error
 from .._power.model.freeze import Freeze
-from .._power.model.news import News
 from .._power.model.report import Detail, entries, incomplete_message, summary
 from .._power.model.request import PowerAction, Request
 from .._power.model.result import Outcome, Result
@@ -137,8 +136,8 @@ def _perform(options: Mapping[str, Any], given: argparse.Namespace, interrupted:
     progress, action = _Progress(), PowerAction(options["action"])
     if not (given.json or given.check):
         threading.Thread(target=progress.show, daemon=True).start()
-    caller = Caller(interrupted, listener=progress.hear)
-    performed = perform_options(options, caller, check=given.check, diff=False, begin=progress.begin)
+    caller = Caller(interrupted, listener=lambda news: progress.take(news.line()))
+    performed = perform_options(options, caller, check=given.check, diff=False, begin=lambda targets: progress.take({"servers": targets}))
     progress.is_over.set()
     results, warnings = performed.results, list(dict.fromkeys(performed.warnings))
     missed = incomplete_message(action, results, performed.unlisted) if given.names == ["all"] else ""
@@ -180,13 +179,7 @@ class _Progress:
         self._guard = threading.Lock()
         self.is_over = threading.Event()
 
-    def begin(self, targets: int) -> None:
-        self._take({"servers": targets})
-
-    def hear(self, news: News) -> None:
-        self._take(news.line())
-
-    def _take(self, line: Mapping[str, Any]) -> None:
+    def take(self, line: Mapping[str, Any]) -> None:
         with self._guard:
             self._board.take(_HOST, [json.dumps(line)], time.time())
 
