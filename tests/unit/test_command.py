@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -176,6 +177,28 @@ def test_a_paused_supervisor_and_a_missing_one_have_different_sentences() -> Non
     assert "No supervisor runs on this node" in texts["missing"]
     assert "is paused (wings)" in texts["paused"]
     assert "because of supervisor.enabled" in texts["off"]
+
+
+def test_the_guide_shows_what_why_prints() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "docsite" / "rst" / "command_guide.rst").read_text()
+    sample = guide.partition("$ fleet-power why Dune\n")[2].partition("\n\n")[0]
+    crash = {"verdict": "crashed", "exit_code": 137, "oom_killed": True, "ended_at": "2026-01-31T02:51:07Z"}
+    deploy = {"action": "restart", "outcome": "done", "origin": "ci@build", "reason": "deploy 7", "ended_at": "2026-01-30T18:20:00Z"}
+    loop = {"state": "crash_loop", "next_at": "2026-01-31T03:51:07Z", "consecutive_crashes": 11, "crashes_today": 11}
+    entry = {
+        "state": "offline",
+        "container": {"finished_at": crash["ended_at"], **crash},
+        "intent": {"up": True, "origin": "ci@build", "at": deploy["ended_at"]},
+        "supervision": {**crash, **loop},
+        "operations": [deploy],
+    }
+    dune = Known("Dune", {"server": UUID, **entry}, NOW, Result(Server(UUID), PowerAction.START, Outcome.DONE, "", NOW, NOW))
+    assert why_lines(dune) == [line[3:] for line in sample.splitlines()]
+
+
+def test_long_reasons_leave_the_screen_to_the_rest() -> None:
+    rows = [{"action": "stop", "outcome": "done", "reason": "word " * 400}] * 5
+    assert max(map(len, why_lines(known(operations=rows)))) <= 142
 
 
 def test_an_unknown_freeze_stays_unknown() -> None:

@@ -21,7 +21,7 @@ from .._power.model.server import PowerState
 from .._power.model.supervision import SupervisionState
 
 _OFFLINE = PowerState.OFFLINE.value
-_LONGEST_TEXT = 500
+_LONGEST_TEXT, _LONGEST_ROW = 500, 140
 _HEAD = re.compile(r"Cannot \w+ server [0-9a-f-]{36}: ")
 
 
@@ -48,7 +48,10 @@ def why_lines(known: Known) -> list[str]:
     parts = (_state, _intent, _lock, _countdown, _end, _pauses, _start, _outdated, _players, _operations)
     lines = [line for part in parts for line in part(known)]
     lines += [f"Unknown: {warning}" for warning in dict.fromkeys(known.warnings)]
-    return [*(one_line(line, _LONGEST_TEXT) if line[0] != " " else line for line in lines), f"Do: {_advice(known)}"]
+    return [
+        *(f"  {one_line(line, _LONGEST_ROW)}" if line[0] == " " else one_line(line, _LONGEST_TEXT) for line in lines),
+        f"Do: {_advice(known)}",
+    ]
 
 
 def _state(known: Known) -> Iterator[str]:
@@ -185,7 +188,7 @@ def _operations(known: Known) -> Iterator[str]:
     for row in rows:
         code = f", {row['code']}" if row.get("code") else ""
         at = _at(row.get("ended_at") or row.get("begun_at") or row.get("requested_at"), known.now)
-        yield f"  {at}  {row['action']} {row.get('outcome') or 'under way'}{code}, by {_by(row)}{_reason(row)}"
+        yield f"  {at} {row['action']} {row.get('outcome') or 'under way'}{code}, by {_by(row)}{_reason(row)}"
 
 
 def _advice(known: Known) -> str:
