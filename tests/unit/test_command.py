@@ -201,6 +201,12 @@ def test_long_reasons_leave_the_screen_to_the_rest() -> None:
     assert max(map(len, why_lines(known(operations=rows)))) <= 142
 
 
+def test_an_outdated_server_is_restarted_after_the_freeze() -> None:
+    entry = known(outdated={"is_outdated": True, "differs": ["image"]}).entry
+    frozen = Known("Lobby", entry, NOW, result(Outcome.REFUSED, "frozen", "it is frozen; wait", PowerAction.RESTART))
+    assert why_lines(frozen)[-1] == "Do: fleet-power restart Lobby, after the freeze."
+
+
 def test_an_unknown_freeze_stays_unknown() -> None:
     lines = why_lines(known(freeze=dict.fromkeys(("is_frozen", "until", "node"))))
     assert "Whether it is frozen is unknown: the journal does not tell." in lines

@@ -44,8 +44,6 @@ _WATCH_SECONDS = 2.0
 _TICK_SECONDS = 1.0
 _HOST = socket.gethostname().partition(".")[0]
 _LINE_BYTES = 8192
-#: Of an unfinished line: a long secret must not be cut within the line that is shown.
-_PENDING_BYTES = 65536
 #: The timeout of the engine for commands that only look: you do not wait long for a silent one.
 _LOOK_SECONDS = 5
 #: More results than this are counted, and only those that need attention have a line.
@@ -109,7 +107,6 @@ def act(given: argparse.Namespace) -> int:
         raise SystemExit(FAILED)
 
     in_own_session(work, killed)
-    return FAILED
 
 
 start = stop = restart = kill = act
@@ -343,7 +340,8 @@ def log(given: argparse.Namespace) -> int:
         pending = b""
         with contextlib.suppress(KeyboardInterrupt):
             for chunk in node.engine.logs.follow(snapshot.id, given.lines):
-                complete, _newline, pending = (pending[:_PENDING_BYTES] + chunk).rpartition(b"\n")
+                # Enough of an unfinished line that a cut secret is not shown.
+                complete, _newline, pending = (pending[: 8 * _LINE_BYTES] + chunk).rpartition(b"\n")
                 show(complete, complete.count(b"\n") + 1)
             show(pending, 1)
             say("The run has ended.")

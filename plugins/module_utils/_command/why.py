@@ -48,10 +48,7 @@ def why_lines(known: Known) -> list[str]:
     parts = (_state, _intent, _lock, _countdown, _end, _pauses, _start, _outdated, _players, _operations)
     lines = [line for part in parts for line in part(known)]
     lines += [f"Unknown: {warning}" for warning in dict.fromkeys(known.warnings)]
-    return [
-        *(f"  {one_line(line, _LONGEST_ROW)}" if line[0] == " " else one_line(line, _LONGEST_TEXT) for line in lines),
-        f"Do: {_advice(known)}",
-    ]
+    return [*(line if line[0] == " " else one_line(line, _LONGEST_TEXT) for line in lines), f"Do: {_advice(known)}"]
 
 
 def _state(known: Known) -> Iterator[str]:
@@ -188,7 +185,8 @@ def _operations(known: Known) -> Iterator[str]:
     for row in rows:
         code = f", {row['code']}" if row.get("code") else ""
         at = _at(row.get("ended_at") or row.get("begun_at") or row.get("requested_at"), known.now)
-        yield f"  {at} {row['action']} {row.get('outcome') or 'under way'}{code}, by {_by(row)}{_reason(row)}"
+        text = f"{at} {row['action']} {row.get('outcome') or 'under way'}{code}, by {_by(row)}{_reason(row)}"
+        yield f"  {one_line(text, _LONGEST_ROW)}"
 
 
 def _advice(known: Known) -> str:
@@ -219,17 +217,18 @@ def _advice(known: Known) -> str:
 
 
 def _advice_if_up(known: Known, name: str) -> str:
-    entry = known.entry
+    entry, code = known.entry, "" if known.start is None else known.start.code
+    restart = f"fleet-power restart {name}, {'after the freeze' if code == Frozen.code else 'when its players allow'}."
     if entry.get("state") is None:
         return "correct the cause above, and look again."
     if entry.get("suspended"):
         return f"fleet-power stop {name}: it is suspended and should be down."
     if (entry.get("container") or {}).get("health") == "unhealthy" or entry.get("state") == PowerState.STARTING.value:
-        return f"read fleet-power log {name} -f; if it hangs, fleet-power restart {name}."
-    if known.start is not None and known.start.code and known.start.code != Frozen.code:
+        return f"read fleet-power log {name} -f; if it hangs, {restart}"
+    if known.start is not None and code not in ("", Frozen.code):
         return f"nothing now; before the next restart, {_step(known.start.msg)}"
     if (entry.get("outdated") or {}).get("is_outdated"):
-        return f"fleet-power restart {name}, when its players allow."
+        return restart
     return "nothing."
 
 
