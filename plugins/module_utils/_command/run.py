@@ -389,8 +389,8 @@ def define(given: argparse.Namespace) -> int:
 def _change_freezes(given: argparse.Namespace, change: Callable[[Journal, list[Server]], list[Freeze]], done: str) -> int:
     node = build_node({"config": given.config})
     with contextlib.closing(node.journal):
-        servers = [node.sources.search.identify_to_look(name) for name in given.names if given.names != ["all"]]
-        changed = change(node.journal, servers)
+        named = (node.sources.search.identify_to_look(name) for name in given.names if given.names != ["all"])
+        changed = change(node.journal, list(dict.fromkeys(named)))
         moment = node.journal.freezes.moment()
     if given.json:
         facts = [{"server": each.uuid or None, "name": each.name, **each.facts(moment)} for each in changed]
