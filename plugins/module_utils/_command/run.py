@@ -40,8 +40,7 @@ from .._service import print_line
 from .why import Known, why_lines
 
 DONE, USAGE, REFUSED, FAILED, CANCELLED = 0, 2, 3, 4, 5
-_WATCH_SECONDS = 2.0
-_TICK_SECONDS = 1.0
+_WATCH_SECONDS, _TICK_SECONDS = 2.0, 1.0
 _HOST = socket.gethostname().partition(".")[0]
 _LINE_BYTES = 8192
 #: The timeout of the engine for commands that only look: you do not wait long for a silent one.
@@ -351,13 +350,14 @@ def log(given: argparse.Namespace) -> int:
 def _ended_log(node: Node, server: Server, lines: int) -> int:
     """Show the last lines of the last ended run, which the journal keeps."""
     history = node.journal.ended_runs.history([server.uuid], 1, node.clock.now())
-    row = None if history is None else next(iter(history.latest.get(server.uuid, ())), None)
+    row = next(iter(history.latest.get(server.uuid, ()) if history else ()), None)
     if row is None:
         for warning in node.journal.warnings:
             say(warning)
-        say(f"Server {server.name or server.short_id} has no container and no ended run here.")
-        return REFUSED
-    say(f"It has no container. The journal keeps the last lines of the run that ended at {row.ended_at or row.at}:")
+        runs = "its ended runs are unknown" if history is None else "no ended run here"
+        say(f"Server {server.name or server.short_id} has no container, and {runs}.")
+        return FAILED if history is None else REFUSED
+    say(f"It has no container; the journal keeps {'the last lines' if row.log else 'no lines'} of its run until {row.ended_at or row.at}.")
     for line in row.log[max(len(row.log) - lines, 0) :]:
         out(line)
     return DONE
