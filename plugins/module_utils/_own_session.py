@@ -88,7 +88,7 @@ def nobody_reads(descriptor: int) -> bool:
     return any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _descriptor, event in poll.poll(0))
 
 
-def in_own_session(main: Callable[[Interruptions], None], tell: Callable[[int], None] | None = None) -> None:
+def in_own_session(main: Callable[[Interruptions], None], tell: Callable[[int], None] | None = None) -> NoReturn:
     """Run ``main`` in a child with its own session and exit with its status; the parent passes signals on and waits. If no child can start,
     run it in this process: a kill must work on an overloaded machine. ``tell`` gets the status of a child that a signal ended; None prints
     a module's failure."""

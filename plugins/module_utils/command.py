@@ -15,23 +15,23 @@ from collections.abc import Sequence
 from ._command import run
 from ._command.arguments import parser
 from ._core import hold_own_core
-from ._power.model.errors import internal_error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = parser(run.width()).parse_args(arguments)
+    _open_streams()
+    words = sys.argv[1:] if arguments is None else arguments
+    # The journal cannot have the surrogates of bytes that are not UTF-8.
+    given = parser(run.width()).parse_args([word.encode("utf-8", "replace").decode() for word in words])
     hold_own_core()
-    try:
-        return run.guarded(lambda: getattr(run, given.command)(given))
-    except KeyboardInterrupt:
-        return run.CANCELLED
-    except BrokenPipeError:
-        # Python would complain at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return run.FAILED
-    except Exception as error:
-        run.say(internal_error(error))
-        return run.FAILED
+    return run.guarded(lambda: getattr(run, given.command)(given))
+
+
+def _open_streams() -> None:
+    """Put the null device in place of closed standard streams: a kill must work without them."""
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(spare)
+    sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, "w"), sys.stderr or os.fdopen(2, "w")
 
 
 if __name__ == "__main__":

@@ -170,7 +170,17 @@ def test_a_log_is_masked_and_followed_to_the_end_of_the_run(lab: Lab) -> None:
         out, err = log.communicate(timeout=60)
     assert (log.returncode, "The run has ended" in err, "hunter2" in out) == (0, True, False), (out, err)
     lab.client.remove_container(uuid)
-    assert fleet_power(lab, "log", "Lobby").code in (0, 3)
+    gone = fleet_power(lab, "log", "Lobby")
+    assert (gone.code, gone.out, "the journal keeps no lines of its run" in gone.err) == (0, "", True)
+
+
+def test_a_log_without_a_container_tells_unknown_from_none(lab: Lab) -> None:
+    lab.server(name="Lobby")
+    none = fleet_power(lab, "log", "Lobby")
+    assert (none.code, "no ended run here" in none.err) == (3, True)
+    (lab.root / "state" / "journal.sqlite").mkdir(parents=True)
+    unknown = fleet_power(lab, "log", "Lobby")
+    assert (unknown.code, "its ended runs are unknown" in unknown.err) == (4, True)
 
 
 def test_a_freeze_refuses_starts_and_restarts_until_it_is_ended(lab: Lab) -> None:
@@ -191,11 +201,12 @@ def test_a_freeze_refuses_starts_and_restarts_until_it_is_ended(lab: Lab) -> Non
 
 
 @pytest.mark.parametrize(
-    "until, words", [("yesterday", "expected a time of day"), ("2020-01-01T00:00", "in the past"), ("2999-01-01T00:00", "more than a week")]
+    "until, code, words",
+    [("yesterday", 2, "expected a time of day"), ("2020-01-01T00:00", 3, "in the past"), ("2999-01-01T00:00", 3, "more than a week")],
 )
-def test_a_wrong_end_of_a_freeze_freezes_nothing(lab: Lab, until: str, words: str) -> None:
+def test_a_wrong_end_of_a_freeze_freezes_nothing(lab: Lab, until: str, code: int, words: str) -> None:
     seen = fleet_power(lab, "freeze", "--until", until, "--reason", "final")
-    assert (seen.code in (2, 3), words in seen.err, "Traceback" in seen.err) == (True, True, False), seen
+    assert (seen.code, words in seen.err, "Traceback" in seen.err) == (code, True, False), seen
     assert fleet_power(lab, "thaw").out == "Nothing was frozen.\n"
 
 
@@ -221,6 +232,21 @@ def test_a_closed_pipe_ends_the_output_without_a_traceback(lab: Lab) -> None:
     ended = subprocess.run(["sh", "-c", f"{command} | true"], env=environment(lab), capture_output=True, text=True, timeout=60, check=False)
     assert "Traceback" not in ended.stderr
     assert "Exception" not in ended.stderr
+
+
+def test_a_kill_works_without_standard_streams(lab: Lab) -> None:
+    uuid = lab.up()
+    command = " ".join(argv(*with_config(lab, ["kill", uuid])))
+    ended = subprocess.run(["sh", "-c", f"{command} <&- >&- 2>&-"], env=environment(lab), timeout=60, check=False)
+    assert (ended.returncode, lab.is_up(uuid)) == (0, False)
+
+
+def test_bytes_that_are_not_utf_8_stop_no_action(lab: Lab) -> None:
+    uuid = lab.server()
+    ended = subprocess.run(
+        [*argv(*with_config(lab, ["start", uuid])), "--reason", b"caf\xe9"], env=environment(lab), timeout=60, check=False
+    )
+    assert (ended.returncode, operations(lab, uuid)) == (0, [("start", "done", "caf?")])
 
 
 def test_broken_settings_are_one_sentence(lab: Lab) -> None:

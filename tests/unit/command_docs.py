@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from ansible_collections.fleet.power.plugins.module_utils._command.arguments import ACT_HELP, COMMANDS, PROGRAM, flag_of, parser
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import joined
 from ansible_collections.fleet.power.plugins.modules import server_power
 
 FILES = Path(__file__).resolve().parents[2] / "roles" / "node" / "files"
@@ -34,10 +35,23 @@ standard output. With several servers the exit code is 4, 3 or 5 if one of them 
 appear only on a terminal; NO_COLOR switches them off."""
 
 
+_ACTIONS = [name for name in COMMANDS if PowerAction.asked(name) is not None]
+#: Sentences about an endpoint or the controller. The parser refuses a wait out of bounds.
+_OURS = {
+    "task": "command",
+    "Elsewhere it is": "The default is",
+    "comes from priorities, then": "comes from",
+    " by a signal, after the controller is gone for three minutes,": " by a signal,",
+}
+_ONLY_MODULE = re.compile("api_url|action plugin|Any other value")
+
+
+_SUBCOMMANDS: Any = next(each for each in parser()._actions if isinstance(each, argparse._SubParsersAction))
+
+
 def options_of(name: str) -> Iterator[argparse.Action]:
     """Yield the options of a subcommand."""
-    subcommands: Any = next(each for each in parser()._actions if isinstance(each, argparse._SubParsersAction))
-    yield from (each for each in subcommands.choices[name]._actions if each.option_strings)
+    yield from (each for each in _SUBCOMMANDS.choices[name]._actions if each.option_strings)
 
 
 def _documented() -> Mapping[str, Any]:
@@ -50,12 +64,16 @@ def manual() -> str:
     lines = [*(f'.\\" {line}' for line in _LICENSE), f'.TH {PROGRAM.upper()} 1 "" "fleet.power" "fleet.power"']
     lines += [".SH NAME", f"{PROGRAM} \\- control the game servers of this node"]
     lines += [".SH SYNOPSIS", f".B {PROGRAM}", "COMMAND [OPTION...] [NAME...]"]
-    lines += [".SH DESCRIPTION", "NAME is a name, a UUID or its first 8 characters; all, alone, names every server.", _NOTES]
+    lines += [
+        ".SH DESCRIPTION",
+        "NAME is a name, a UUID or its first 8 characters; all, alone, is every server, except for why and log.",
+        _NOTES,
+    ]
     lines += [".SH COMMANDS"]
-    for command in COMMANDS:
-        lines += [".TP", f".B {_roff(command.name)}", f"{_roff(command.summary)}."]
-        if PowerAction.asked(command.name) is None:
-            own = [each for each in options_of(command.name) if each.dest != "help" and each.help != argparse.SUPPRESS]
+    for command, (summary, _names_of_servers) in COMMANDS.items():
+        lines += [".TP", f".B {_roff(command)}", f"{_roff(summary)}."]
+        if PowerAction.asked(command) is None:
+            own = [each for each in options_of(command) if each.dest != "help" and each.help != argparse.SUPPRESS]
             lines += [line for each in own for line in (".br", f"{_names(each)}: {_roff(str(each.help))}.")]
     lines += [".SH OPTIONS OF START, STOP, RESTART AND KILL"]
     lines += [
@@ -63,9 +81,12 @@ def manual() -> str:
     ]
     documented = _documented()
     for name in ACT_HELP:
-        text = documented[name]["description"] if name in documented else ACT_HELP[name]
-        sentences = [text] if isinstance(text, str) else text
-        lines += [".TP", f".B {_roff(flag_of(name))}", *(_plain(each) for each in sentences)]
+        text = documented[name]["description"] if name in documented else f"{ACT_HELP[name][0].upper()}{ACT_HELP[name][1:]}."
+        found = {command: each for command in _ACTIONS for each in options_of(command) if each.dest == name}
+        only = f"For {joined([*found], 'and')}." if len(found) < len(_ACTIONS) else ""
+        again = "Repeat it for several values." if any(isinstance(each, argparse._AppendAction) for each in found.values()) else ""
+        paragraphs = [only, *map(_plain, [text] if isinstance(text, str) else text), again]
+        lines += [".TP", f".B {_names(next(iter(found.values())))}", *filter(None, paragraphs)]
     lines += [".SH EXIT STATUS"]
     for code, meaning in _CODES:
         lines += [".TP", f".B {code}", f"{meaning}."]
@@ -78,9 +99,14 @@ def _names(action: argparse.Action) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a sentence of the documentation without its markup."""
-    without = re.sub(r"\b(?:RV|[VOCMIBE])\(([^()]*)\)", lambda found: found[1].replace("fleet.power.", ""), text)
-    return _roff(re.sub(r"\bR\(([^,()]*),[^()]*\)", r"\1", without))
+    """Return a paragraph of the module's documentation without its markup, and without sentences that do not concern the command."""
+    text = re.sub(r"\bO\((\w+)", lambda found: f"O({flag_of(found[1]) if found[1] in ACT_HELP else found[1]}", text)
+    text = re.sub(r"\b(?:RV|[VOCMIBE])\(([^()]*)\)", lambda found: found[1].replace("fleet.power.", "").replace("action=", ""), text)
+    text = re.sub(r"\bR\(([^,()]*),[^()]*\)", r"\1", text)
+    for words, ours in _OURS.items():
+        text = text.replace(words, ours)
+    sentences = () if text.startswith("With api_url") else re.split(r"(?<=\.) (?=[A-Z0-9-])", text)
+    return _roff(" ".join(each for each in sentences if not _ONLY_MODULE.search(each)))
 
 
 def _roff(text: str) -> str:
@@ -90,14 +116,14 @@ def _roff(text: str) -> str:
 
 def completion() -> str:
     """Return the completion for bash: commands, options and names of servers."""
-    cases = "\n".join(f"    {each.name}) words='{_flags(each.name)}' ;;" for each in COMMANDS)
+    cases = "\n".join(f"    {each}) words='{_flags(each)}' ;;" for each in COMMANDS)
     heading = "\n".join(f"# {line}" for line in _LICENSE)
     return f"""{heading}
 _fleet_power() {{
   local words= name current="${{COMP_WORDS[COMP_CWORD]}}"
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
-    mapfile -t COMPREPLY < <(compgen -W '{" ".join(each.name for each in COMMANDS)}' -- "$current")
+    mapfile -t COMPREPLY < <(compgen -W '{" ".join(COMMANDS)}' -- "$current")
     return
   fi
   case "${{COMP_WORDS[1]}}" in

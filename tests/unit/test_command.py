@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,13 +35,19 @@ def test_the_command_has_every_option_of_the_module() -> None:
     assert set(POWER_OPTIONS) - set(ACT_HELP) == _NOT_HERE
 
 
-@pytest.mark.parametrize("words", [[], *([each.name] for each in COMMANDS)], ids=lambda words: " ".join(words) or "itself")
+@pytest.mark.parametrize("words", [[], *([each] for each in COMMANDS)], ids=lambda words: " ".join(words) or "itself")
 def test_each_help_fits_a_screen(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parser().parse_args([*words, "--help"])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
+
+
+def test_the_manual_has_nothing_that_only_the_module_can_do() -> None:
+    text = manual()
+    assert [word for word in ("api_url", "action=", "task", "controller", "_max_", "wait_for") if word in text] == []
+    assert "\n.B \\-\\-only offline|starting|running|stopping\n" in text
 
 
 def test_manual_and_completion_are_up_to_date() -> None:
@@ -98,7 +105,59 @@ def test_an_error_of_the_whole_command_has_the_same_codes(error: errors.PowerErr
 def test_a_fault_of_ours_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(run, "status", lambda _given: 1 // 0)
     assert command.main(["status"]) == 4
-    assert capsys.readouterr().err.splitlines()[0].startswith("Cannot go on: an error that should not happen")
+    monkeypatch.setattr(run, "_perform", lambda *_given: 1 // 0)
+    monkeypatch.setattr(run, "in_own_session", lambda work, _killed: work(bool))
+    monkeypatch.setattr(run, "outlive_login", lambda *_given: True)
+    with pytest.raises(SystemExit) as left:
+        command.main(["start", "Lobby"])
+    lines = capsys.readouterr().err.splitlines()
+    assert (left.value.code, [line.startswith("Cannot go on: an error that should not happen") for line in lines]) == (4, [True, True])
+
+
+def test_a_killed_process_of_an_action_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(run, "in_own_session", lambda _work, killed: killed(9))
+    with pytest.raises(SystemExit) as left:
+        command.main(["start", "Lobby"])
+    assert (left.value.code, "ended by signal 9; see fleet-power why" in capsys.readouterr().err) == (4, True)
+
+
+def test_a_full_disk_behind_the_output_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with open("/dev/full", "w") as full, monkeypatch.context() as patched:
+        patched.setattr(run, "status", lambda _given: run.out("text", to=full))
+        patched.setattr(run.os, "dup2", lambda *_given: None)
+        assert command.main(["status"]) == 4
+        with pytest.raises(OSError, match="No space"):
+            full.close()
+    assert capsys.readouterr().err == "Cannot write the output: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    "states, complete, warnings, code",
+    [
+        (["running", "offline"], True, ["Cannot count players"], 0),
+        ([], True, [], 0),
+        (["running"], True, ['Cannot find server "Nowhere": no definition'], 3),
+        (["running", None], True, ['Cannot find server "Nowhere": no definition'], 4),
+        (["running"], False, [], 4),
+    ],
+)
+def test_the_status_tells_by_its_exit_code_if_it_is_whole(
+    monkeypatch: pytest.MonkeyPatch, states: list[str | None], complete: bool, warnings: list[str], code: int
+) -> None:
+    facts = {"complete": complete, "servers": [{"state": state} for state in states], "warnings": warnings}
+    monkeypatch.setattr(run, "_facts", lambda _given, _names: facts)
+    assert command.main(["status", "Lobby", "Lobby", "Nowhere", "--json"]) == code
+
+
+@pytest.mark.parametrize(
+    "words", ["log Lobby -n -1", "freeze --until noon --reason x", "start", "start Lobby --wait-seconds 301", "stop x --adopt"]
+)
+def test_wrong_usage_is_one_sentence_below_the_usage(capsys: pytest.CaptureFixture[str], words: str) -> None:
+    with pytest.raises(SystemExit) as left:
+        command.main(words.split())
+    usage, sentence = capsys.readouterr().err.splitlines()
+    assert (left.value.code, usage.startswith("usage: "), sentence.startswith("fleet-power")) == (2, True, True)
+    assert "COMMAND" not in sentence
 
 
 def known(**entry: Any) -> Known:
@@ -118,6 +177,44 @@ def test_a_paused_supervisor_and_a_missing_one_have_different_sentences() -> Non
     assert "No supervisor runs on this node" in texts["missing"]
     assert "is paused (wings)" in texts["paused"]
     assert "because of supervisor.enabled" in texts["off"]
+
+
+def test_the_guide_shows_what_why_prints() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "docsite" / "rst" / "command_guide.rst").read_text()
+    sample = guide.partition("$ fleet-power why Dune\n")[2].partition("\n\n")[0]
+    crash = {"verdict": "crashed", "exit_code": 137, "oom_killed": True, "ended_at": "2026-01-31T02:51:07Z"}
+    deploy = {"action": "restart", "outcome": "done", "origin": "ci@build", "reason": "deploy 7", "ended_at": "2026-01-30T18:20:00Z"}
+    loop = {"state": "crash_loop", "next_at": "2026-01-31T03:51:07Z", "consecutive_crashes": 11, "crashes_today": 11}
+    entry = {
+        "state": "offline",
+        "container": {"finished_at": crash["ended_at"], **crash},
+        "intent": {"up": True, "origin": "ci@build", "at": deploy["ended_at"]},
+        "supervision": {**crash, **loop},
+        "operations": [deploy],
+    }
+    dune = Known("Dune", {"server": UUID, **entry}, NOW, Result(Server(UUID), PowerAction.START, Outcome.DONE, "", NOW, NOW))
+    assert why_lines(dune) == [line[3:] for line in sample.splitlines()]
+
+
+def test_long_reasons_leave_the_screen_to_the_rest() -> None:
+    rows = [{"action": "stop", "outcome": "done", "reason": "word " * 400}] * 5
+    assert max(map(len, why_lines(known(operations=rows)))) <= 142
+
+
+def test_an_outdated_server_is_restarted_after_the_freeze() -> None:
+    entry = known(outdated={"is_outdated": True, "differs": ["image"]}).entry
+    frozen = Known("Lobby", entry, NOW, result(Outcome.REFUSED, "frozen", "it is frozen; wait", PowerAction.RESTART))
+    assert why_lines(frozen)[-1] == "Do: fleet-power restart Lobby, after the freeze."
+
+
+def test_an_unknown_freeze_stays_unknown() -> None:
+    lines = why_lines(known(freeze=dict.fromkeys(("is_frozen", "until", "node"))))
+    assert "Whether it is frozen is unknown: the journal does not tell." in lines
+
+
+def test_a_person_without_rights_is_not_sent_to_the_engine() -> None:
+    entry = {"state": None, "code": "engine_unreachable", "msg": "Cannot reach the engine: permission denied on its socket; become root"}
+    assert why_lines(known(**entry))[-1] == "Do: become root."
 
 
 def test_an_unknown_state_stays_unknown() -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.fleet.power.plugins.module_utils._command.define import _take_over
 from ansible_collections.fleet.power.plugins.module_utils._command.draft import Drafted, definition_of, to_yaml
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import (
     UNFILLED,
@@ -129,6 +131,15 @@ def test_the_data_directory_in_its_place_is_not_copied() -> None:
     container, image = plain()
     container.update(Name=f"/{uuid}", Mounts=[{"Type": "bind", "Source": f"{VOLUMES}/{uuid}", "Destination": "/home/container"}])
     assert definition_of(container, image, node_settings()).steps == [f"install -d -m 700 -o 988 -g 988 {VOLUMES}/{uuid}"]
+
+
+def test_the_guide_shows_the_printed_commands() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "docsite" / "rst" / "docker_run_guide.rst").read_text()
+    shown = [line[5:] for line in guide.splitlines() if line.startswith("   # ")]
+    drafted = definition_of(*plain(), node_settings())
+    printed = _take_over(drafted, "x.yml", ()).splitlines()
+    steps = [line.strip().replace(drafted.uuid, "UUID") for line in printed if line.startswith("  ")]
+    assert [re.sub("[0-9a-f-]{36}", "UUID", line) for line in shown[-3:]] == steps
 
 
 def test_the_mount_of_a_game_becomes_its_data_directory_by_a_copy() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
-from ansible_collections.fleet.power.plugins.module_utils._power.host import machine
+from ansible_collections.fleet.power.plugins.module_utils._power.host import machine, pauses
 from ansible_collections.fleet.power.plugins.module_utils._power.host.pauses import FREEZE_FILE
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import freezes as module
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.freezes import FreezeFacts, Freezes, freeze, thaw
@@ -309,6 +309,13 @@ class TestFaults:
         frozen.file.unlink()
         make(frozen.file)
         assert (frozen.is_frozen(ALPHA), frozen.is_frozen(BETA)) == (True, False)
+
+    def test_a_state_directory_without_access_may_have_a_freeze(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def denied(_path: str) -> None:
+            raise PermissionError
+
+        monkeypatch.setattr(pauses.os, "lstat", denied)
+        assert pauses.may_be_frozen("/state")
 
     def test_without_a_freeze_a_check_does_not_open_the_journal(self, frozen: FrozenNode) -> None:
         assert frozen.freezes.refusal(ALPHA.uuid) == ""

@@ -13,7 +13,6 @@ from typing import Any
 from .._fleet.rollout.times import read_moment
 from .._fleet.rollout.values import RolloutError
 from .._power.model.option import Option
-from .._power.model.records import dataclass
 from .._power.model.request import PowerAction
 from .._power.options import POWER_OPTIONS
 from .._service import whole_number
@@ -52,27 +51,19 @@ _OF_BOOTS = frozenset(("if_meant_up", "wait_for", "wait_timeout", "adopt"))
 _OF_PLAYERS = frozenset(("players_at_most", "max_delay", "on_max_delay", "warn", "warn_message", "stop_timeout"))
 
 
-@dataclass(frozen=True)
-class Command:
-    """One subcommand: its name, what it does, and how many names it takes: 1, ``*`` or ``+``."""
-
-    name: str
-    summary: str
-    names: str | int = "+"
-
-
-COMMANDS = (
-    Command("status", "show servers: state, players, last operation", "*"),
-    Command("why", "explain the state of a server, and say what to do"),
-    Command("start", "start servers"),
-    Command("stop", "stop servers, with SIGKILL after up to 10 minutes"),
-    Command("restart", "restart servers"),
-    Command("kill", "end servers at once by SIGKILL; it does not ask"),
-    Command("log", "show the output of a server", 1),
-    Command("freeze", "forbid starts and restarts until a time", "*"),
-    Command("thaw", "end the freeze of the node, or of servers", "*"),
-    Command("define", "print a definition for a container of docker run", 1),
-)
+#: The summary of each subcommand, and the number of its names: 1, ``*`` or ``+``.
+COMMANDS: Mapping[str, tuple[str, str | int]] = {
+    "status": ("show servers: state, players, last operation", "*"),
+    "why": ("explain the state of a server, and say what to do", "+"),
+    "start": ("start servers", "+"),
+    "stop": ("stop servers; SIGKILL after 10 minutes by default", "+"),
+    "restart": ("restart servers", "+"),
+    "kill": ("end servers at once; it does not ask", "+"),
+    "log": ("show the output of a server", 1),
+    "freeze": ("forbid starts and restarts until a time", "*"),
+    "thaw": ("allow them again", "*"),
+    "define": ("print a definition of a container of docker run", 1),
+}
 
 
 def parser(width: int = 80) -> argparse.ArgumentParser:
@@ -84,25 +75,26 @@ def parser(width: int = 80) -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog=PROGRAM,
         usage=f"{PROGRAM} COMMAND [OPTION...] [NAME...]",
-        description="Control the game servers of this node. NAME is a name, a UUID or its first 8 characters; all names every server.",
-        epilog=f"{PROGRAM} COMMAND --help shows its main options, man {PROGRAM} all options.",
+        description="Control the game servers of this node. NAME is a name, a UUID or its first 8 characters; "
+        "all is every server, except for why and log.",
+        epilog=f"{PROGRAM} COMMAND --help shows the options, man {PROGRAM} all of them.",
         formatter_class=formatter,
         allow_abbrev=False,
     )
-    subcommands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
-    for each in COMMANDS:
-        what = "CONTAINER" if each.name == "define" else "NAME"
-        names = {1: what, "*": f"[{what}...]", "+": f"{what}..."}[each.names]
+    subcommands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands", prog=PROGRAM)
+    for name, (summary, number) in COMMANDS.items():
+        what = "CONTAINER" if name == "define" else "NAME"
+        names = {1: what, "*": f"[{what}...]", "+": f"{what}..."}[number]
         one = subcommands.add_parser(
-            each.name,
-            help=each.summary,
-            description=f"{each.summary[0].upper()}{each.summary[1:]}.{_INTERRUPTED if PowerAction.asked(each.name) else ''}",
-            usage=f"{PROGRAM} {each.name} [OPTION...] {names}",
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            usage=f"{PROGRAM} {name} [OPTION...] {names}",
             formatter_class=formatter,
             allow_abbrev=False,
         )
-        one.add_argument("names", metavar=what, nargs=each.names, help=argparse.SUPPRESS)
-        _add_options(one, each.name)
+        one.add_argument("names", metavar=what, nargs=number, help=argparse.SUPPRESS)
+        _add_options(one, name)
     return top
 
 
@@ -124,10 +116,10 @@ def _moment(text: str) -> float:
     try:
         return read_moment("--until", text, time.time()) or 0.0
     except RolloutError as error:
-        raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from error
+        raise argparse.ArgumentTypeError(str(error).removeprefix("Cannot use --until=")) from error
 
 
-_INTERRUPTED = " Ctrl-C begins nothing new; what has begun is finished."
+_LINES = whole_number(Option("int", least=0))
 _JSON = ("status", "start", "stop", "restart", "kill", "freeze", "thaw")
 _OWN: Mapping[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
     "status": (
@@ -136,7 +128,7 @@ _OWN: Mapping[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
         (("--plain",), {"action": "store_true", "help": "one sentence for each server, without a table and colours"}),
     ),
     "log": (
-        (("-n", "--lines"), {"metavar": "N", "type": int, "default": 100, "help": "the last N lines; default 100"}),
+        (("-n", "--lines"), {"metavar": "N", "type": _LINES, "default": 100, "help": "the last N lines; 100"}),
         (("-f", "--follow"), {"action": "store_true", "help": "go on with new lines, until Ctrl-C"}),
     ),
     "freeze": (

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from .._own_session import Interruptions, in_own_session, outlive_login
 from .._power.actions.node.node import Node, build_node, read_generations
@@ -28,21 +28,19 @@ from .._power.host.pauses import MAINTENANCE_RECORD, maintenance_of
 from .._power.journal import freezes
 from .._power.journal.journal import Journal
 from .._power.model.caller import Caller, default_origin
-from .._power.model.errors import AmbiguousServer, ContainerForeign, InterruptedBySignal, PowerError
+from .._power.model.errors import AmbiguousServer, InterruptedBySignal, PowerError, internal_error
 from .._power.model.freeze import Freeze
-from .._power.model.news import News
-from .._power.model.records import replace
 from .._power.model.report import Detail, entries, incomplete_message, summary
 from .._power.model.request import ALL, PowerAction, Request
 from .._power.model.result import Outcome, Result
+from .._power.model.schema import blanked
 from .._power.model.server import PowerState, Server
 from .._power.options import INFO_OPTIONS, POWER_OPTIONS
 from .._service import print_line
 from .why import Known, why_lines
 
 DONE, USAGE, REFUSED, FAILED, CANCELLED = 0, 2, 3, 4, 5
-_WATCH_SECONDS = 2.0
-_TICK_SECONDS = 1.0
+_WATCH_SECONDS, _TICK_SECONDS = 2.0, 1.0
 _HOST = socket.gethostname().partition(".")[0]
 _LINE_BYTES = 8192
 #: Without a terminal, a table cuts nothing.
@@ -78,8 +76,13 @@ def out(text: str, *, colours: bool = False, to: TextIO | None = None) -> None:
     stream = to or sys.stdout
     if colours and stream.isatty() and not os.environ.get("NO_COLOR"):
         text = _COLOURED.sub(lambda found: f"\033[{31 if found['red'] else 33}m{found[0]}\033[0m", text)
-    stream.write(text.encode(stream.encoding or "utf-8", "replace").decode(stream.encoding or "utf-8") + "\n")
-    stream.flush()
+    try:
+        stream.write(text.encode(stream.encoding or "utf-8", "replace").decode(stream.encoding or "utf-8") + "\n")
+        stream.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            say(f"Cannot write the output: {error.strerror}")
+        raise BrokenPipeError from error
 
 
 def say(text: str) -> None:
@@ -101,42 +104,51 @@ def act(given: argparse.Namespace) -> int:
         outlive_login(os.getpid(), f"fleet-power-command-{os.getpid()}")
         raise SystemExit(guarded(lambda: _perform(options, given, interrupted)))
 
-    def killed(status: int) -> None:
+    def killed(status: int) -> NoReturn:
         say(f"Cannot tell how it ended: its process was ended by signal {os.WTERMSIG(status)}; see fleet-power why")
+        raise SystemExit(FAILED)
 
     in_own_session(work, killed)
-    return FAILED
 
 
 start = stop = restart = kill = act
 
 
 def guarded(work: Callable[[], int]) -> int:
-    """Do the work; return its exit code. A `PowerError` becomes one line and its code."""
+    """Do the work; return its exit code. An error becomes one line."""
     try:
         return work()
     except PowerError as error:
         say(f"{error} ({error.code})")
         return code_of(error)
+    except KeyboardInterrupt:
+        return CANCELLED
+    except BrokenPipeError:
+        # Python would complain at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except Exception as error:
+        say(internal_error(error))
+    return FAILED
 
 
 def _perform(options: Mapping[str, Any], given: argparse.Namespace, interrupted: Interruptions) -> int:
     progress, action = _Progress(), PowerAction(options["action"])
     if not (given.json or given.check):
         threading.Thread(target=progress.show, daemon=True).start()
-    caller = Caller(interrupted, listener=progress.hear)
-    performed = perform_options(options, caller, check=given.check, diff=False, begin=progress.begin)
+    caller = Caller(interrupted, listener=lambda news: progress.take(news.line()))
+    performed = perform_options(options, caller, check=given.check, diff=False, begin=lambda targets: progress.take({"servers": targets}))
     progress.is_over.set()
     results, warnings = performed.results, list(dict.fromkeys(performed.warnings))
     missed = incomplete_message(action, results, performed.unlisted) if given.names == [ALL] else ""
     if given.json:
         shown = entries(results, check=given.check, all_steps=False, detail=Detail.WHOLE)
-        out(json.dumps({"action": action.value, "servers": shown, "summary": summary(results), "warnings": warnings}))
+        changed = any(result.changed for result in results)
+        out(json.dumps({"action": action.value, "changed": changed, "servers": shown, "summary": summary(results), "warnings": warnings}))
     else:
         for warning in warnings:
             say(warning)
         for line in _result_lines(results, action, check=given.check):
-            out(line, colours=True)
+            out(blanked(line), colours=True)
     if missed:
         say(missed)
     return FAILED if missed else exit_code(results)
@@ -166,13 +178,7 @@ class _Progress:
         self._guard = threading.Lock()
         self.is_over = threading.Event()
 
-    def begin(self, targets: int) -> None:
-        self._take({"servers": targets})
-
-    def hear(self, news: News) -> None:
-        self._take(news.line())
-
-    def _take(self, line: Mapping[str, Any]) -> None:
+    def take(self, line: Mapping[str, Any]) -> None:
         with self._guard:
             self._board.take(_HOST, [json.dumps(line)], time.time())
 
@@ -191,21 +197,27 @@ def status(given: argparse.Namespace) -> int:
         node = build_node({"config": given.config}, read_only=True)
         out("\n".join(server.name or server.short_id for server in node.sources.listing.everything(None)))
         return DONE
-    while given.watch:
-        with contextlib.suppress(KeyboardInterrupt):
-            text = "\n".join(_shown(_facts(given, given.names), given))
-            out(f"\033[H\033[2J{text}" if sys.stdout.isatty() else text, colours=True)
+    if not given.watch:
+        return _show_status(given)
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            try:
+                _show_status(given)
+            except PowerError as error:
+                # The engine may come back.
+                say(f"{error} ({error.code})")
             time.sleep(_WATCH_SECONDS)
-            continue
-        return DONE
+    return DONE
+
+
+def _show_status(given: argparse.Namespace) -> int:
     facts = _facts(given, given.names)
-    if given.json:
-        out(json.dumps(facts))
-    else:
-        out("\n".join(_shown(facts, given)), colours=not given.plain)
-    if len(facts["servers"]) < len(given.names) and given.names != [ALL]:
-        return REFUSED
-    return DONE if facts["complete"] and all(entry["state"] for entry in facts["servers"]) else FAILED
+    text = json.dumps(facts) if given.json else "\n".join(_shown(facts, given))
+    clears = given.watch and not given.json and sys.stdout.isatty()
+    out(f"\033[H\033[2J{text}" if clears else text, colours=not (given.plain or given.json))
+    if not (facts["complete"] and all(entry["state"] for entry in facts["servers"])):
+        return FAILED
+    return REFUSED if any(warning.startswith("Cannot find server ") for warning in facts["warnings"]) else DONE
 
 
 def _facts(given: argparse.Namespace, names: Sequence[str], **wanted: int) -> dict[str, Any]:
@@ -262,7 +274,7 @@ def _called(node: Node, name: str) -> list[Server]:
         return [node.sources.search.identify_to_look(name)]
     except AmbiguousServer as error:
         say(str(error))
-        return [Server(uuid, name) for uuid in error.facts["servers"]]  # type: ignore[attr-defined]
+        return [Server(uuid, uuid) for uuid in error.facts["servers"]]  # type: ignore[attr-defined]
 
 
 def _known(node: Node, server: Server) -> Known:
@@ -295,7 +307,9 @@ def _known(node: Node, server: Server) -> Known:
         maintenance = f"{MAINTENANCE_RECORD} in {node.settings.state_directory} cannot be read: {error}"
     name = entry.get("name") or server.name or server.short_id
     warnings += node.journal.warnings
-    return Known(name, {**entry, "server": server.uuid}, node.clock.now(), start, adopted, maintenance, warnings, not node.journal.warnings)
+    # Of several servers with one name, or with the name of an option, only this names it.
+    name = server.uuid if server.name == server.uuid or name.startswith("-") else name
+    return Known(name, {**entry, "server": server.uuid}, node.clock.now(), start, maintenance, warnings, not node.journal.warnings)
 
 
 def _known_here(node: Node, server: Server) -> dict[str, Any]:
@@ -335,7 +349,8 @@ def log(given: argparse.Namespace) -> int:
         pending = b""
         with contextlib.suppress(KeyboardInterrupt):
             for chunk in node.engine.logs.follow(snapshot.id, given.lines):
-                complete, _newline, pending = (pending + chunk).rpartition(b"\n")
+                # Enough of an unfinished line that a cut secret is not shown.
+                complete, _newline, pending = (pending[: 8 * _LINE_BYTES] + chunk).rpartition(b"\n")
                 show(complete, complete.count(b"\n") + 1)
             show(pending, 1)
             say("The run has ended.")
@@ -345,14 +360,15 @@ def log(given: argparse.Namespace) -> int:
 def _ended_log(node: Node, server: Server, lines: int) -> int:
     """Show the last lines of the last ended run, which the journal keeps."""
     history = node.journal.ended_runs.history([server.uuid], 1, node.clock.now())
-    row = None if history is None else next(iter(history.latest.get(server.uuid, ())), None)
+    row = next(iter(history.latest.get(server.uuid, ()) if history else ()), None)
     if row is None:
         for warning in node.journal.warnings:
             say(warning)
-        say(f"Server {server.name or server.short_id} has no container and no ended run here.")
-        return REFUSED
-    say(f"It has no container. The journal keeps the last lines of the run that ended at {row.ended_at or row.at}:")
-    for line in row.log[-lines:]:
+        runs = "its ended runs are unknown" if history is None else "no ended run here"
+        say(f"Server {server.name or server.short_id} has no container, and {runs}.")
+        return FAILED if history is None else REFUSED
+    say(f"It has no container; the journal keeps {'the last lines' if row.log else 'no lines'} of its run until {row.ended_at or row.at}.")
+    for line in row.log[max(len(row.log) - lines, 0) :]:
         out(line)
     return DONE
 
@@ -383,8 +399,8 @@ def define(given: argparse.Namespace) -> int:
 def _change_freezes(given: argparse.Namespace, change: Callable[[Journal, list[Server]], list[Freeze]], done: str) -> int:
     node = build_node({"config": given.config})
     with contextlib.closing(node.journal):
-        servers = [node.sources.search.identify_to_look(name) for name in given.names if given.names != [ALL]]
-        changed = change(node.journal, servers)
+        named = (node.sources.search.identify_to_look(name) for name in given.names if given.names != ["all"])
+        changed = change(node.journal, list(dict.fromkeys(named)))
         moment = node.journal.freezes.moment()
     if given.json:
         facts = [{"server": each.uuid or None, "name": each.name, **each.facts(moment)} for each in changed]

@@ -25,7 +25,7 @@ from .._power.model.supervision import SupervisionState
 
 _ADOPT = "fleet-power {action} {name} --adopt replaces its container by one of the definition."
 _OFFLINE = PowerState.OFFLINE.value
-_LONGEST_TEXT = 500
+_LONGEST_TEXT, _LONGEST_ROW = 500, 140
 _HEAD = re.compile(r"Cannot \w+ server [0-9a-f-]{36}: ")
 
 
@@ -53,7 +53,7 @@ def why_lines(known: Known) -> list[str]:
     parts = (_state, _intent, _lock, _countdown, _end, _pauses, _start, _outdated, _players, _operations)
     lines = [line for part in parts for line in part(known)]
     lines += [f"Unknown: {warning}" for warning in dict.fromkeys(known.warnings)]
-    return [*(one_line(line, _LONGEST_TEXT) if line[0] != " " else line for line in lines), f"Do: {_advice(known)}"]
+    return [*(line if line[0] == " " else one_line(line, _LONGEST_TEXT) for line in lines), f"Do: {_advice(known)}"]
 
 
 def _state(known: Known) -> Iterator[str]:
@@ -159,6 +159,8 @@ def _pauses(known: Known) -> Iterator[str]:
     if freeze and freeze.get("is_frozen"):
         what = "The node" if freeze.get("node") else "It"
         yield f"{what} is frozen until {_at(freeze['until'], known.now)} by {freeze['origin']}: {freeze['reason']}."
+    elif freeze:
+        yield "Whether it is frozen is unknown: the journal does not tell."
     if isinstance(record, str):
         yield f"Whether a maintenance is under way is unknown: {record}."
     elif record is not None:
@@ -196,7 +198,8 @@ def _operations(known: Known) -> Iterator[str]:
     for row in rows:
         code = f", {row['code']}" if row.get("code") else ""
         at = _at(row.get("ended_at") or row.get("begun_at") or row.get("requested_at"), known.now)
-        yield f"  {at}  {row['action']} {row.get('outcome') or 'under way'}{code}, by {_by(row)}{_reason(row)}"
+        text = f"{at} {row['action']} {row.get('outcome') or 'under way'}{code}, by {_by(row)}{_reason(row)}"
+        yield f"  {one_line(text, _LONGEST_ROW)}"
 
 
 def _advice(known: Known) -> str:
@@ -204,7 +207,9 @@ def _advice(known: Known) -> str:
     entry, name, result = known.entry, shlex.quote(known.called), known.adopted or known.start
     code = entry.get("code") if entry.get("state") is None else None
     if code == EngineUnreachable.code:
-        return "start the engine (systemctl status docker, journalctl -u docker); a container that must die now: fleet-power kill " + name
+        if "permission denied" in entry["msg"]:
+            return f"{_step(entry['msg'])}."
+        return f"start the engine (systemctl status docker, journalctl -u docker); if it is only slow, fleet-power kill {name} works."
     if entry.get("lock"):
         return f"wait for the end of that action; fleet-power kill {name} ends it and the server at once, then fleet-power start {name}."
     if entry.get("countdown"):
@@ -228,20 +233,18 @@ def _advice(known: Known) -> str:
 
 
 def _advice_if_up(known: Known, name: str) -> str:
-    entry = known.entry
+    entry, code = known.entry, "" if known.start is None else known.start.code
+    restart = f"fleet-power restart {name}, {'after the freeze' if code == Frozen.code else 'when its players allow'}."
     if entry.get("state") is None:
         return "correct the cause above, and look again."
     if entry.get("suspended"):
         return f"fleet-power stop {name}: it is suspended and should be down."
     if (entry.get("container") or {}).get("health") == "unhealthy" or entry.get("state") == PowerState.STARTING.value:
-        return f"read fleet-power log {name}; if the server hangs, fleet-power restart {name}."
-    result = known.adopted or known.start
-    if result is not None and result.code and result.code != Frozen.code:
-        return f"nothing now; before the next restart, {_step(result.msg)}"
-    if known.adopted:
-        return f"nothing now; {_ADOPT.format(action='restart', name=name)}"
+        return f"read fleet-power log {name} -f; if it hangs, {restart}"
+    if known.start is not None and code not in ("", Frozen.code):
+        return f"nothing now; before the next restart, {_step(known.start.msg)}"
     if (entry.get("outdated") or {}).get("is_outdated"):
-        return f"fleet-power restart {name}, when its players allow."
+        return restart
     return "nothing."
 
 

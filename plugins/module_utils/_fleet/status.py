@@ -18,7 +18,7 @@ from .._power.model.schema import few
 from .._power.model.server import PowerState
 from .._power.model.supervision import SupervisionState, Verdict
 from .look_result import called, code_of, is_unseen, list_fault, reason_of
-from .table import Column, plural, render_within, render_wrapped, wrapped
+from .table import Column, plural, render_within, render_wrapped, text_of, wrapped
 
 #: Of the snapshot. A reader refuses a greater number, and ignores unknown fields.
 SCHEMA = 1
@@ -125,10 +125,9 @@ def plain_lines(nodes: Sequence[NodeSeen], now: datetime) -> list[str]:
     """Return the rows as sentences for screen readers, with the names of their columns, then what `status_lines` has below its table."""
     names = [column.heading.lower() for column in _COLUMNS]
     rows = [zip(names, _row(each.node, entry, now)) for each in nodes for entry in each.servers]
-    lines = [", ".join(f"{name} {cell}" for name, cell in row if cell is not None) for row in rows]
+    lines = [", ".join(f"{name} {text_of(cell)}" for name, cell in row if cell is not None) for row in rows]
     below = [_counts(nodes), *_freeze_lines(nodes), *_supervisor_lines(nodes), *event_lines(nodes)]
-    unread = [*receiver_rows(nodes, now), *_errors(nodes)]
-    return [*lines, *below, *(f"{name}: {text}" for name, text in unread)]
+    return [*lines, *below, *(f"{name}: {text}" for name, text in (*receiver_rows(nodes, now), *_errors(nodes)))]
 
 
 def _columns(rows: Sequence[Sequence[object]]) -> list[Column]:

@@ -102,8 +102,12 @@ def maintenance_pause(state_directory: str) -> str:
 
 
 def may_be_frozen(state_directory: str) -> bool:
-    """Tell if there may be a freeze, by one look for its file."""
-    return os.path.lexists(os.path.join(state_directory, FREEZE_FILE))
+    """Tell if there may be a freeze, by one look for its file. A file that cannot be looked for may exist."""
+    try:
+        os.lstat(os.path.join(state_directory, FREEZE_FILE))
+    except OSError as error:
+        return not isinstance(error, (FileNotFoundError, NotADirectoryError))
+    return True
 
 
 def is_brought_back(state_directory: str, uuid: str) -> bool:

@@ -225,4 +225,5 @@ def thaw(freezes: Freezes, servers: Sequence[Server] | None, *, origin: str) -> 
     except FreezeUnknown as error:
         raise FreezeFailed(f"Cannot thaw single servers: {error}; end all with fleet-power thaw") from error
     except (JournalUnusable, OSError) as error:
-        raise FreezeFailed(f"Cannot thaw: the journal cannot be written: {reason_of(error)}; end all with fleet-power thaw") from error
+        way = "run fleet-power thaw as root" if servers is None else "end all with fleet-power thaw"
+        raise FreezeFailed(f"Cannot thaw: the journal cannot be written: {reason_of(error)}; {way}") from error
