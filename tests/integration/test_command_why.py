@@ -239,7 +239,7 @@ INCIDENTS: dict[str, tuple[Callable[[Scene], str], tuple[str, ...], str]] = {
     "crashed without supervisor": (crashed_without_supervisor, (r"should be up", r"No supervisor runs"), r"fleet-power start"),
     "back-off": (in_back_off, (r"crashed with exit code", r"crashed 2 times in a row", r"supervisor starts it at"), r"log .*start"),
     "crash loop": (crash_loop, (r"a crash loop", r"starts it at .*min from now"), r"fleet-power log"),
-    "stopped at the engine": (stopped_at_the_engine, (r"stopped externally", r"does not start it again"), r"fleet-power start"),
+    "stopped at the engine": (stopped_at_the_engine, (r"stopped at the engine", r"does not start it again"), r"fleet-power start"),
     "long stop": (long_stop, (r"A stop by bob@web1 \(end of season\) holds its lock", r"phase stop until"), r"fleet-power kill"),
     "killed in a restart": (killed_in_a_restart, (r"restart failed, interrupted, by ci",), r"fleet-power start"),
     "disk over its limit": (disk_over_its_limit, (r"code disk_full: .*2 MiB of 1 MiB",), r"free some space"),
@@ -297,6 +297,8 @@ def test_why_explains_each_server_of_one_name(lab: Lab) -> None:
     lab.server(name="Arena", suspended=True)
     seen = fleet_power(lab, "why", "Arena")
     assert (seen.out.count("Do: "), "suspended" in seen.out, "give the full UUID" in seen.err) == (2, True, True)
+    # The engine may have servers of tests beside this one.
+    assert fleet_power(lab, "why", "all").out.count("Arena is offline") == 2
     assert f"Do: fleet-power start {uuid}" in seen.out
     dashed = lab.server(name="-x")
     assert f"Do: fleet-power start {dashed}" in fleet_power(lab, "why", dashed).out

@@ -66,7 +66,7 @@ def manual() -> str:
     lines += [".SH SYNOPSIS", f".B {PROGRAM}", "COMMAND [OPTION...] [NAME...]"]
     lines += [
         ".SH DESCRIPTION",
-        "NAME is a name, a UUID or its first 8 characters; all, alone, is every server, except for why and log.",
+        "NAME is a name, a UUID or its first 8 characters; all, alone, is every server, except for log.",
         _NOTES,
     ]
     lines += [".SH COMMANDS"]

@@ -58,11 +58,11 @@ COMMANDS: Mapping[str, tuple[str, str | int]] = {
     "start": ("start servers", "+"),
     "stop": ("stop servers; SIGKILL after 10 minutes by default", "+"),
     "restart": ("restart servers", "+"),
-    "kill": ("end servers at once; it does not ask", "+"),
+    "kill": ("end servers at once by SIGKILL; it does not ask", "+"),
     "log": ("show the output of a server", 1),
     "freeze": ("forbid starts and restarts until a time", "*"),
-    "thaw": ("allow them again", "*"),
-    "define": ("print a definition of a container of docker run", 1),
+    "thaw": ("end the freeze of the node, or of servers", "*"),
+    "define": ("print a definition for a container of docker run", 1),
 }
 
 
@@ -76,8 +76,8 @@ def parser(width: int = 80) -> argparse.ArgumentParser:
         prog=PROGRAM,
         usage=f"{PROGRAM} COMMAND [OPTION...] [NAME...]",
         description="Control the game servers of this node. NAME is a name, a UUID or its first 8 characters; "
-        "all is every server, except for why and log.",
-        epilog=f"{PROGRAM} COMMAND --help shows the options, man {PROGRAM} all of them.",
+        "all is every server, except for log.",
+        epilog=f"{PROGRAM} COMMAND --help shows its main options, man {PROGRAM} all options.",
         formatter_class=formatter,
         allow_abbrev=False,
     )
@@ -88,7 +88,7 @@ def parser(width: int = 80) -> argparse.ArgumentParser:
         one = subcommands.add_parser(
             name,
             help=summary,
-            description=f"{summary[0].upper()}{summary[1:]}.",
+            description=f"{summary[0].upper()}{summary[1:]}.{_INTERRUPTED if PowerAction.asked(name) else ''}",
             usage=f"{PROGRAM} {name} [OPTION...] {names}",
             formatter_class=formatter,
             allow_abbrev=False,
@@ -120,6 +120,7 @@ def _moment(text: str) -> float:
 
 
 _LINES = whole_number(Option("int", least=0))
+_INTERRUPTED = " Ctrl-C begins nothing new; what has begun is finished."
 _JSON = ("status", "start", "stop", "restart", "kill", "freeze", "thaw")
 _OWN: Mapping[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
     "status": (
@@ -128,7 +129,7 @@ _OWN: Mapping[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
         (("--plain",), {"action": "store_true", "help": "one sentence for each server, without a table and colours"}),
     ),
     "log": (
-        (("-n", "--lines"), {"metavar": "N", "type": _LINES, "default": 100, "help": "the last N lines; 100"}),
+        (("-n", "--lines"), {"metavar": "N", "type": _LINES, "default": 100, "help": "the last N lines; default 100"}),
         (("-f", "--follow"), {"action": "store_true", "help": "go on with new lines, until Ctrl-C"}),
     ),
     "freeze": (

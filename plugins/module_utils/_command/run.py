@@ -28,8 +28,9 @@ from .._power.host.pauses import MAINTENANCE_RECORD, maintenance_of
 from .._power.journal import freezes
 from .._power.journal.journal import Journal
 from .._power.model.caller import Caller, default_origin
-from .._power.model.errors import AmbiguousServer, InterruptedBySignal, PowerError, internal_error
+from .._power.model.errors import AmbiguousServer, ContainerForeign, InterruptedBySignal, PowerError, internal_error
 from .._power.model.freeze import Freeze
+from .._power.model.records import replace
 from .._power.model.report import Detail, entries, incomplete_message, summary
 from .._power.model.request import ALL, PowerAction, Request
 from .._power.model.result import Outcome, Result
@@ -309,7 +310,7 @@ def _known(node: Node, server: Server) -> Known:
     warnings += node.journal.warnings
     # Of several servers with one name, or with the name of an option, only this names it.
     name = server.uuid if server.name == server.uuid or name.startswith("-") else name
-    return Known(name, {**entry, "server": server.uuid}, node.clock.now(), start, maintenance, warnings, not node.journal.warnings)
+    return Known(name, {**entry, "server": server.uuid}, node.clock.now(), start, adopted, maintenance, warnings, not node.journal.warnings)
 
 
 def _known_here(node: Node, server: Server) -> dict[str, Any]:

@@ -233,16 +233,19 @@ def _advice(known: Known) -> str:
 
 
 def _advice_if_up(known: Known, name: str) -> str:
-    entry, code = known.entry, "" if known.start is None else known.start.code
+    entry, result = known.entry, known.adopted or known.start
+    code = "" if result is None else result.code
     restart = f"fleet-power restart {name}, {'after the freeze' if code == Frozen.code else 'when its players allow'}."
     if entry.get("state") is None:
         return "correct the cause above, and look again."
     if entry.get("suspended"):
         return f"fleet-power stop {name}: it is suspended and should be down."
     if (entry.get("container") or {}).get("health") == "unhealthy" or entry.get("state") == PowerState.STARTING.value:
-        return f"read fleet-power log {name} -f; if it hangs, {restart}"
-    if known.start is not None and code not in ("", Frozen.code):
-        return f"nothing now; before the next restart, {_step(known.start.msg)}"
+        return f"read fleet-power log {name}; if the server hangs, {restart}"
+    if result is not None and code not in ("", Frozen.code):
+        return f"nothing now; before the next restart, {_step(result.msg)}"
+    if known.adopted:
+        return f"nothing now; {_ADOPT.format(action='restart', name=name)}"
     if (entry.get("outdated") or {}).get("is_outdated"):
         return restart
     return "nothing."
