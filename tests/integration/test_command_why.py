@@ -156,6 +156,7 @@ def mount_source_missing(scene: Scene) -> str:
 def foreign_container(scene: Scene) -> str:
     uuid = scene.lab.server()
     scene.lab.outsider(uuid)
+    scene.lab.volume(uuid).mkdir(parents=True)
     return uuid
 
 
@@ -246,9 +247,13 @@ INCIDENTS: dict[str, tuple[Callable[[Scene], str], tuple[str, ...], str]] = {
     "port taken": (port_taken, (r"code preboot_failed: .*port 0\.0\.0\.0:",), r"free the port"),
     "image missing": (image_missing, (r"code image_unavailable",), r"image"),
     "definition broken": (definition_broken, (r"code definition_invalid: .*\.json",), r"correct that file"),
-    "volume missing": (volume_missing, (r"code volume_missing",), r"mount or restore it"),
+    "volume missing": (volume_missing, (r"code volume_missing",), r"mount or restore the directory"),
     "mount source missing": (mount_source_missing, (r"source of its mount /maps",), r"create it"),
-    "foreign container": (foreign_container, (r"code container_foreign",), r"adopt"),
+    "foreign container": (
+        foreign_container,
+        (r"now would be refused, code container_foreign", r"now with --adopt would pass"),
+        r"fleet-power restart \S+ --adopt",
+    ),
     "engine dead": (engine_dead, (r"its state is unknown", r"should be up", r"start done"), r"start the engine.*fleet-power kill"),
     "engine frozen": (engine_frozen, (r"its state is unknown", r"should be up"), r"start the engine.*fleet-power kill"),
     "journal unreadable": (

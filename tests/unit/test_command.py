@@ -207,6 +207,21 @@ def test_an_outdated_server_is_restarted_after_the_freeze() -> None:
     assert why_lines(frozen)[-1] == "Do: fleet-power restart Lobby, after the freeze."
 
 
+@pytest.mark.parametrize(
+    "state, adopted, advice",
+    [
+        ("offline", "", "fleet-power start Lobby --adopt replaces its container by one of the definition."),
+        ("running", "", "nothing now; fleet-power restart Lobby --adopt replaces its container by one of the definition."),
+        ("offline", "volume_missing", "mount it; then fleet-power start Lobby --adopt."),
+        ("running", "volume_missing", "nothing now; before the next restart with --adopt, mount it."),
+    ],
+)
+def test_a_container_of_another_program_is_adopted_after_its_other_faults(state: str, adopted: str, advice: str) -> None:
+    foreign = result(Outcome.REFUSED, "container_foreign", "it exists; rename it")
+    tried = result(Outcome.REFUSED, adopted, "its data is gone; mount it") if adopted else result(Outcome.DONE)
+    assert why_lines(Known("Lobby", known(state=state).entry, NOW, foreign, tried))[-1] == f"Do: {advice}"
+
+
 def test_an_unknown_freeze_stays_unknown() -> None:
     lines = why_lines(known(freeze=dict.fromkeys(("is_frozen", "until", "node"))))
     assert "Whether it is frozen is unknown: the journal does not tell." in lines

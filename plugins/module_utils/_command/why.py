@@ -243,7 +243,7 @@ def _advice_if_up(known: Known, name: str) -> str:
     if (entry.get("container") or {}).get("health") == "unhealthy" or entry.get("state") == PowerState.STARTING.value:
         return f"read fleet-power log {name}; if the server hangs, {restart}"
     if result is not None and code not in ("", Frozen.code):
-        return f"nothing now; before the next restart, {_step(result.msg)}"
+        return f"nothing now; before the next restart{' with --adopt' if known.adopted else ''}, {_step(result.msg)}."
     if known.adopted:
         return f"nothing now; {_ADOPT.format(action='restart', name=name)}"
     if (entry.get("outdated") or {}).get("is_outdated"):

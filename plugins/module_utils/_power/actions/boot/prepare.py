@@ -91,7 +91,7 @@ def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:
         raise VolumeMissing(
             f"Cannot boot server {uuid}: it has run here before (or a container of its name exists), but its data directory "
             f"{boot.volume.path} is gone; "
-            "mount or restore it, or create it empty for a fresh world"
+            "mount or restore the directory, or create it empty for a fresh world"
         )
 
 
