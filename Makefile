@@ -121,7 +121,7 @@ mutants: venv ## mutants of lock, kill, freeze, plan, boot, verdicts, rollout an
 test-long: venv ## long races and other interpreters; not part of test
 	@$(if $(ARGS),:,tests/tools/matrix)
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) -m long "$$@"' test-long $(or $(ARGS),tests/unit tests/integration)
-	@$(if $(ARGS),:,$(NODES_OF_LAB) run $(or $(NODES),6) --bare 1 --online -- $(PYTEST) -m long tests/fleet)
+	@$(if $(ARGS),:,$(NODES_OF_LAB) run $(or $(NODES),6) --bare 1 --online -- $(PYTEST) -m long -n 3 --maxschedchunk 1 tests/fleet)
 	@$(if $(ARGS),:,$(MAKE) machines ARGS="-m long tests/machines")
 	@$(if $(ARGS),:,tests/tools/targets $(VENV))
 
