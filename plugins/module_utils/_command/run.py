@@ -98,7 +98,8 @@ def act(given: argparse.Namespace) -> int:
     options = checked({**options, "action": given.command, "server": given.names}, say)
 
     def work(interrupted: Interruptions) -> None:
-        outlive_login(os.getpid(), f"fleet-power-command-{os.getpid()}")
+        if given.command != "kill":  # It must not wait for the system bus.
+            outlive_login(os.getpid(), f"fleet-power-command-{os.getpid()}")
         raise SystemExit(guarded(lambda: _perform(options, given, interrupted)))
 
     def killed(status: int) -> NoReturn:
