@@ -19,9 +19,8 @@ from ._core import hold_own_core
 
 def main(arguments: Sequence[str] | None = None) -> int:
     _open_streams()
-    words = sys.argv[1:] if arguments is None else arguments
     # The journal cannot have the surrogates of bytes that are not UTF-8.
-    given = parser(run.width()).parse_args([word.encode("utf-8", "replace").decode() for word in words])
+    given = parser(run.width()).parse_args([word.encode("utf-8", "replace").decode() for word in arguments or sys.argv[1:]])
     hold_own_core()
     return run.guarded(lambda: getattr(run, given.command)(given))
 

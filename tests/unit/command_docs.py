@@ -18,11 +18,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.schema im
 from ansible_collections.fleet.power.plugins.modules import server_power
 
 FILES = Path(__file__).resolve().parents[2] / "roles" / "node" / "files"
-_LICENSE = (
-    "Copyright (c) 2026, the fleet.power contributors",
-    "GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)",
-    "SPDX-License-Identifier: GPL-3.0-or-later",
-)
+#: That of this file.
+_LICENSE = [line[2:] for line in Path(__file__).read_text().splitlines()[:3]]
 _CODES = (
     ("0", "done, unchanged or skipped"),
     ("2", "wrong usage"),

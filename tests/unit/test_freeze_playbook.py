@@ -23,7 +23,10 @@ STAND_IN = f"""#!{sys.executable}
 import json, sys
 with open(__file__ + ".log", "a") as log:
     log.write(json.dumps(sys.argv[1:]) + "\\n")
-print(json.dumps({{"changed": "nobody" not in sys.argv, "freezes": []}}))
+known = open(__file__ + ".log").read().count("elsewhere") > 1
+if sys.argv[-1] == "nowhere" or sys.argv[-1] == "elsewhere" and not known:
+    sys.exit("Cannot find server (server_not_found)")
+print(json.dumps({{"changed": "thawed" not in sys.argv, "freezes": []}}))
 sys.exit("2026" in "".join(sys.argv) and "Cannot freeze: that is in the past")
 """
 
@@ -53,28 +56,39 @@ class TestPlaybook:
         return code, output, [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
     @pytest.mark.parametrize(
-        ("variables", "words"),
+        ("variables", "words", "names"),
         [
-            (AT_SIX, ["freeze", "--json", "--until=06:00", "--reason=final of the cup"]),
+            (AT_SIX, ["freeze", "--json", "--until=06:00", "--reason=final of the cup"], []),
             (
                 {**AT_SIX, "freeze_reason": "--supervisor", "freeze_servers": " Lobby, --json ", "freeze_supervisor": "true"},
-                ["freeze", "--json", "--until=06:00", "--reason=--supervisor", "--supervisor", "--", "Lobby", "--json"],
+                ["freeze", "--json", "--until=06:00", "--reason=--supervisor", "--supervisor", "--"],
+                ["Lobby", "--json"],
             ),
-            ({"freeze_state": "thawed"}, ["thaw", "--json"]),
-            ({"freeze_state": "thawed", "freeze_servers": ["Cobalt Survival"]}, ["thaw", "--json", "--", "Cobalt Survival"]),
+            ({"freeze_state": "thawed"}, ["thaw", "--json"], []),
+            ({"freeze_state": "thawed", "freeze_servers": ["Cobalt Survival"]}, ["thaw", "--json", "--"], ["Cobalt Survival"]),
         ],
     )
-    def test_the_playbook_runs_the_command_of_the_node(self, command: Path, variables: dict[str, Any], words: list[str]) -> None:
+    def test_the_playbook_runs_the_command_of_the_node(
+        self, command: Path, variables: dict[str, Any], words: list[str], names: list[str]
+    ) -> None:
         code, output, calls = self.frozen(command, **variables)
-        assert (code, calls) == (0, [words]), output
+        assert (code, calls) == (0, [[*words, name] for name in names] or [words]), output
         assert "changed=1" in output
+
+    def test_a_server_of_another_node_is_no_fault_but_one_of_no_node_is(self, command: Path) -> None:
+        code, output, calls = self.frozen(command, **AT_SIX, freeze_servers="nowhere,Lobby")
+        assert (code, [words[-1] for words in calls]) == (2, ["nowhere", "Lobby"])
+        assert "Cannot find nowhere on any node; the other servers had their turn" in output
+        # The first node does not know it.
+        code, output, _calls = self.frozen(command, "--limit", "nodes", "--forks", "1", **AT_SIX, freeze_servers="elsewhere")
+        assert code == 0 and output.count("changed=1") == 1, output
 
     def test_check_mode_runs_nothing(self, command: Path) -> None:
         code, output, calls = self.frozen(command, "--check", **AT_SIX)
         assert (code, calls) == (0, []) and "failed=0" in output
 
     def test_a_thaw_of_nothing_is_no_change(self, command: Path) -> None:
-        code, output, _calls = self.frozen(command, freeze_state="thawed", freeze_servers="nobody")
+        code, output, _calls = self.frozen(command, freeze_state="thawed", freeze_servers="thawed")
         assert code == 0 and "changed=0" in output
 
     @pytest.mark.parametrize(

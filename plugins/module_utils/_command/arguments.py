@@ -53,14 +53,14 @@ _OF_PLAYERS = frozenset(("players_at_most", "max_delay", "on_max_delay", "warn",
 
 #: The summary of each subcommand, and the number of its names: 1, ``*`` or ``+``.
 COMMANDS: Mapping[str, tuple[str, str | int]] = {
-    "status": ("show servers: state, players, last operation", "*"),
+    "status": ("show servers, all without NAME: state, players, last operation", "*"),
     "why": ("explain the state of a server, and say what to do", "+"),
     "start": ("start servers", "+"),
     "stop": ("stop servers; SIGKILL after 10 minutes by default", "+"),
     "restart": ("restart servers", "+"),
     "kill": ("end servers at once by SIGKILL; it does not ask", "+"),
     "log": ("show the output of a server", 1),
-    "freeze": ("forbid starts and restarts until a time", "*"),
+    "freeze": ("forbid starts and restarts until a time, of all without NAME", "*"),
     "thaw": ("end the freeze of the node, or of servers", "*"),
     "define": ("print a definition for a container of docker run", 1),
 }

@@ -102,7 +102,8 @@ def act(given: argparse.Namespace) -> int:
     options = checked({**options, "action": given.command, "server": given.names}, say)
 
     def work(interrupted: Interruptions) -> None:
-        outlive_login(os.getpid(), f"fleet-power-command-{os.getpid()}")
+        if given.command != "kill":  # It must not wait for the system bus.
+            outlive_login(os.getpid(), f"fleet-power-command-{os.getpid()}")
         raise SystemExit(guarded(lambda: _perform(options, given, interrupted)))
 
     def killed(status: int) -> NoReturn:
@@ -195,8 +196,8 @@ class _Progress:
 def status(given: argparse.Namespace) -> int:
     """Show the servers of the node, once or again and again. ``--names`` is for the completion: it asks no engine."""
     if given.names_only:
-        node = build_node({"config": given.config}, read_only=True)
-        out("\n".join(server.name or server.short_id for server in node.sources.listing.everything(None)))
+        servers = build_node({"config": given.config}, read_only=True).sources.listing.everything(None)
+        out("\n".join(server.name or server.short_id for server in servers))
         return DONE
     if not given.watch:
         return _show_status(given)
@@ -205,8 +206,7 @@ def status(given: argparse.Namespace) -> int:
             try:
                 _show_status(given)
             except PowerError as error:
-                # The engine may come back.
-                say(f"{error} ({error.code})")
+                say(f"{error} ({error.code})")  # The engine may come back.
             time.sleep(_WATCH_SECONDS)
     return DONE
 
@@ -218,7 +218,8 @@ def _show_status(given: argparse.Namespace) -> int:
     out(f"\033[H\033[2J{text}" if clears else text, colours=not (given.plain or given.json))
     if not (facts["complete"] and all(entry["state"] for entry in facts["servers"])):
         return FAILED
-    return REFUSED if any(warning.startswith("Cannot find server ") for warning in facts["warnings"]) else DONE
+    is_missing = any(warning.startswith("Cannot find server ") for warning in facts["warnings"])
+    return REFUSED if is_missing and given.names not in ([], ["all"]) else DONE
 
 
 def _facts(given: argparse.Namespace, names: Sequence[str], **wanted: int) -> dict[str, Any]:
