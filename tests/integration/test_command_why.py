@@ -309,7 +309,7 @@ def test_why_explains_each_server_of_one_name(lab: Lab) -> None:
     assert f"Do: fleet-power start {dashed}" in fleet_power(lab, "why", dashed).out
 
 
-@pytest.mark.parametrize("incident", ["engine frozen", "journal unreadable", "definition broken", "frozen"])
+@pytest.mark.parametrize("incident", ["engine dead", "engine frozen", "journal unreadable", "definition broken", "frozen"])
 def test_kill_works_in_an_incident(lab: Lab, proxy: EngineProxy, incident: str) -> None:
     uuid = lab.up()
     with ExitStack() as stack:
@@ -321,8 +321,13 @@ def test_kill_works_in_an_incident(lab: Lab, proxy: EngineProxy, incident: str) 
             (lab.root / "state" / "journal.sqlite").mkdir()
         elif incident == "frozen":
             frozen(scene)
+        elif incident == "engine dead":
+            proxy.vanish()
         else:
             proxy.latency = lambda seen: 3.0 if seen.method == "GET" else 0.0
         seen = fleet_power(lab.at(proxy.host), "kill", uuid)
         assert seen.code == 0, seen.err
-        assert not lab.is_up(uuid)
+        wait_until(lambda: not lab.is_up(uuid), "it is down")
+        if incident == "engine dead":
+            assert "kill done, unguarded" in seen.out
+            assert "should be down" in fleet_power(lab, "why", uuid).out

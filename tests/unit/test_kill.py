@@ -10,8 +10,10 @@ import os
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn import kill
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode
+from ansible_collections.fleet.power.plugins.module_utils._power.host import machine
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -333,6 +335,38 @@ class TestEngine:
         result = fake.perform("kill")
         assert (result.outcome.value, result.code) == ("failed", "engine_unreachable")
         assert generation(fake) == 1
+
+
+class TestNoEngine:
+    @pytest.mark.parametrize(
+        "found, expected",
+        [(True, ("done", "unguarded")), (False, ("failed", "engine_unreachable")), (None, ("failed", "engine_unreachable"))],
+    )
+    def test_a_kill_ends_the_processes_of_the_last_known_run(
+        self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch, found: bool | None, expected: tuple[str, str]
+    ) -> None:
+        run, asked = fake.up().run, []
+
+        def end(container: str, _seconds: float) -> bool:
+            asked.append(container)
+            if found is None:
+                raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+            return found
+
+        monkeypatch.setattr(kill, "end_processes_of", end)
+        fake.engine.fail("signal", EngineUnreachable("Cannot reach the engine: connection refused"))
+        result = fake.perform("kill")
+        intent = fake.node.journal.intents.of(UUID)
+        assert ((result.outcome.value, result.code), asked) == (expected, [run.container])
+        assert intent is not None and intent.up is not found
+        ended = fake.node.journal.ended_runs.history([UUID], 1, fake.clock.now())
+        assert ended is not None and [row.verdict.value for row in ended.latest.get(UUID, ())] == ["stopped"] * (found is True)
+
+    @pytest.mark.parametrize("container", ["", "/", "0", "a" * 63, "A" * 64, f"{'a' * 64}\n"])
+    def test_a_damaged_id_of_a_container_ends_nothing(self, monkeypatch: pytest.MonkeyPatch, container: str) -> None:
+        monkeypatch.setattr(machine, "_text_of", lambda _path: f"0::/docker/{container}")
+        monkeypatch.setattr(os, "kill", lambda *_unused: pytest.fail("it ended a process"))
+        assert not machine.end_processes_of(container, 1)
 
 
 def test_a_kill_needs_no_definition_if_a_container_or_a_record_exists(fake: FakeNode) -> None:

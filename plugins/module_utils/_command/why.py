@@ -209,7 +209,7 @@ def _advice(known: Known) -> str:
     if code == EngineUnreachable.code:
         if "permission denied" in entry["msg"]:
             return f"{_step(entry['msg'])}."
-        return f"start the engine (systemctl status docker, journalctl -u docker); if it is only slow, fleet-power kill {name} works."
+        return f"start the engine (systemctl status docker, journalctl -u docker); fleet-power kill {name} works without it."
     if entry.get("lock"):
         return f"wait for the end of that action; fleet-power kill {name} ends it and the server at once, then fleet-power start {name}."
     if entry.get("countdown"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -19,6 +20,7 @@ _ENDED = (b"Z", b"X")
 _TIMEZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 _TIMEZONES = "usr/share/zoneinfo"
 FALLBACK = "UTC"
+_CONTAINER_ID = re.compile("[0-9a-f]{64}")
 
 
 def boot_id() -> str:
@@ -52,6 +54,31 @@ def lives(pid: int, pid_start: int, boot: str) -> bool:
         return _is_hidden(pid)
     has_ended, _session, start = found
     return not has_ended and start == pid_start
+
+
+def end_processes_of(container: str, seconds: float) -> bool:
+    """End the processes of a container by SIGKILL, without the engine. Return False if it has none; none are left then.
+
+    Processes belong to it by the names of their cgroups, which have its id. Raises OSError if one may not be ended, or lives after
+    ``seconds``.
+    """
+    found, until = False, time.monotonic() + seconds
+    if not _CONTAINER_ID.fullmatch(container):
+        return False
+    while pids := [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _is_of(pid, container)]:
+        if time.monotonic() > until:
+            raise TimeoutError(f"process {pids[0]} still runs {seconds:.0f} s after SIGKILL")
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        found = True
+        time.sleep(0.02)
+    return found
+
+
+def _is_of(pid: int, container: str) -> bool:
+    has_ended, _session, _start = stat_of(pid) or (True, 0, 0)
+    return not has_ended and container in _text_of(f"/proc/{pid}/cgroup")
 
 
 @dataclass(frozen=True)

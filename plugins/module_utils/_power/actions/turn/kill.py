@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ...host.machine import end_processes_of
 from ...locking.holder import EndedHere, Holder, Leftover
 from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline, no_check
@@ -60,10 +61,12 @@ def _kill(context: ActionContext) -> Ending:
             held = error
         except LockUnavailable as error:
             faults.append(str(error))
-        _kill_now(context)
+        fault = _kill_first(context, lock)
         if is_raised:
             _keep_generation(context)
         progress.begin(node.journal)
+        if fault:
+            return _ending(context, [*faults, fault])
         _see_before(context, record)
         if held is not None:
             lock = _await_holder(context, holder_of(held), faults)
@@ -77,6 +80,25 @@ def _kill(context: ActionContext) -> Ending:
         _forget_if_finished(context)
         _record(context, lock, snapshot, is_change=_has_changed(progress) or bool(faults))
     return _ending(context, faults)
+
+
+def _kill_first(context: ActionContext, lock: PowerLock | None) -> str:
+    """Kill. If the engine does not answer, end the processes of the last known run instead, and return why that is not certain."""
+    node, progress = context.node, context.progress
+    try:
+        _kill_now(context)
+        return ""
+    except EngineUnreachable as error:
+        seen = node.journal.runs.of(context.uuid)
+        try:
+            if seen is None or not end_processes_of(seen.run.container, node.engine.timeout):
+                raise
+        except OSError as fault:
+            raise error from fault
+        progress.changed, progress.state_before = True, PowerState.RUNNING
+        record_own_stop(context, lock, seen.run, RunEnd())
+        write_intent(context, lock, up=False, run=seen.run, keep_since=None)
+        return f"only its last known container could be ended, without the engine: {error}"
 
 
 def _ending(context: ActionContext, faults: list[str]) -> Ending:
