@@ -45,7 +45,8 @@ class Fleet:
 
     def follow(self, word: str, *, on: int = 0, but: str = "") -> None:
         """Run a block's lines on the controller or the node, by their prompt."""
-        lines = [line for line in block(word).text.splitlines() if line and not (but and but in line)]
+        text = block(word).text.replace("\\\n> ", "")
+        lines = [line for line in text.splitlines() if line and not (but and but in line)]
         ours = "\n".join(line.removeprefix("$ ") for line in lines if line.startswith("$ "))
         theirs = "\n".join(line.removeprefix("# ") for line in lines if line.startswith("# "))
         assert len(ours.splitlines()) + len(theirs.splitlines()) == len(lines)
