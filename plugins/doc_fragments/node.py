@@ -88,8 +88,7 @@ options:
       - The default is the environment variable C(DOCKER_TLS_HOSTNAME).
     type: str
   api_version:
-    description:
-      - Version of the Engine API. The default is C(DOCKER_API_VERSION), then the engine's own.
+    description: Version of the Engine API. The default is C(DOCKER_API_VERSION), then the engine's own.
     type: str
     aliases: [docker_api_version]
   timeout:

@@ -29,12 +29,10 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details:
-      - The module changes nothing in any mode.
+    details: The module changes nothing in any mode.
   diff_mode:
     support: N/A
-    details:
-      - The module changes nothing.
+    details: The module changes nothing.
   idempotent:
     support: full
 options:
@@ -68,8 +66,7 @@ options:
     default: 0
 seealso:
   - module: fleet.power.server_power
-author:
-  - The fleet.power contributors (@fleet-power)
+author: The fleet.power contributors (@fleet-power)
 """
 
 EXAMPLES = r"""

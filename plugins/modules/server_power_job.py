@@ -19,20 +19,17 @@ attributes:
     support: none
   diff_mode:
     support: N/A
-    details:
-      - It changes nothing.
+    details: It changes nothing.
   idempotent:
     support: full
 options:
   job:
-    description:
-      - The id of the job.
+    description: The id of the job.
     type: str
     required: true
 seealso:
   - module: fleet.power.server_power
-author:
-  - The fleet.power contributors (@fleet-power)
+author: The fleet.power contributors (@fleet-power)
 """
 
 EXAMPLES = r"""
