@@ -71,15 +71,11 @@ options:
     type: path
     aliases: [ca_cert, tls_ca_cert, cacert_path]
   client_cert:
-    description:
-      - File with the client's certificate.
-      - The default is C(cert.pem) in C(DOCKER_CERT_PATH), if that is set.
+    description: File with the client's certificate. The default is C(cert.pem) in C(DOCKER_CERT_PATH), if that is set.
     type: path
     aliases: [tls_client_cert, cert_path]
   client_key:
-    description:
-      - File with the client's key.
-      - The default is C(key.pem) in C(DOCKER_CERT_PATH), if that is set.
+    description: File with the client's key. The default is C(key.pem) in C(DOCKER_CERT_PATH), if that is set.
     type: path
     aliases: [tls_client_key, key_path]
   tls_hostname:

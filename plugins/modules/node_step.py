@@ -16,15 +16,7 @@ description:
   - Runs on the controller and sends nothing to the hosts.
 extends_documentation_fragment:
   - fleet.power.attributes
-attributes:
-  check_mode:
-    support: full
-    details: The module changes nothing in any mode.
-  diff_mode:
-    support: N/A
-    details: The module changes nothing.
-  idempotent:
-    support: full
+  - fleet.power.attributes.read_only
 options:
   step:
     description:

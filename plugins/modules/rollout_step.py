@@ -12,8 +12,7 @@ version_added: 1.0.0
 description:
   - The steps of the role P(fleet.power.rollout#role); use that role. Its tasks call each step with C(run_once).
   - Nothing is done on a node. The run is recorded in one file on the controller, before a node is asked for anything.
-extends_documentation_fragment:
-  - fleet.power.attributes
+extends_documentation_fragment: fleet.power.attributes
 attributes:
   check_mode:
     support: full

@@ -77,6 +77,13 @@ EXAMPLES = r"""
   fleet.power.server_limits:
     server: all
 
+- name: Restart servers with other differences
+  fleet.power.server_power:
+    server: all
+    action: restart
+    outdated: true
+    wait_for: running
+
 - name: Set the new limits of one server
   fleet.power.server_limits:
     server: Cobalt Survival
@@ -87,17 +94,6 @@ EXAMPLES = r"""
     server: all
   check_mode: true
   diff: true
-
-- name: Set limits without a restart where that is possible
-  fleet.power.server_limits:
-    server: all
-
-- name: Restart servers with other differences
-  fleet.power.server_power:
-    server: all
-    action: restart
-    outdated: true
-    wait_for: running
 """
 
 RETURN = r"""

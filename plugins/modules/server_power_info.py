@@ -24,17 +24,9 @@ description:
     server plays.
 extends_documentation_fragment:
   - fleet.power.attributes
+  - fleet.power.attributes.read_only
   - fleet.power.attributes.actiongroup_power
   - fleet.power.node
-attributes:
-  check_mode:
-    support: full
-    details: The module changes nothing in any mode.
-  diff_mode:
-    support: N/A
-    details: The module changes nothing.
-  idempotent:
-    support: full
 options:
   server:
     description:

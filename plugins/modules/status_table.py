@@ -17,8 +17,7 @@ description:
     incomplete. The table names each with the reason. Hosts that the command has lost before count too.
   - With C(run_once), Ansible's recap would count the failure for the first host. RV(unseen) names the right hosts; see the example.
   - Runs on the controller and sends nothing to the hosts. Use C(run_once).
-extends_documentation_fragment:
-  - fleet.power.attributes
+extends_documentation_fragment: fleet.power.attributes
 attributes:
   check_mode:
     support: full
