@@ -183,7 +183,6 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
     NAME = "fleet.power.servers"
 
     def verify_file(self, path: str) -> bool:
-        """Tell by its name whether the file is for this plugin."""
         return bool(super().verify_file(path)) and path.endswith(_ENDINGS)
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
