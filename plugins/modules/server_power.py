@@ -93,8 +93,7 @@ options:
   max_failures:
     description:
       - How many servers may end V(refused), V(cancelled) or V(failed) before no other begins. Actions that have begun are finished. The
-        rest is V(skipped), code C(failure_budget), and the task fails. V(0) stops at the first failure.
-      - Without it, failures stop nothing.
+        rest is V(skipped), code C(failure_budget), and the task fails. V(0) stops at the first failure. Without it, failures stop nothing.
     type: int
   in_order:
     description:
@@ -117,8 +116,7 @@ options:
   wait_seconds:
     description:
       - Seconds to wait for another action on the same server, V(0) to V(300). V(0) tries once. Any other value becomes V(30), with a
-        warning.
-      - No effect with O(action=kill).
+        warning. No effect with O(action=kill).
     type: int
     default: 30
   stop_timeout:

@@ -13,8 +13,7 @@ description:
   - Reads servers and changes nothing. It takes no lock and waits for none.
   - A server that cannot be read has an entry with C(servers[].state) V(null) and a C(servers[].code). If a list of servers cannot be read,
     C(complete) is V(false). Neither fails the task.
-  - An unreadable journal is a warning, and its fields are V(null).
-  - An unknown name is a warning, and has no entry.
+  - An unreadable journal is a warning, and its fields are V(null). An unknown name is a warning, and has no entry.
   - A Panel is asked once for servers and definitions, for 10 seconds at most.
   - With O(api_url), the result has only what the endpoint returns.
   - Several servers are read at the same time.
