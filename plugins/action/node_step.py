@@ -80,10 +80,8 @@ class ActionModule(ActionBase):
         looked = {str(node): dict(self._vars["hostvars"][node].get("__node_validated") or {}) for node in nodes}
         if not any(each.get("given") for each in looked.values()):
             unset = f"no definitions and no settings are given for {', '.join(looked)}"
-            return {
-                "failed": True,
-                "msg": f"Cannot check anything: {unset}; give the deploy's inventory, or -e node_definitions_dir=DIRECTORY",
-            }
+            msg = f"Cannot check anything: {unset}; give the deploy's inventory, or -e node_definitions_dir=DIRECTORY"
+            return {"failed": True, "msg": msg}
         count = Counter(uuid for each in looked.values() for uuid in each.get("servers", ()))
         twice = {
             uuid: [node for node, each in looked.items() if uuid in each.get("servers", ())] for uuid, times in count.items() if times > 1

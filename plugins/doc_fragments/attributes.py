@@ -36,3 +36,16 @@ attributes:
     membership:
       - fleet.power.power
 """
+
+    READ_ONLY = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    details: The module changes nothing in any mode.
+  diff_mode:
+    support: N/A
+    details: The module changes nothing.
+  idempotent:
+    support: full
+"""

@@ -71,15 +71,11 @@ options:
     type: path
     aliases: [ca_cert, tls_ca_cert, cacert_path]
   client_cert:
-    description:
-      - File with the client's certificate.
-      - The default is C(cert.pem) in C(DOCKER_CERT_PATH), if that is set.
+    description: File with the client's certificate. The default is C(cert.pem) in C(DOCKER_CERT_PATH), if that is set.
     type: path
     aliases: [tls_client_cert, cert_path]
   client_key:
-    description:
-      - File with the client's key.
-      - The default is C(key.pem) in C(DOCKER_CERT_PATH), if that is set.
+    description: File with the client's key. The default is C(key.pem) in C(DOCKER_CERT_PATH), if that is set.
     type: path
     aliases: [tls_client_key, key_path]
   tls_hostname:
@@ -88,8 +84,7 @@ options:
       - The default is the environment variable C(DOCKER_TLS_HOSTNAME).
     type: str
   api_version:
-    description:
-      - Version of the Engine API. The default is C(DOCKER_API_VERSION), then the engine's own.
+    description: Version of the Engine API. The default is C(DOCKER_API_VERSION), then the engine's own.
     type: str
     aliases: [docker_api_version]
   timeout:

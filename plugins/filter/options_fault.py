@@ -9,21 +9,18 @@ DOCUMENTATION = r"""
 name: options_fault
 short_description: Find options that some modules do not have
 version_added: 1.0.0
-author:
-  - The fleet.power contributors (@fleet-power)
+author: The fleet.power contributors (@fleet-power)
 description:
   - Variables such as C(power_options) hold options for both M(fleet.power.server_power) and M(fleet.power.server_power_info). The filter
     names options that only one of them has.
 positional: variable
 options:
   _input:
-    description:
-      - The options, a map, or their names.
+    description: The options, a map, or their names.
     type: raw
     required: true
   variable:
-    description:
-      - Name of their variable, for the sentence.
+    description: Name of their variable, for the sentence.
     type: str
     required: true
 """
@@ -37,8 +34,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description:
-    - The sentence, or null if both modules have all options.
+  description: The sentence, or null if both modules have all options.
   type: str
 """
 

@@ -9,21 +9,18 @@ DOCUMENTATION = r"""
 name: players_fault
 short_description: Why options for players are wrong
 version_added: 1.0.0
-author:
-  - The fleet.power contributors (@fleet-power)
+author: The fleet.power contributors (@fleet-power)
 description:
   - Returns the sentence with which M(fleet.power.server_power) would refuse options for players, such as
     O(fleet.power.server_power#module:players_at_most).
 positional: action
 options:
   _input:
-    description:
-      - The options, a map. A null option counts as not given.
+    description: The options, a map. A null option counts as not given.
     type: dict
     required: true
   action:
-    description:
-      - Their O(fleet.power.server_power#module:action).
+    description: Their O(fleet.power.server_power#module:action).
     type: str
     required: true
 """
@@ -37,8 +34,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description:
-    - The sentence, or null if the options are right.
+  description: The sentence, or null if the options are right.
   type: str
 """
 

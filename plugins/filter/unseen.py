@@ -9,8 +9,7 @@ DOCUMENTATION = r"""
 name: unseen
 short_description: Servers that could not be read
 version_added: 1.0.0
-author:
-  - The fleet.power contributors (@fleet-power)
+author: The fleet.power contributors (@fleet-power)
 description:
   - In the result of M(fleet.power.server_power_info), servers that could not be read have the C(state) V(null), and an incomplete list has
     C(complete) V(false). The filter returns a sentence for each, so that a play can stop.
@@ -18,13 +17,11 @@ description:
 positional: among
 options:
   _input:
-    description:
-      - The result of M(fleet.power.server_power_info).
+    description: The result of M(fleet.power.server_power_info).
     type: dict
     required: true
   among:
-    description:
-      - UUIDs of servers. The filter then ignores all others. An incomplete list counts only if it lacks one of them.
+    description: UUIDs of servers. The filter then ignores all others. An incomplete list counts only if it lacks one of them.
     type: list
     elements: str
 """
@@ -42,8 +39,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description:
-    - A sentence for each server that could not be read, and one for an incomplete list. Empty if everything was read.
+  description: A sentence for each server that could not be read, and one for an incomplete list. Empty if everything was read.
   type: list
   elements: str
 """

@@ -9,8 +9,7 @@ DOCUMENTATION = r"""
 name: servers
 short_description: Servers as hosts
 version_added: 1.0.0
-author:
-  - The fleet.power contributors (@fleet-power)
+author: The fleet.power contributors (@fleet-power)
 description:
   - Makes a host of each server, with its node's connection variables and the variable C(server_uuid). So
     C(ansible lobby-1 -b -m fleet.power.server_power -a action=restart) acts on that server only.
@@ -55,30 +54,25 @@ options:
       - A file of the playbook C(fleet.power.status) with C(status_snapshot). A relative path starts at the directory of the inventory file.
     type: str
   snapshot_max_age:
-    description:
-      - Seconds after which there is a warning about an old snapshot. V(0) means never.
+    description: Seconds after which there is a warning about an old snapshot. V(0) means never.
     type: int
     default: 3600
   panel_url:
-    description:
-      - The Panel's address.
+    description: The Panel's address.
     type: str
     env:
       - name: FLEET_POWER_PANEL_URL
   panel_api_key:
-    description:
-      - A key for the Panel's Application API that may read servers, nodes, nests and eggs.
+    description: A key for the Panel's Application API that may read servers, nodes, nests and eggs.
     type: str
     env:
       - name: FLEET_POWER_PANEL_API_KEY
   panel_validate_certs:
-    description:
-      - Whether the Panel's certificate is verified.
+    description: Whether the Panel's certificate is verified.
     type: bool
     default: true
   panel_ca_path:
-    description:
-      - A file or directory of certificates for the Panel, instead of the system's.
+    description: A file or directory of certificates for the Panel, instead of the system's.
     type: path
   hostnames:
     description:
@@ -189,7 +183,6 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
     NAME = "fleet.power.servers"
 
     def verify_file(self, path: str) -> bool:
-        """Tell by its name whether the file is for this plugin."""
         return bool(super().verify_file(path)) and path.endswith(_ENDINGS)
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:

@@ -9,16 +9,14 @@ DOCUMENTATION = r"""
 name: variables_fault
 short_description: Find misspelt variables of this collection
 version_added: 1.0.0
-author:
-  - The fleet.power contributors (@fleet-power)
+author: The fleet.power contributors (@fleet-power)
 description:
   - Ansible ignores unknown variables. The lookup names extra variables (C(-e)) that begin as this collection's do and are within two edits
     of one of them, such as C(rollout_players_at_mots).
   - It warns about such variables in the inventory or in a play.
 options:
   _terms:
-    description:
-      - Hosts whose variables are checked, besides those of the task's host.
+    description: Hosts whose variables are checked, besides those of the task's host.
     type: list
     elements: str
     default: []
@@ -35,8 +33,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _raw:
-  description:
-    - The sentence, or an empty text if there is no such variable.
+  description: The sentence, or an empty text if there is no such variable.
   type: list
   elements: str
 """

@@ -13,8 +13,7 @@ description:
   - A step of M(fleet.power.server_power), M(fleet.power.server_power_info) and M(fleet.power.server_limits); use these modules.
   - Their action plugins run this module first, with their options. It is small, because it runs them from the node's core. If the node has
     no usable core, it does nothing and says why, and the whole module follows.
-extends_documentation_fragment:
-  - fleet.power.attributes
+extends_documentation_fragment: fleet.power.attributes
 attributes:
   check_mode:
     support: full
@@ -25,8 +24,7 @@ attributes:
 options: {}
 seealso:
   - module: fleet.power.server_power
-author:
-  - The fleet.power contributors (@fleet-power)
+author: The fleet.power contributors (@fleet-power)
 """
 
 EXAMPLES = r"""

@@ -16,17 +16,7 @@ description:
   - Runs on the controller and sends nothing to the hosts.
 extends_documentation_fragment:
   - fleet.power.attributes
-attributes:
-  check_mode:
-    support: full
-    details:
-      - The module changes nothing in any mode.
-  diff_mode:
-    support: N/A
-    details:
-      - The module changes nothing.
-  idempotent:
-    support: full
+  - fleet.power.attributes.read_only
 options:
   step:
     description:
@@ -39,8 +29,7 @@ options:
     choices: [definitions, validate, together]
 seealso:
   - module: fleet.power.server_power_info
-author:
-  - The fleet.power contributors (@fleet-power)
+author: The fleet.power contributors (@fleet-power)
 """
 
 EXAMPLES = r"""
@@ -75,8 +64,7 @@ refused:
   returned: step definitions
   sample: ""
 faults:
-  description:
-    - The faults. For step definitions one sentence; for step validate one entry for each fault, with C(place), C(key) and C(msg).
+  description: The faults. For step definitions one sentence; for step validate one entry for each fault, with C(place), C(key) and C(msg).
   type: raw
   returned: steps definitions and validate
   sample: [{"place": "servers/node1/566bf9d7-c55a-45f8-91a6-e55e9b9b1325.yml", "key": "settings.build.memory_limit", "msg": "..."}]

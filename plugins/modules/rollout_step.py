@@ -12,21 +12,17 @@ version_added: 1.0.0
 description:
   - The steps of the role P(fleet.power.rollout#role); use that role. Its tasks call each step with C(run_once).
   - Nothing is done on a node. The run is recorded in one file on the controller, before a node is asked for anything.
-extends_documentation_fragment:
-  - fleet.power.attributes
+extends_documentation_fragment: fleet.power.attributes
 attributes:
   check_mode:
     support: full
-    details:
-      - Check mode writes neither resume file nor result.
+    details: Check mode writes neither resume file nor result.
   diff_mode:
     support: N/A
-    details:
-      - Other tasks act on the nodes.
+    details: Other tasks act on the nodes.
   idempotent:
     support: N/A
-    details:
-      - It is one step of many.
+    details: It is one step of many.
 options:
   step:
     description:
@@ -43,79 +39,64 @@ options:
     required: true
     choices: [clear, take_up, plan, next, soak, blame, confirm]
   given:
-    description:
-      - The role's variables without their prefix, for V(plan).
+    description: The role's variables without their prefix, for V(plan).
     type: dict
   options:
-    description:
-      - Names of the options that the run gives to the modules. V(take_up) refuses options that the two modules do not share.
+    description: Names of the options that the run gives to the modules. V(take_up) refuses options that the two modules do not share.
     type: list
     elements: str
     default: []
   resume:
-    description:
-      - Resume file of the run to continue.
+    description: Resume file of the run to continue.
     type: path
     default: ""
   resume_wait:
-    description:
-      - Seconds to wait for its actions in flight, at least V(0).
+    description: Seconds to wait for its actions in flight, at least V(0).
     type: float
     default: 0
   resume_file:
-    description:
-      - File for the run, if not below C(~/.ansible/fleet_power).
+    description: File for the run, if not below C(~/.ansible/fleet_power).
     type: path
     default: ""
   result_file:
-    description:
-      - File for the result. C(~/.ansible/fleet_power/rollout.json) becomes a link to the run's own file beside it.
+    description: File for the result. C(~/.ansible/fleet_power/rollout.json) becomes a link to the run's own file beside it.
     type: path
     default: ""
   file:
-    description:
-      - The run's file, as V(plan) returned it, for V(next), V(soak) and V(blame). Without it, V(confirm) reports no run.
+    description: The run's file, as V(plan) returned it, for V(next), V(soak) and V(blame). Without it, V(confirm) reports no run.
     type: path
     default: ""
   run:
-    description:
-      - The run's id, as V(plan) returned it, for V(next), V(soak) and V(blame). A file of another run is an error.
+    description: The run's id, as V(plan) returned it, for V(next), V(soak) and V(blame). A file of another run is an error.
     type: str
     default: ""
   batch:
-    description:
-      - Number of the batch, from V(1), for V(next) and V(soak).
+    description: Number of the batch, from V(1), for V(next) and V(soak).
     type: int
   pause:
-    description:
-      - Seconds to wait before the batch, except the first, at least V(0).
+    description: Seconds to wait before the batch, except the first, at least V(0).
     type: float
     default: 0
   soak:
-    description:
-      - Seconds that the servers of a batch must stay up, at least V(0).
+    description: Seconds that the servers of a batch must stay up, at least V(0).
     type: float
     default: 0
   max_parallel:
-    description:
-      - Servers of one node that are acted on at the same time, for the estimate. V(0) is unknown.
+    description: Servers of one node that are acted on at the same time, for the estimate. V(0) is unknown.
     type: int
     default: 0
   nodes:
-    description:
-      - The nodes of the next run, for V(clear).
+    description: The nodes of the next run, for V(clear).
     type: list
     elements: str
     default: []
   tasks:
-    description:
-      - File of the tasks before the batch, for V(next). If it cannot be used, no batch begins.
+    description: File of the tasks before the batch, for V(next). If it cannot be used, no batch begins.
     type: str
     default: ""
 seealso:
   - module: fleet.power.server_power
-author:
-  - The fleet.power contributors (@fleet-power)
+author: The fleet.power contributors (@fleet-power)
 """
 
 EXAMPLES = r"""

@@ -27,12 +27,10 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details:
-      - Check mode locks, changes and records nothing. It refuses what would certainly be refused.
+    details: Check mode locks, changes and records nothing. It refuses what would certainly be refused.
   diff_mode:
     support: full
-    details:
-      - Shows the limits before and after.
+    details: Shows the limits before and after.
   idempotent:
     support: full
 options:
@@ -60,8 +58,7 @@ options:
         SSH client.
     type: str
   reason:
-    description:
-      - The reason, shown and recorded like O(origin).
+    description: The reason, shown and recorded like O(origin).
     type: str
 notes:
   - The module runs on the node, as root or as a member of the groups C(docker) and C(fleet-power).
@@ -72,14 +69,20 @@ seealso:
   - module: fleet.power.server_power
   - module: fleet.power.server_power_info
     description: Its C(servers[].outdated) says which limits differ, and what else does.
-author:
-  - The fleet.power contributors (@fleet-power)
+author: The fleet.power contributors (@fleet-power)
 """
 
 EXAMPLES = r"""
 - name: Set the limits of every running server
   fleet.power.server_limits:
     server: all
+
+- name: Restart servers with other differences
+  fleet.power.server_power:
+    server: all
+    action: restart
+    outdated: true
+    wait_for: running
 
 - name: Set the new limits of one server
   fleet.power.server_limits:
@@ -91,17 +94,6 @@ EXAMPLES = r"""
     server: all
   check_mode: true
   diff: true
-
-- name: Set limits without a restart where that is possible
-  fleet.power.server_limits:
-    server: all
-
-- name: Restart servers with other differences
-  fleet.power.server_power:
-    server: all
-    action: restart
-    outdated: true
-    wait_for: running
 """
 
 RETURN = r"""

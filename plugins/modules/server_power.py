@@ -25,8 +25,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details:
-      - Check mode locks, makes, pulls and records nothing. It refuses what would certainly be refused.
+    details: Check mode locks, makes, pulls and records nothing. It refuses what would certainly be refused.
   diff_mode:
     support: full
   idempotent:
@@ -94,8 +93,7 @@ options:
   max_failures:
     description:
       - How many servers may end V(refused), V(cancelled) or V(failed) before no other begins. Actions that have begun are finished. The
-        rest is V(skipped), code C(failure_budget), and the task fails. V(0) stops at the first failure.
-      - Without it, failures stop nothing.
+        rest is V(skipped), code C(failure_budget), and the task fails. V(0) stops at the first failure. Without it, failures stop nothing.
     type: int
   in_order:
     description:
@@ -113,14 +111,12 @@ options:
     type: int
     default: 0
   priorities:
-    description:
-      - Priorities for O(in_order), whole numbers by name or UUID. Other servers' entries are ignored.
+    description: Priorities for O(in_order), whole numbers by name or UUID. Other servers' entries are ignored.
     type: dict
   wait_seconds:
     description:
       - Seconds to wait for another action on the same server, V(0) to V(300). V(0) tries once. Any other value becomes V(30), with a
-        warning.
-      - No effect with O(action=kill).
+        warning. No effect with O(action=kill).
     type: int
     default: 30
   stop_timeout:
@@ -143,8 +139,7 @@ options:
     default: container
     choices: [container, running, healthy]
   wait_timeout:
-    description:
-      - Timeout of O(wait_for) in seconds, at most a week. After it the server fails with code C(start_timeout) and stays up.
+    description: Timeout of O(wait_for) in seconds, at most a week. After it the server fails with code C(start_timeout) and stays up.
     type: int
     default: 300
   players_at_most:
@@ -206,8 +201,7 @@ options:
         SSH client.
     type: str
   reason:
-    description:
-      - The reason, shown and recorded like O(origin).
+    description: The reason, shown and recorded like O(origin).
     type: str
   once:
     description:
@@ -218,8 +212,7 @@ options:
       - The node's journal has the last 100 actions of each server. No effect with O(api_url).
     type: str
   phases:
-    description:
-      - Return RV(servers[].phases) and RV(servers[].operation) also in brief entries. C(-v) does the same.
+    description: Return RV(servers[].phases) and RV(servers[].operation) also in brief entries. C(-v) does the same.
     type: bool
     default: false
 notes:
@@ -234,8 +227,7 @@ notes:
   - C(journalctl -ft fleet-power) shows the end of each action.
 seealso:
   - module: fleet.power.server_power_info
-author:
-  - The fleet.power contributors (@fleet-power)
+author: The fleet.power contributors (@fleet-power)
 """
 
 EXAMPLES = r"""
@@ -530,8 +522,7 @@ summary:
   returned: when the servers could be acted on at all
   sample: {"done": 7, "refused": 1, "text": ["Overdue: refused, suspended"]}
 msg:
-  description:
-    - A message for the whole task. After failures, the first few names with their codes; for a single server, its reason.
+  description: A message for the whole task. After failures, the first few names with their codes; for a single server, its reason.
   type: str
   returned: on failure, and when no server was selected
   sample: "No server to restart: no server of this node is up"

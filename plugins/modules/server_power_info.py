@@ -13,8 +13,7 @@ description:
   - Reads servers and changes nothing. It takes no lock and waits for none.
   - A server that cannot be read has an entry with C(servers[].state) V(null) and a C(servers[].code). If a list of servers cannot be read,
     C(complete) is V(false). Neither fails the task.
-  - An unreadable journal is a warning, and its fields are V(null).
-  - An unknown name is a warning, and has no entry.
+  - An unreadable journal is a warning, and its fields are V(null). An unknown name is a warning, and has no entry.
   - A Panel is asked once for servers and definitions, for 10 seconds at most.
   - With O(api_url), the result has only what the endpoint returns.
   - Several servers are read at the same time.
@@ -24,19 +23,9 @@ description:
     server plays.
 extends_documentation_fragment:
   - fleet.power.attributes
+  - fleet.power.attributes.read_only
   - fleet.power.attributes.actiongroup_power
   - fleet.power.node
-attributes:
-  check_mode:
-    support: full
-    details:
-      - The module changes nothing in any mode.
-  diff_mode:
-    support: N/A
-    details:
-      - The module changes nothing.
-  idempotent:
-    support: full
 options:
   server:
     description:
@@ -68,8 +57,7 @@ options:
     default: 0
 seealso:
   - module: fleet.power.server_power
-author:
-  - The fleet.power contributors (@fleet-power)
+author: The fleet.power contributors (@fleet-power)
 """
 
 EXAMPLES = r"""

@@ -12,27 +12,23 @@ version_added: 1.0.0
 description:
   - A step of M(fleet.power.server_power); use that module. Its action plugin polls an action on the node as a job, and calls this module at
     the end. See R(Watching, ansible_collections.fleet.power.docsite.watching_guide).
-extends_documentation_fragment:
-  - fleet.power.attributes
+extends_documentation_fragment: fleet.power.attributes
 attributes:
   check_mode:
     support: none
   diff_mode:
     support: N/A
-    details:
-      - It changes nothing.
+    details: It changes nothing.
   idempotent:
     support: full
 options:
   job:
-    description:
-      - The id of the job.
+    description: The id of the job.
     type: str
     required: true
 seealso:
   - module: fleet.power.server_power
-author:
-  - The fleet.power contributors (@fleet-power)
+author: The fleet.power contributors (@fleet-power)
 """
 
 EXAMPLES = r"""

@@ -17,19 +17,16 @@ description:
     incomplete. The table names each with the reason. Hosts that the command has lost before count too.
   - With C(run_once), Ansible's recap would count the failure for the first host. RV(unseen) names the right hosts; see the example.
   - Runs on the controller and sends nothing to the hosts. Use C(run_once).
-extends_documentation_fragment:
-  - fleet.power.attributes
+extends_documentation_fragment: fleet.power.attributes
 attributes:
   check_mode:
     support: full
-    details:
-      - Check mode prints the table and writes no O(snapshot).
+    details: Check mode prints the table and writes no O(snapshot).
   diff_mode:
     support: none
   idempotent:
     support: none
-    details:
-      - A snapshot contains the time at which it was written.
+    details: A snapshot contains the time at which it was written.
 options:
   seen:
     description:
@@ -38,8 +35,7 @@ options:
     type: str
     required: true
   states:
-    description:
-      - Show only servers in these states, and those that could not be read. The counts include all.
+    description: Show only servers in these states, and those that could not be read. The counts include all.
     type: list
     elements: str
     choices: [offline, starting, running, stopping]
@@ -51,8 +47,7 @@ options:
     type: path
 seealso:
   - module: fleet.power.server_power_info
-author:
-  - The fleet.power contributors (@fleet-power)
+author: The fleet.power contributors (@fleet-power)
 """
 
 EXAMPLES = r"""

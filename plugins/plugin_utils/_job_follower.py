@@ -87,8 +87,6 @@ class Elapsed:
 
 
 class JobFollower:
-    """Follows one job of one task."""
-
     def __init__(self, node: NodeOfTask, job: str, progress: TaskProgress, run_of_ansible: int) -> None:
         """``run_of_ansible`` is the process id of this worker's parent, from before the module ran."""
         self._node = node

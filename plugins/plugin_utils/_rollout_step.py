@@ -268,5 +268,4 @@ def now() -> str:
 
 
 def seconds_since(began_at: str) -> float:
-    """Return the seconds since a timestamp."""
     return time.time() - moment_in(began_at)

@@ -67,8 +67,6 @@ COMMANDS: Mapping[str, tuple[str, str | int]] = {
 
 
 def parser(width: int = 80) -> argparse.ArgumentParser:
-    """Return the parser of the command."""
-
     def formatter(prog: str) -> argparse.HelpFormatter:
         return argparse.HelpFormatter(prog, max_help_position=26, width=width)
 

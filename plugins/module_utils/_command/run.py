@@ -92,7 +92,6 @@ def say(text: str) -> None:
 
 
 def width(without_terminal: int = 80) -> int:
-    """Return the columns of the terminal."""
     return shutil.get_terminal_size((without_terminal, 24)).columns
 
 

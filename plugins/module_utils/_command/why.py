@@ -203,7 +203,6 @@ def _operations(known: Known) -> Iterator[str]:
 
 
 def _advice(known: Known) -> str:
-    """Return the next step."""
     entry, name, result = known.entry, shlex.quote(known.called), known.adopted or known.start
     code = entry.get("code") if entry.get("state") is None else None
     if code == EngineUnreachable.code:

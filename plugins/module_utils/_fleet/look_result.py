@@ -30,7 +30,6 @@ def is_unseen(entry: Mapping[str, Any]) -> bool:
 
 
 def code_of(entry: Mapping[str, Any]) -> str:
-    """Return the code of an unseen entry."""
     return str(entry.get("code") or NOT_SEEN)
 
 

@@ -79,7 +79,6 @@ class Board:
         self._of(host)["followed"] = True
 
     def end(self, host: str) -> None:
-        """End a task on a host."""
         if host in self._hosts:
             self._hosts[host].update(followed=False, now={})
 

@@ -56,7 +56,6 @@ class ServerEntry:
 
     @property
     def short_id(self) -> str:
-        """The first part of the UUID."""
         return self.uuid[:8]
 
 

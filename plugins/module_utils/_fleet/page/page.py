@@ -93,10 +93,9 @@ def _tiles(record: Record, counts: Mapping[str, int]) -> list[dict[str, Any]]:
         if counts[name] or name == "done":
             bad = name in ("failed", "refused", "cancelled", "unknown")
             tiles.append({"value": str(counts[name]), "label": name, "kind": "bad" if bad else ""})
-    if counts["for_players"]:
-        tiles.append({"value": str(counts["for_players"]), "label": "skipped for players", "kind": "warn"})
-    if counts["frozen"]:
-        tiles.append({"value": str(counts["frozen"]), "label": "frozen", "kind": "warn"})
+    for name, label in (("for_players", "skipped for players"), ("frozen", "frozen")):
+        if counts[name]:
+            tiles.append({"value": str(counts[name]), "label": label, "kind": "warn"})
     waiting = counts[NOT_DONE] - counts["for_players"] - counts["frozen"]
     if waiting:
         tiles.append({"value": str(waiting), "label": "not done yet" if not record.stopped else "not done", "kind": ""})

@@ -135,7 +135,6 @@ class Frame:
     ended: datetime
 
     def bar_of(self, kind: str, began: datetime, ended: datetime, title: str = "") -> Bar:
-        """Return the bar between two moments."""
         whole = max((self.ended - self.began).total_seconds(), 0.001)
         left, right = (min(max((each - self.began).total_seconds() / whole, 0.0), 1.0) * WIDTH for each in (began, ended))
         width = max(right - left, _NARROWEST)
@@ -240,13 +239,11 @@ def timelines(record: Record, live: Live, now: datetime) -> tuple[list[Timeline]
 
 
 def slowest(record: Record, count: int) -> list[Row]:
-    """Return the servers with the longest actions."""
     known = [row for row in record.rows if row.server is not None and row.seconds]
     return sorted(known, key=lambda row: row.seconds or 0.0, reverse=True)[:count]
 
 
 def longest_down(record: Record, count: int) -> list[Row]:
-    """Return the servers with the longest known downtime."""
     known = [row for row in record.rows if row.downtime.get("seconds") is not None]
     return sorted(known, key=lambda row: float(row.downtime.get("ready_seconds") or row.downtime["seconds"]), reverse=True)[:count]
 

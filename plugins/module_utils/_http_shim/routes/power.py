@@ -176,12 +176,12 @@ class PowerRoutes:
         return await self._freeze(request, (known.server,))
 
     async def _freeze(self, request: HttpRequest, servers: Sequence[Server]) -> Reply:
-        given, origin = await request.body(read_freeze), origin_of(request.address, request.settings)
-        return await self._change(request, lambda freezes: freeze(freezes, servers, origin=origin, **given))
+        given = await request.body(read_freeze)
+        return await self._change(request, lambda freezes, origin: freeze(freezes, servers, origin=origin, **given))
 
     @Route("thaw_node", "DELETE", "/api/freeze", "End the freezes of the node and of its servers", _THAWED)
     async def _thaw_node(self, request: HttpRequest) -> Reply:
-        return await self._thaw(request, None)
+        return await self._change(request, lambda freezes, origin: thaw(freezes, None, origin=origin))
 
     @Route(
         "thaw",
@@ -191,15 +191,12 @@ class PowerRoutes:
         {**_THAWED, 409: failure("The whole node is frozen, so no single server thaws")},
     )
     async def _thaw_server(self, request: HttpRequest, known: KnownServer) -> Reply:
-        return await self._thaw(request, (known.server,))
+        return await self._change(request, lambda freezes, origin: thaw(freezes, (known.server,), origin=origin))
 
-    async def _thaw(self, request: HttpRequest, servers: Sequence[Server] | None) -> Reply:
+    async def _change(self, request: HttpRequest, work: Callable[[Freezes, str], list[Freeze]]) -> Reply:
         origin = origin_of(request.address, request.settings)
-        return await self._change(request, lambda freezes: thaw(freezes, servers, origin=origin))
-
-    async def _change(self, request: HttpRequest, work: Callable[[Freezes], list[Freeze]]) -> Reply:
         try:
-            changed = await self._threads.ask(lambda: work(self._node.journal.freezes))
+            changed = await self._threads.ask(lambda: work(self._node.journal.freezes, origin))
         except (SettingsInvalid, Frozen, FreezeFailed) as error:
             status = {SettingsInvalid.code: 422, Frozen.code: 409}.get(error.code, 500)
             return replies.explained(status, error.code, str(error))

@@ -138,7 +138,6 @@ def added(node: Map | List) -> list[tuple[str | None, Node]]:
 
 
 def equal(one: Node, other: Node) -> bool:
-    """Tell whether two trees have the same content."""
     if isinstance(one, Alias) or isinstance(other, Alias):
         return isinstance(one, Alias) and isinstance(other, Alias) and one.name == other.name
     if isinstance(one, Leaf) or isinstance(other, Leaf):

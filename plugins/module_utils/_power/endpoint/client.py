@@ -38,8 +38,6 @@ _PLAIN_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 @dataclass(frozen=True)
 class EndpointAnswer:
-    """An answer and its endpoint."""
-
     raw: Answer
     endpoint: Endpoint
 

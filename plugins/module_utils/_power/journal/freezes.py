@@ -13,6 +13,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..events.event import Event, EventType
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _COLUMNS = tuple(each.name for each in fields(Freeze))
 _SET = f"{insertion('freezes', _COLUMNS)} ON CONFLICT (uuid) {replacing(_COLUMNS)}"
 _ALL = "SELECT * FROM freezes ORDER BY uuid"
+_freeze = partial(value_of, Freeze)
 _WAY_OUT = "end it on the node with fleet-power thaw"
 
 
@@ -148,10 +150,6 @@ class Freezes:
         with suppress(FileNotFoundError):
             os.unlink(self._path)
             sync_directory(self._directory)
-
-
-def _freeze(row: Mapping[str, Any]) -> Freeze:
-    return value_of(Freeze, row)
 
 
 #: The facts of a freeze that may exist but cannot be read.

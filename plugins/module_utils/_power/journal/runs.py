@@ -92,8 +92,6 @@ class Runs:
 
 
 class SupervisorValues:
-    """Named values of the supervisor."""
-
     def __init__(self, store: JournalStore) -> None:
         self._store = store
 

@@ -33,8 +33,6 @@ _NAME_AGAIN = 10
 
 
 class Locks(ServerFiles):
-    """The locks of one node."""
-
     suffix = ".lock"
 
     def holder(self, uuid: str) -> Holder | None:

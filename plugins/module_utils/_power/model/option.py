@@ -15,8 +15,6 @@ from .schema import printable
 
 @dataclass(frozen=True)
 class Option:
-    """The type, default, bounds and aliases of one option."""
-
     #: A type of argument specs: str, int, float, bool, path, list or dict.
     type: str
     #: None if other code sets the default.

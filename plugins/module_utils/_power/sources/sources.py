@@ -63,9 +63,8 @@ def unknown(text: str, trouble: Trouble, strays: Sequence[str], *, panel_asked: 
         reason += f"maybe that of this server: {_first([*trouble.unread.values()])}"
     if strays:
         reason += f"; ignored, since no UUID names it: {_first(strays)}"
-    reason += (
-        "; see the warnings" if trouble.unread or strays else "; server_power_info, and fleet-power status on the node, list those it knows"
-    )
+    listing = "server_power_info, and fleet-power status on the node, list those it knows"
+    reason += f"; {'see the warnings' if trouble.unread or strays else listing}"
     return ServerNotFound(f'Cannot find server "{printable(text)}": {reason}', unread=len(trouble.unread))
 
 
