@@ -151,7 +151,8 @@ def fault_within(path: str) -> str:
         mode = os.lstat(each).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             return f"{each} is neither a file nor a directory"
-        if not mode & stat.S_IROTH:
+        needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
+        if mode & needed != needed:
             return f"not every user can read {each}"
         if fault := _fault(each, 0):
             return fault

@@ -131,10 +131,11 @@ def test_a_core_below_a_directory_of_all_users_is_not_used(tmp_path: Path) -> No
     [
         lambda core: (core / "fleet_power" / "one.py").unlink(),
         lambda core: (core / "fleet_power" / "below").chmod(0o700),
+        lambda core: (core / "fleet_power" / "below").chmod(0o744),
         lambda core: os.mkfifo(core / "fleet_power" / "fifo.py"),
         lambda core: (shutil.rmtree(core), core.symlink_to("/")),
     ],
-    ids=["file", "mode", "fifo", "link"],
+    ids=["file", "mode", "search", "fifo", "link"],
 )
 def test_an_installed_core_stays_and_a_damaged_one_is_replaced(home: Path, core: Path, damage: Callable[[Path], object]) -> None:
     assert _core.fault_of(str(core)) == ""
@@ -155,12 +156,14 @@ def test_bytecode_that_others_could_write_is_replaced(home: Path, core: Path) ->
 
 
 @as_root
-@pytest.mark.parametrize("lost", ["all", "the end", "the source"])
+@pytest.mark.parametrize("lost", ["all", "the end", "the source", "its form"])
 def test_bytecode_that_is_missing_or_damaged_is_made_again(home: Path, core: Path, lost: str) -> None:
     # Such as that of a second Python, or after an interrupted installation.
     (bytecode,) = core.rglob("two.*.pyc")
     good = bytecode.read_bytes()
-    bytecode.write_bytes({"all": b"", "the end": good[:-1], "the source": good[:8] + b"another!" + good[16:]}[lost])
+    # As a process without -B writes it: with the time of the source, not its hash.
+    timed = good[:4] + bytes(4) + int((core / "fleet_power/below/two.py").stat().st_mtime).to_bytes(4, "little") + good[12:]
+    bytecode.write_bytes({"all": b"", "the end": good[:-1], "the source": good[:8] + b"another!" + good[16:], "its form": timed}[lost])
     assert installed(home, home / "sources") == core
     assert bytecode.read_bytes()[:16] == good[:16] and ran(core, "import fleet_power.below.two as two; print(two.USED)") == "True\n"
 
