@@ -20,8 +20,9 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from importlib import import_module
+from importlib.machinery import SourceFileLoader
 from itertools import chain
-from types import ModuleType
+from types import CodeType, ModuleType
 
 HOME = "/usr/local/lib/fleet-power"
 PACKAGE = "fleet_power"
@@ -130,9 +131,23 @@ def use_collection(directory: str, *, keeps_bytecode: bool) -> None:
 
 
 def _import_from(directory: str) -> None:
+    # The cache has bytecode of libraries, too.
+    SourceFileLoader.get_code = _code_of  # type: ignore[assignment, method-assign]
     package = ModuleType(PACKAGE)
     package.__path__ = [directory]
     sys.modules[PACKAGE] = package
+
+
+_get_code = SourceFileLoader.get_code
+
+
+def _code_of(loader: SourceFileLoader, module: str) -> CodeType | None:
+    """Return a module's code; from its source if its bytecode is cut short, which some Pythons write on a full disk. Raises ImportError."""
+    try:
+        return _get_code(loader, module)
+    except (EOFError, TypeError, ValueError):
+        path = loader.get_filename(module)
+        return loader.source_to_code(loader.get_data(path), path)
 
 
 def fault_of(core: str) -> str:
@@ -184,7 +199,7 @@ def _fault(path: str, owner: int) -> str:
 
 
 def _bytecode_cache(*, make: bool) -> str | None:
-    """Return this user's directory for bytecode; None without one that only the user and root can write."""
+    """Return this user's directory for bytecode; None without one that is closed to others than the user and root."""
     user = os.geteuid()
     with suppress(KeyError, OSError):
         cache = os.path.join(os.path.realpath(pwd.getpwuid(user).pw_dir), ".cache", "fleet-power")
@@ -192,6 +207,7 @@ def _bytecode_cache(*, make: bool) -> str | None:
             # Directories above would get the mode of the user's umask.
             for path in (os.path.dirname(cache), cache):
                 os.makedirs(path, mode=0o700, exist_ok=True)
-        if not any(_fault(path, user) for path in (*_way(cache), cache)):
+        # Directories and files below can have any mode. The cache itself can be a link.
+        if not os.stat(cache).st_mode & 0o077 and not any(_fault(path, user) for path in _way(f"{cache}/.")):
             return cache
     return None

@@ -211,13 +211,19 @@ def test_only_cores_that_nothing_uses_are_removed(home: Path, core: Path, capsys
     )
 
 
-@pytest.mark.parametrize("cache", ["none", "own", "shared"])
+@pytest.mark.parametrize("cache", ["none", "own", "shared", "open", "link"])
 def test_bytecode_of_the_collection_goes_to_a_cache_that_only_its_user_can_write(tmp_path: Path, cache: str) -> None:
     home = Path(tempfile.mkdtemp(prefix="fleet-power-test-", dir=Path.home()))
     try:
         if cache != "none":
             (home / ".cache").mkdir()
             (home / ".cache").chmod(0o777 if cache == "shared" else 0o755)
+        if cache == "open":
+            (home / ".cache" / "fleet-power").mkdir(mode=0o755)
+        if cache == "link":
+            (home / ".cache" / "fleet-power").symlink_to(home / "elsewhere")
+            (home / "elsewhere").mkdir()
+            (home / "elsewhere").chmod(0o777)
         (tmp_path / "sources").mkdir()
         (tmp_path / "sources" / "one.py").write_text("")
 
@@ -234,8 +240,11 @@ def test_bytecode_of_the_collection_goes_to_a_cache_that_only_its_user_can_write
             return done.stdout.strip(), *(path.name for path in home.rglob("one.*.pyc"))
 
         checked, kept, again = (use(keeps) for keeps in (False, True, False))
-        assert len(kept) == (1 if cache == "shared" else 2)
+        assert len(kept) == (2 if cache in ("none", "own") else 1)
         assert checked[1:] == () and again[0] == kept[0]
+        for bytecode in home.rglob("one.*.pyc"):
+            bytecode.write_bytes(bytecode.read_bytes()[:-1])
+        assert use(True) == kept
     finally:
         shutil.rmtree(home)
 
