@@ -92,6 +92,8 @@ def use_core(core: str) -> None:
         raise CoreUnusable(fault)
     # Another Python than that of the services finds no bytecode, and must not write any.
     sys.dont_write_bytecode = True
+    # PYTHONPYCACHEPREFIX may name a directory of others.
+    sys.pycache_prefix = None
     _import_from(os.path.join(path, PACKAGE))
 
 
@@ -124,7 +126,7 @@ def use_collection(directory: str, *, keeps_bytecode: bool) -> None:
     if not os.access(directory, os.R_OK | os.X_OK):
         raise CoreUnusable(f"user {os.geteuid()} cannot read {directory}")
     cache = _bytecode_cache(make=keeps_bytecode)
-    sys.pycache_prefix = cache or sys.pycache_prefix
+    sys.pycache_prefix = cache
     # PYTHONDONTWRITEBYTECODE keeps directories of sources clean, which the cache is not.
     sys.dont_write_bytecode = cache is None or not keeps_bytecode
     _import_from(directory)

@@ -52,10 +52,10 @@ def installed(home: Path, sources: Path) -> Path:
     return home / f"core-{digest}"
 
 
-def ran(core: Path, code: str) -> str:
+def ran(core: Path, code: str, **variables: str) -> str:
     """Run code in a process that uses a core as a call does; return its output."""
     use = f"from ansible_collections.fleet.power.plugins.module_utils import _core; _core.use_core({str(core)!r}); {code}"
-    environment = {"PYTHONPATH": str(CHECKOUT / ".build"), "PATH": os.defpath}
+    environment = {"PYTHONPATH": str(CHECKOUT / ".build"), "PATH": os.defpath, **variables}
     done = subprocess.run([PYTHON, "-S", "-c", use], env=environment, capture_output=True, text=True, check=False, timeout=60)
     return done.stdout if done.returncode == 0 else done.stderr.splitlines()[-1]
 
@@ -86,7 +86,8 @@ def test_everything_of_the_collection_comes_from_the_core(home: Path) -> None:
 @as_root
 def test_bytecode_of_the_core_is_used_and_none_is_written(core: Path) -> None:
     before = sorted(core.rglob("*"))
-    assert ran(core, "import fleet_power.below.two as two; print(two.__cached__)").strip().startswith(str(core))
+    for variables in ({}, {"PYTHONPYCACHEPREFIX": "/nonexistent"}):
+        assert ran(core, "import fleet_power.below.two as two; print(two.__cached__)", **variables).startswith(str(core))
     shutil.rmtree(core / "fleet_power/below/__pycache__")
     assert ran(core, "import fleet_power.below.two as two; print(two.USED)") == "True\n"
     assert sorted(core.rglob("*")) == [path for path in before if "below/__pycache__" not in str(path)]
