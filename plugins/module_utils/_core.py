@@ -43,13 +43,21 @@ def core_directory(digest: str) -> str:
 
 def sources(directory: str) -> Iterator[tuple[str, bytes]]:
     """Yield the path below a directory, and the content, of each Python source, in order. Raises OSError."""
-    for parent, directories, names in os.walk(directory):
-        directories[:] = sorted(name for name in directories if not name.startswith("."))
+    for path in _source_paths(directory):
+        with open(path, "rb") as file:
+            yield os.path.relpath(path, directory), file.read()
+
+
+def _source_paths(directory: str) -> Iterator[str]:
+    for parent, directories, names in os.walk(directory, onerror=_raise):
+        directories[:] = sorted(name for name in directories if not name.startswith((".", "__pycache__")))
         for name in sorted(names):
             if name.endswith(".py") and not name.startswith("."):
-                path = os.path.join(parent, name)
-                with open(path, "rb") as file:
-                    yield os.path.relpath(path, directory), file.read()
+                yield os.path.join(parent, name)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def digest_of(files: Iterable[tuple[str, bytes]]) -> str:
@@ -123,8 +131,13 @@ def use_collection(directory: str, *, keeps_bytecode: bool) -> None:
 
     Raises `CoreUnusable`.
     """
-    if not os.access(directory, os.R_OK | os.X_OK):
-        raise CoreUnusable(f"user {os.geteuid()} cannot read {directory}")
+    try:
+        # All of them: a later import must not fail.
+        closed = next((path for path in _source_paths(directory) if not os.access(path, os.R_OK)), None)
+    except OSError as error:
+        closed = error.filename
+    if closed:
+        raise CoreUnusable(f"user {os.geteuid()} cannot read {closed}")
     cache = _bytecode_cache(make=keeps_bytecode)
     sys.pycache_prefix = cache
     # PYTHONDONTWRITEBYTECODE keeps directories of sources clean, which the cache is not.

@@ -251,11 +251,13 @@ def test_bytecode_of_the_collection_goes_to_a_cache_that_only_its_user_can_write
 
 
 @as_root
-def test_a_user_without_access_to_the_collection_gets_the_whole_module(tmp_path: Path) -> None:
-    shutil.copytree(MODULE_UTILS, tmp_path / "closed")
-    (tmp_path / "closed").chmod(0o700)
-    asked = {"run": "run_info_module", "digest": "", "collection": str(tmp_path / "closed"), "keeps_bytecode": True}
+@pytest.mark.parametrize("closed", [".", "_power/journal", "_power/actions/many/server_facts.py"])
+def test_a_user_without_access_to_the_collection_gets_the_whole_module(home: Path, closed: str) -> None:
+    home.chmod(0o755)
+    shutil.copytree(MODULE_UTILS, home / "copy")
+    (home / "copy" / closed).chmod(0o700)
+    asked = {"run": "run_info_module", "digest": "", "collection": str(home / "copy"), "keeps_bytecode": True}
     code = "import os; from ansible_collections.fleet.power.plugins.modules import core_call; os.setuid(65534); core_call.main()"
     environment = {"PYTHONPATH": str(CHECKOUT / ".build"), "PATH": os.defpath, _core.VARIABLE: json.dumps(asked)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60)
-    assert json.loads(done.stdout)[_core.NO_CORE] == f"user 65534 cannot read {tmp_path / 'closed'}"
+    assert json.loads(done.stdout)[_core.NO_CORE] == f"user 65534 cannot read {home / 'copy' / closed}"
