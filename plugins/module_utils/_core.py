@@ -217,8 +217,10 @@ def _bytecode_cache(*, make: bool) -> str | None:
     """Return this user's directory for bytecode; None without one that is closed to others than the user and root."""
     user = os.geteuid()
     with suppress(KeyError, OSError):
-        cache = os.path.join(os.path.realpath(pwd.getpwuid(user).pw_dir), ".cache", "fleet-power")
-        if make:
+        home = os.path.realpath(pwd.getpwuid(user).pw_dir)
+        cache = os.path.join(home, ".cache", "fleet-power")
+        # In the home of another user, root would make a .cache that its owner cannot use.
+        if make and not any(_fault(path, user) for path in _way(f"{home}/.")):
             # Directories above would get the mode of the user's umask.
             for path in (os.path.dirname(cache), cache):
                 os.makedirs(path, mode=0o700, exist_ok=True)

@@ -212,11 +212,13 @@ def test_only_cores_that_nothing_uses_are_removed(home: Path, core: Path, capsys
     )
 
 
-@pytest.mark.parametrize("cache", ["none", "own", "shared", "open", "link"])
+@pytest.mark.parametrize("cache", ["none", "own", "shared", "open", "link", pytest.param("another's", marks=as_root)])
 def test_bytecode_of_the_collection_goes_to_a_cache_that_only_its_user_can_write(tmp_path: Path, cache: str) -> None:
     home = Path(tempfile.mkdtemp(prefix="fleet-power-test-", dir=Path.home()))
     try:
-        if cache != "none":
+        if cache == "another's":
+            os.chown(home, 1, 1)
+        elif cache != "none":
             (home / ".cache").mkdir()
             (home / ".cache").chmod(0o777 if cache == "shared" else 0o755)
         if cache == "open":
@@ -243,6 +245,7 @@ def test_bytecode_of_the_collection_goes_to_a_cache_that_only_its_user_can_write
         checked, kept, again = (use(keeps) for keeps in (False, True, False))
         assert len(kept) == (2 if cache in ("none", "own") else 1)
         assert checked[1:] == () and again[0] == kept[0]
+        assert cache != "another's" or not list(home.iterdir())
         for bytecode in home.rglob("one.*.pyc"):
             bytecode.write_bytes(bytecode.read_bytes()[:-1])
         assert use(True) == kept
