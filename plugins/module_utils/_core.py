@@ -20,8 +20,9 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from importlib import import_module
+from importlib.machinery import SourceFileLoader
 from itertools import chain
-from types import ModuleType
+from types import CodeType, ModuleType
 
 HOME = "/usr/local/lib/fleet-power"
 PACKAGE = "fleet_power"
@@ -42,13 +43,21 @@ def core_directory(digest: str) -> str:
 
 def sources(directory: str) -> Iterator[tuple[str, bytes]]:
     """Yield the path below a directory, and the content, of each Python source, in order. Raises OSError."""
-    for parent, directories, names in os.walk(directory):
-        directories[:] = sorted(name for name in directories if not name.startswith("."))
+    for path in _source_paths(directory):
+        with open(path, "rb") as file:
+            yield os.path.relpath(path, directory), file.read()
+
+
+def _source_paths(directory: str) -> Iterator[str]:
+    for parent, directories, names in os.walk(directory, onerror=_raise):
+        directories[:] = sorted(name for name in directories if not name.startswith((".", "__pycache__")))
         for name in sorted(names):
             if name.endswith(".py") and not name.startswith("."):
-                path = os.path.join(parent, name)
-                with open(path, "rb") as file:
-                    yield os.path.relpath(path, directory), file.read()
+                yield os.path.join(parent, name)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def digest_of(files: Iterable[tuple[str, bytes]]) -> str:
@@ -91,6 +100,8 @@ def use_core(core: str) -> None:
         raise CoreUnusable(fault)
     # Another Python than that of the services finds no bytecode, and must not write any.
     sys.dont_write_bytecode = True
+    # PYTHONPYCACHEPREFIX may name a directory of others.
+    sys.pycache_prefix = None
     _import_from(os.path.join(path, PACKAGE))
 
 
@@ -120,19 +131,38 @@ def use_collection(directory: str, *, keeps_bytecode: bool) -> None:
 
     Raises `CoreUnusable`.
     """
-    if not os.access(directory, os.R_OK | os.X_OK):
-        raise CoreUnusable(f"user {os.geteuid()} cannot read {directory}")
+    try:
+        # All of them: a later import must not fail.
+        closed = next((path for path in _source_paths(directory) if not os.access(path, os.R_OK)), None)
+    except OSError as error:
+        closed = error.filename
+    if closed:
+        raise CoreUnusable(f"user {os.geteuid()} cannot read {closed}")
     cache = _bytecode_cache(make=keeps_bytecode)
-    sys.pycache_prefix = cache or sys.pycache_prefix
+    sys.pycache_prefix = cache
     # PYTHONDONTWRITEBYTECODE keeps directories of sources clean, which the cache is not.
     sys.dont_write_bytecode = cache is None or not keeps_bytecode
     _import_from(directory)
 
 
 def _import_from(directory: str) -> None:
+    # The cache has bytecode of libraries, too.
+    SourceFileLoader.get_code = _code_of  # type: ignore[assignment, method-assign]
     package = ModuleType(PACKAGE)
     package.__path__ = [directory]
     sys.modules[PACKAGE] = package
+
+
+_get_code = SourceFileLoader.get_code
+
+
+def _code_of(loader: SourceFileLoader, module: str) -> CodeType | None:
+    """Return a module's code; from its source if its bytecode is cut short, which some Pythons write on a full disk. Raises ImportError."""
+    try:
+        return _get_code(loader, module)
+    except (EOFError, TypeError, ValueError):
+        path = loader.get_filename(module)
+        return loader.source_to_code(loader.get_data(path), path)
 
 
 def fault_of(core: str) -> str:
@@ -151,7 +181,8 @@ def fault_within(path: str) -> str:
         mode = os.lstat(each).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             return f"{each} is neither a file nor a directory"
-        if not mode & stat.S_IROTH:
+        needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
+        if mode & needed != needed:
             return f"not every user can read {each}"
         if fault := _fault(each, 0):
             return fault
@@ -183,14 +214,17 @@ def _fault(path: str, owner: int) -> str:
 
 
 def _bytecode_cache(*, make: bool) -> str | None:
-    """Return this user's directory for bytecode; None without one that only the user and root can write."""
+    """Return this user's directory for bytecode; None without one that is closed to others than the user and root."""
     user = os.geteuid()
     with suppress(KeyError, OSError):
-        cache = os.path.join(os.path.realpath(pwd.getpwuid(user).pw_dir), ".cache", "fleet-power")
-        if make:
+        home = os.path.realpath(pwd.getpwuid(user).pw_dir)
+        cache = os.path.join(home, ".cache", "fleet-power")
+        # In the home of another user, root would make a .cache that its owner cannot use.
+        if make and not any(_fault(path, user) for path in _way(f"{home}/.")):
             # Directories above would get the mode of the user's umask.
             for path in (os.path.dirname(cache), cache):
                 os.makedirs(path, mode=0o700, exist_ok=True)
-        if not any(_fault(path, user) for path in (*_way(cache), cache)):
+        # Directories and files below can have any mode. The cache itself can be a link.
+        if not os.stat(cache).st_mode & 0o077 and not any(_fault(path, user) for path in _way(f"{cache}/.")):
             return cache
     return None

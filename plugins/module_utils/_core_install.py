@@ -92,7 +92,8 @@ def _compile(core: str) -> bool:
     """Make bytecode, which Python uses without a look at the source, and sync; return False if it is there. Raises OSError."""
     if all(_is_compiled(f"{core}/{PACKAGE}/{path}", content) for path, content in sources(f"{core}/{PACKAGE}")):
         return False
-    if not compileall.compile_dir(core, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH):
+    # Without force, it keeps damaged bytecode that has the time of its source, as a process without -B writes it.
+    if not compileall.compile_dir(core, quiet=2, force=True, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH):
         raise OSError(f"its bytecode cannot be written to {core}")
     os.sync()
     return True

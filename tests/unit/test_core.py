@@ -52,10 +52,10 @@ def installed(home: Path, sources: Path) -> Path:
     return home / f"core-{digest}"
 
 
-def ran(core: Path, code: str) -> str:
+def ran(core: Path, code: str, **variables: str) -> str:
     """Run code in a process that uses a core as a call does; return its output."""
     use = f"from ansible_collections.fleet.power.plugins.module_utils import _core; _core.use_core({str(core)!r}); {code}"
-    environment = {"PYTHONPATH": str(CHECKOUT / ".build"), "PATH": os.defpath}
+    environment = {"PYTHONPATH": str(CHECKOUT / ".build"), "PATH": os.defpath, **variables}
     done = subprocess.run([PYTHON, "-S", "-c", use], env=environment, capture_output=True, text=True, check=False, timeout=60)
     return done.stdout if done.returncode == 0 else done.stderr.splitlines()[-1]
 
@@ -86,7 +86,8 @@ def test_everything_of_the_collection_comes_from_the_core(home: Path) -> None:
 @as_root
 def test_bytecode_of_the_core_is_used_and_none_is_written(core: Path) -> None:
     before = sorted(core.rglob("*"))
-    assert ran(core, "import fleet_power.below.two as two; print(two.__cached__)").strip().startswith(str(core))
+    for variables in ({}, {"PYTHONPYCACHEPREFIX": "/nonexistent"}):
+        assert ran(core, "import fleet_power.below.two as two; print(two.__cached__)", **variables).startswith(str(core))
     shutil.rmtree(core / "fleet_power/below/__pycache__")
     assert ran(core, "import fleet_power.below.two as two; print(two.USED)") == "True\n"
     assert sorted(core.rglob("*")) == [path for path in before if "below/__pycache__" not in str(path)]
@@ -131,10 +132,11 @@ def test_a_core_below_a_directory_of_all_users_is_not_used(tmp_path: Path) -> No
     [
         lambda core: (core / "fleet_power" / "one.py").unlink(),
         lambda core: (core / "fleet_power" / "below").chmod(0o700),
+        lambda core: (core / "fleet_power" / "below").chmod(0o744),
         lambda core: os.mkfifo(core / "fleet_power" / "fifo.py"),
         lambda core: (shutil.rmtree(core), core.symlink_to("/")),
     ],
-    ids=["file", "mode", "fifo", "link"],
+    ids=["file", "mode", "search", "fifo", "link"],
 )
 def test_an_installed_core_stays_and_a_damaged_one_is_replaced(home: Path, core: Path, damage: Callable[[Path], object]) -> None:
     assert _core.fault_of(str(core)) == ""
@@ -155,12 +157,14 @@ def test_bytecode_that_others_could_write_is_replaced(home: Path, core: Path) ->
 
 
 @as_root
-@pytest.mark.parametrize("lost", ["all", "the end", "the source"])
+@pytest.mark.parametrize("lost", ["all", "the end", "the source", "its form"])
 def test_bytecode_that_is_missing_or_damaged_is_made_again(home: Path, core: Path, lost: str) -> None:
     # Such as that of a second Python, or after an interrupted installation.
     (bytecode,) = core.rglob("two.*.pyc")
     good = bytecode.read_bytes()
-    bytecode.write_bytes({"all": b"", "the end": good[:-1], "the source": good[:8] + b"another!" + good[16:]}[lost])
+    # As a process without -B writes it: with the time of the source, not its hash.
+    timed = good[:4] + bytes(4) + int((core / "fleet_power/below/two.py").stat().st_mtime).to_bytes(4, "little") + good[12:]
+    bytecode.write_bytes({"all": b"", "the end": good[:-1], "the source": good[:8] + b"another!" + good[16:], "its form": timed}[lost])
     assert installed(home, home / "sources") == core
     assert bytecode.read_bytes()[:16] == good[:16] and ran(core, "import fleet_power.below.two as two; print(two.USED)") == "True\n"
 
@@ -221,13 +225,21 @@ def test_only_cores_that_nothing_uses_are_removed(home: Path, core: Path, capsys
     )
 
 
-@pytest.mark.parametrize("cache", ["none", "own", "shared"])
+@pytest.mark.parametrize("cache", ["none", "own", "shared", "open", "link", pytest.param("another's", marks=as_root)])
 def test_bytecode_of_the_collection_goes_to_a_cache_that_only_its_user_can_write(tmp_path: Path, cache: str) -> None:
     home = Path(tempfile.mkdtemp(prefix="fleet-power-test-", dir=Path.home()))
     try:
-        if cache != "none":
+        if cache == "another's":
+            os.chown(home, 1, 1)
+        elif cache != "none":
             (home / ".cache").mkdir()
             (home / ".cache").chmod(0o777 if cache == "shared" else 0o755)
+        if cache == "open":
+            (home / ".cache" / "fleet-power").mkdir(mode=0o755)
+        if cache == "link":
+            (home / ".cache" / "fleet-power").symlink_to(home / "elsewhere")
+            (home / "elsewhere").mkdir()
+            (home / "elsewhere").chmod(0o777)
         (tmp_path / "sources").mkdir()
         (tmp_path / "sources" / "one.py").write_text("")
 
@@ -244,18 +256,24 @@ def test_bytecode_of_the_collection_goes_to_a_cache_that_only_its_user_can_write
             return done.stdout.strip(), *(path.name for path in home.rglob("one.*.pyc"))
 
         checked, kept, again = (use(keeps) for keeps in (False, True, False))
-        assert len(kept) == (1 if cache == "shared" else 2)
+        assert len(kept) == (2 if cache in ("none", "own") else 1)
         assert checked[1:] == () and again[0] == kept[0]
+        assert cache != "another's" or not list(home.iterdir())
+        for bytecode in home.rglob("one.*.pyc"):
+            bytecode.write_bytes(bytecode.read_bytes()[:-1])
+        assert use(True) == kept
     finally:
         shutil.rmtree(home)
 
 
 @as_root
-def test_a_user_without_access_to_the_collection_gets_the_whole_module(tmp_path: Path) -> None:
-    shutil.copytree(MODULE_UTILS, tmp_path / "closed")
-    (tmp_path / "closed").chmod(0o700)
-    asked = {"run": "run_info_module", "digest": "", "collection": str(tmp_path / "closed"), "keeps_bytecode": True}
+@pytest.mark.parametrize("closed", [".", "_power/journal", "_power/actions/many/server_facts.py"])
+def test_a_user_without_access_to_the_collection_gets_the_whole_module(home: Path, closed: str) -> None:
+    home.chmod(0o755)
+    shutil.copytree(MODULE_UTILS, home / "copy")
+    (home / "copy" / closed).chmod(0o700)
+    asked = {"run": "run_info_module", "digest": "", "collection": str(home / "copy"), "keeps_bytecode": True}
     code = "import os; from ansible_collections.fleet.power.plugins.modules import core_call; os.setuid(65534); core_call.main()"
     environment = {"PYTHONPATH": str(CHECKOUT / ".build"), "PATH": os.defpath, _core.VARIABLE: json.dumps(asked)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60)
-    assert json.loads(done.stdout)[_core.NO_CORE] == f"user 65534 cannot read {tmp_path / 'closed'}"
+    assert json.loads(done.stdout)[_core.NO_CORE] == f"user 65534 cannot read {home / 'copy' / closed}"
