@@ -30,7 +30,7 @@ HANDED_OVER, PATIENCE = 2.0, 60.0
 #: Seconds without a poll after which a job begins nothing new, and the longest time of one poll.
 HOLD, POLL = 2.0, 10.0
 #: Fields that differ between two runs of the same action.
-_PASSING = ("seconds", "started_at", "operation", "start", "end", "delta")
+_PASSING = ("seconds", "ready_seconds", "started_at", "operation", "start", "end", "delta")
 _PROGRESS = re.compile(r"^\d\d:\d\d:\d\d (?P<host>\S+) (?P<text>.*\S)\s*$", re.MULTILINE)
 _LOOK_SECONDS = 0.05
 _READ_JOURNAL = """
