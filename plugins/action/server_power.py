@@ -22,7 +22,7 @@ from ansible_collections.fleet.power.plugins.plugin_utils._job_follower import (
     was_lost,
 )
 from ansible_collections.fleet.power.plugins.plugin_utils._progress import TaskProgress
-from ansible_collections.fleet.power.plugins.plugin_utils._server_action import ServerAction, was_reached
+from ansible_collections.fleet.power.plugins.plugin_utils._server_action import ServerAction, forget_reached, was_reached
 
 
 class ActionModule(ServerAction):
@@ -61,7 +61,11 @@ class ActionModule(ServerAction):
             mute = is_secret or os.environ.get("FLEET_POWER_PROGRESS") == "0"
             with TaskProgress(host, mute=mute, reports=not is_secret) as progress:
                 follower = JobFollower(node, job, progress, run_of_ansible)
-                ended = follower.result(answer.pop(FOLLOW)) if lost is None else follower.rejoined(lost, may_have_begun)
+                try:
+                    ended = follower.result(answer.pop(FOLLOW)) if lost is None else follower.rejoined(lost, may_have_begun)
+                except AnsibleConnectionFailure:
+                    forget_reached(host)
+                    raise
         # The first answer has more keys, such as the discovered interpreter.
         return {**answer, **ended}
 

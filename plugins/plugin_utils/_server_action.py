@@ -120,6 +120,12 @@ def was_reached(host: str) -> bool:
     return os.path.exists(_mark("reached", host))
 
 
+def forget_reached(host: str) -> None:
+    """Let the next tasks fail at once if they cannot reach a host."""
+    with contextlib.suppress(OSError):
+        os.unlink(_mark("reached", host))
+
+
 def _mark(what: str, host: str) -> str:
     """Return the path of a mark on a host, in the only directory that all forks share."""
     return os.path.join(constants.DEFAULT_LOCAL_TMP, f"fleet-power-{what}-{_short(host)}")

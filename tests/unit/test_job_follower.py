@@ -385,3 +385,22 @@ def test_a_node_that_answered_earlier_is_tried_again(script: Script, act: Act, m
         raise errors.AnsibleConnectionFailure("Failed to connect to the host via ssh: ssh: connect to host x port 22: No route to host")
 
     assert act(scripted, fail) == RESULT
+
+
+def test_a_node_that_stayed_out_of_reach_is_not_tried_again_by_the_next_task(
+    script: Script, act: Act, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted = script()
+    scripted.cuts = [(0.0, float("inf"))]
+    reached = {"node-1"}
+    monkeypatch.setattr(plugin, "was_reached", lambda host: host in reached)
+    monkeypatch.setattr(plugin, "forget_reached", reached.discard)
+
+    def fail() -> dict[str, Any]:
+        raise errors.AnsibleConnectionFailure("Failed to connect to the host via ssh: ssh: connect to host x port 22: No route to host")
+
+    for patience in (following.LOST_SECONDS, 0.0):
+        began = scripted.passed
+        with pytest.raises(errors.AnsibleConnectionFailure):
+            act(scripted, fail)
+        assert patience <= scripted.passed - began <= patience + 10
