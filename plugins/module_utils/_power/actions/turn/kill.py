@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ...host.library_faults import reason_of
 from ...host.machine import end_processes_of
 from ...locking.holder import EndedHere, Holder, Leftover
 from ...locking.lock import PowerLock
@@ -94,7 +95,8 @@ def _kill_first(context: ActionContext, lock: PowerLock | None) -> str:
             if seen is None or not end_processes_of(seen.run.container, node.engine.timeout):
                 raise
         except OSError as fault:
-            raise error from fault
+            why = f"Cannot end the last known container of server {context.uuid} without the engine: {reason_of(fault)}"
+            raise EngineUnreachable(f"{why}; {error}", **error.facts) from fault
         progress.changed, progress.state_before = True, PowerState.RUNNING
         record_own_stop(context, lock, seen.run, RunEnd())
         write_intent(context, lock, up=False, run=seen.run, keep_since=None)
