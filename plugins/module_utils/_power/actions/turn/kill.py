@@ -67,7 +67,8 @@ def _kill(context: ActionContext) -> Ending:
             _keep_generation(context)
         progress.begin(node.journal)
         if fault:
-            return _ending(context, [*faults, fault])
+            outcome, code, _msg = _ending(context, [*faults, fault])
+            return outcome, code, "its last known container is down, but the engine or an action under way might start the server again"
         _see_before(context, record)
         if held is not None:
             lock = _await_holder(context, holder_of(held), faults)
