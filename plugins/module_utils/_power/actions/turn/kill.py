@@ -98,7 +98,7 @@ def _kill_first(context: ActionContext, lock: PowerLock | None) -> str:
         except OSError as fault:
             why = f"Cannot end the last known container of server {context.uuid} without the engine: {reason_of(fault)}"
             raise EngineUnreachable(f"{why}; {error}", **error.facts) from fault
-        progress.changed, progress.state_before = True, PowerState.RUNNING
+        progress.changed, progress.is_engine_silent, progress.state_before = True, True, PowerState.RUNNING
         record_own_stop(context, lock, seen.run, RunEnd())
         write_intent(context, lock, up=False, run=seen.run, keep_since=None)
         return f"only its last known container could be ended, without the engine: {error}"
