@@ -174,6 +174,16 @@ def test_a_log_is_masked_and_followed_to_the_end_of_the_run(lab: Lab) -> None:
     assert (gone.code, gone.out, "the journal keeps no lines of its run" in gone.err) == (0, "", True)
 
 
+@pytest.mark.parametrize("tty", [True, False])
+def test_a_log_is_followed_as_fast_as_a_busy_server_writes(lab: Lab, tty: bool) -> None:
+    uuid = lab.server(name="Busy")
+    busy = "line=$(printf %04000d 0); sleep 2; for each in $(seq 1000); do echo $line; done; echo end; sleep 1"
+    lab.outsider(uuid, Entrypoint=["sh", "-c", busy], Tty=tty)
+    with running(lab, "log", "Busy", "-f") as log:
+        out, err = log.communicate(timeout=20)
+    assert (log.returncode, out.count("\n"), out.splitlines()[-1]) == (0, 1001, "end"), err
+
+
 def test_a_log_without_a_container_tells_unknown_from_none(lab: Lab) -> None:
     lab.server(name="Lobby")
     none = fleet_power(lab, "log", "Lobby")

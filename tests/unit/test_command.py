@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
@@ -120,6 +121,22 @@ def test_a_killed_process_of_an_action_is_a_failure(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SystemExit) as left:
         command.main(["start", "Lobby"])
     assert (left.value.code, "ended by signal 9; see fleet-power why" in capsys.readouterr().err) == (4, True)
+
+
+def test_a_thaw_also_reports_the_end_of_a_freeze_that_the_journal_does_not_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, state = tmp_path / "config.yml", tmp_path / "state"
+    config.write_text(
+        json.dumps({"system": {"definitions": str(tmp_path), "lock_directory": str(tmp_path), "state_directory": str(state)}})
+    )
+    state.mkdir()
+    for options, texts in (
+        ([], ("Thawed: a freeze that the journal does not show.\n", "Nothing was frozen.\n")),
+        (["--json"], ('{"changed": true, "freezes": []}\n', '{"changed": false, "freezes": []}\n')),
+    ):
+        (state / "frozen").touch()
+        for text in texts:
+            assert run.thaw(parser().parse_args(["thaw", "--config", str(config), *options])) == 0
+            assert capsys.readouterr().out == text
 
 
 def test_a_full_disk_behind_the_output_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -358,6 +358,10 @@ class TestNoEngine:
         result = fake.perform("kill")
         intent = fake.node.journal.intents.of(UUID)
         assert ((result.outcome.value, result.code), asked) == (expected, [run.container])
+        assert ("without the engine: Operation not permitted; Cannot reach the engine" in result.msg) is (found is None)
+        assert result.state is None, "another look at a silent engine would take its timeout again"
+        # The engine may have another container of the server, or a restart policy.
+        assert result.msg.startswith("its last known container is down, but the engine or an action") is (found is True)
         assert intent is not None and intent.up is not found
         ended = fake.node.journal.ended_runs.history([UUID], 1, fake.clock.now())
         assert ended is not None and [row.verdict.value for row in ended.latest.get(UUID, ())] == ["stopped"] * (found is True)

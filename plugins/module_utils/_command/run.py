@@ -24,7 +24,7 @@ from .._power.actions.node.node import Node, build_node, read_generations
 from .._power.call import checked, open_call, perform_options
 from .._power.definitions.definition import secrets_of
 from .._power.engine.readiness import readable_lines
-from .._power.host.pauses import MAINTENANCE_RECORD, maintenance_of
+from .._power.host.pauses import MAINTENANCE_RECORD, maintenance_of, may_be_frozen
 from .._power.journal import freezes
 from .._power.journal.journal import Journal
 from .._power.model.caller import Caller, default_origin
@@ -401,15 +401,18 @@ def _change_freezes(given: argparse.Namespace, change: Callable[[Journal, list[S
     node = build_node({"config": given.config})
     with contextlib.closing(node.journal):
         named = (node.sources.search.identify_to_look(name) for name in given.names if given.names != ["all"])
+        was_frozen = may_be_frozen(node.settings.state_directory)
         changed = change(node.journal, list(dict.fromkeys(named)))
+        # The journal may be unreadable, or the end of a process left only the file of its freeze.
+        is_unknown_ended = not changed and was_frozen and not may_be_frozen(node.settings.state_directory)
         moment = node.journal.freezes.moment()
     if given.json:
         facts = [{"server": each.uuid or None, "name": each.name, **each.facts(moment)} for each in changed]
-        out(json.dumps({"changed": bool(changed), "freezes": facts}))
+        out(json.dumps({"changed": bool(changed) or is_unknown_ended, "freezes": facts}))
         return DONE
     for each in changed:
         what = "the node" if not each.uuid else each.name or each.uuid
         out(f"{done}: {what}" + (f" until {each.end(moment)}: {each.reason}" if done == "Frozen" else ""))
     if not changed:
-        out("Nothing was frozen.")
+        out("Thawed: a freeze that the journal does not show." if is_unknown_ended else "Nothing was frozen.")
     return DONE

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _EARLY = timedelta(milliseconds=100)
 #: Seconds between two looks at a removal that something else requested.
 _LOOK_SECONDS = 0.05
+_READ_BYTES = 65536
 
 
 class LiveByLabel:
@@ -95,10 +96,13 @@ class DockerLogs:
 
     def follow(self, name: str, lines: int) -> Iterator[bytes]:
         """Yield the last lines of the log, then new output until the end of the run."""
+        params = {"stdout": 1, "stderr": 1, "tail": lines, "follow": 1}
         with self._calls.asking(f"follow the log of container {name}") as client:
-            for chunk in client.logs(name, stdout=True, stderr=True, tail=lines, stream=True, follow=True):
-                # With a terminal it may be text.
-                yield chunk if isinstance(chunk, bytes) else str(chunk).encode()
+            tty = client._check_is_tty(name)
+            answer = client._get(client._url("/containers/{0}/logs", name), params=params, stream=True)
+            client._raise_for_status(answer)
+            # `logs` of the SDK reads each byte of a terminal alone.
+            yield from client._stream_raw_result(answer, _READ_BYTES, False) if tty else client._multiplexed_response_stream_helper(answer)
 
     def of_run(self, run: Run) -> bytes:
         """Return the log of one run. A container's log continues from run to run, and the engine selects by whole seconds.

@@ -47,6 +47,8 @@ class Progress:
     state: PowerState | None = None
     #: The last change is newer than the last look.
     is_state_old: bool = False
+    #: The engine gave no answer. Another look would only wait for its timeout again.
+    is_engine_silent: bool = False
     has_container: bool = False
     state_planned: PowerState | None = None
     plan: tuple[PlanStep, ...] = ()

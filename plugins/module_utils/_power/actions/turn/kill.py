@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ...host.library_faults import reason_of
 from ...host.machine import end_processes_of
 from ...locking.holder import EndedHere, Holder, Leftover
 from ...locking.lock import PowerLock
@@ -66,7 +67,8 @@ def _kill(context: ActionContext) -> Ending:
             _keep_generation(context)
         progress.begin(node.journal)
         if fault:
-            return _ending(context, [*faults, fault])
+            outcome, code, _msg = _ending(context, [*faults, fault])
+            return outcome, code, "its last known container is down, but the engine or an action under way might start the server again"
         _see_before(context, record)
         if held is not None:
             lock = _await_holder(context, holder_of(held), faults)
@@ -94,8 +96,9 @@ def _kill_first(context: ActionContext, lock: PowerLock | None) -> str:
             if seen is None or not end_processes_of(seen.run.container, node.engine.timeout):
                 raise
         except OSError as fault:
-            raise error from fault
-        progress.changed, progress.state_before = True, PowerState.RUNNING
+            why = f"Cannot end the last known container of server {context.uuid} without the engine: {reason_of(fault)}"
+            raise EngineUnreachable(f"{why}; {error}", **error.facts) from fault
+        progress.changed, progress.is_engine_silent, progress.state_before = True, True, PowerState.RUNNING
         record_own_stop(context, lock, seen.run, RunEnd())
         write_intent(context, lock, up=False, run=seen.run, keep_since=None)
         return f"only its last known container could be ended, without the engine: {error}"

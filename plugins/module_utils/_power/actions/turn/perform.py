@@ -78,7 +78,7 @@ def _ending_of(context: ActionContext, stages: Callable[[ActionContext], Ending]
     try:
         ending = stages(context)
         # A start looks at what it started; no second look is needed.
-        again = progress.begun and (progress.is_state_old or not context.request.action.boots)
+        again = progress.begun and (progress.is_state_old or not context.request.action.boots) and not progress.is_engine_silent
     except PowerError as error:
         ending = progress.failure(error)
         # A state from before the wait for the lock is old.
