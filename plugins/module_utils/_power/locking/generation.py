@@ -48,7 +48,8 @@ class KillGenerations(ServerFiles):
         except (FileNotFoundError, NotADirectoryError):
             return 0
         except OSError as error:
-            raise LockUnavailable(f"Cannot read the kill generation {path}: {error.strerror}") from error
+            advice = f"; act as root or as a member of the group {self._group}" if isinstance(error, PermissionError) else ""
+            raise LockUnavailable(f"Cannot read the kill generation {path}: {error.strerror}{advice}") from error
         if not stat.S_ISREG(found.st_mode):
             raise LockUnavailable(f"Cannot read the kill generation {path}: not a regular file; remove it")
         return found.st_size
