@@ -121,7 +121,7 @@ def test_a_kill_that_cannot_be_synced_raises_an_error(generations: KillGeneratio
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "fsync", broken)
-    with pytest.raises(LockUnavailable, match=r"Cannot keep the kill generation .*Input/output error"):
+    with pytest.raises(LockUnavailable, match=r"Cannot keep the count of kills .*Input/output error"):
         generations.keep(UUID)
 
 
