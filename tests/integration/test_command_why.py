@@ -262,7 +262,11 @@ INCIDENTS: dict[str, tuple[Callable[[Scene], str], tuple[str, ...], str]] = {
         r"nothing|journal",
     ),
     "frozen": (frozen, (r"node is frozen until .* by .*final of the cup", r"code frozen"), r"fleet-power thaw"),
-    "maintenance left behind": (maintenance_left_behind, (r"A maintenance by carol@ops.*has not ended",), r"maintenance"),
+    "maintenance left behind": (
+        maintenance_left_behind,
+        (r"A maintenance by carol@ops.*has not ended",),
+        r"remove maintenance\.json in .*, then fleet-power start",
+    ),
     "outdated after a push": (outdated, (r"is outdated: .*environment\.DIFFICULTY",), r"fleet-power restart"),
     "waiting for players": (waiting_for_players, (r"A restart by ci \(deploy 7\) waits for its players",), r"fleet-power kill .* cancels"),
     "unhealthy": (unhealthy, (r"health check fails",), r"fleet-power log"),

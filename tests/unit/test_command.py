@@ -242,6 +242,11 @@ def test_a_container_of_another_program_is_adopted_after_its_other_faults(state:
     assert why_lines(Known("Lobby", known(state=state).entry, NOW, foreign, tried))[-1] == f"Do: {advice}"
 
 
+def test_a_run_that_a_restart_ended_is_named_so() -> None:
+    ends = [{}, {"verdict": "restarting", "seconds": 4, "ended_at": "2026-01-31T02:59:00Z"}]
+    assert "Before: stopped by a restart after 4 s at 02:59:00 UTC (60 s ago)." in why_lines(known(crashes=ends))
+
+
 def test_an_unknown_freeze_stays_unknown() -> None:
     lines = why_lines(known(freeze=dict.fromkeys(("is_frozen", "until", "node"))))
     assert "Whether it is frozen is unknown: the journal does not tell." in lines

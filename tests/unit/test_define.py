@@ -194,6 +194,15 @@ def test_a_mount_is_made_or_named(mount: dict[str, Any], allowed: list[str], dif
     drafted = definition_of({**container, "Mounts": [mount]}, image, node_settings(allowed_mounts=allowed))
     read(drafted)
     assert (differing in str(drafted.differing)) if differing else drafted.differing == []
+    if "'mounts':" in str(drafted.definition):
+        assert f"must have the right to use {mount['Source']}" in comments(drafted)
+
+
+def test_a_port_of_the_loopback_names_its_new_address() -> None:
+    container, image = plain()
+    container["HostConfig"]["PortBindings"] = {"8081/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8081"}]}
+    settings = node_settings(docker={"network": {"interface": "172.18.0.1"}})
+    assert definition_of(container, image, settings).differing == ["port 8081 of 127.0.0.1: the node publishes it on 172.18.0.1"]
 
 
 #: Values that end comments, begin keys, or are other values in YAML.

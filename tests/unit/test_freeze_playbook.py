@@ -73,7 +73,7 @@ class TestPlaybook:
     ) -> None:
         code, output, calls = self.frozen(command, **variables)
         assert (code, calls) == (0, [[*words, name] for name in names] or [words]), output
-        assert "changed=1" in output
+        assert "changed=1" in output and "DEPRECATION" not in output and "is missing" not in output
 
     def test_a_server_of_another_node_is_no_fault_but_one_of_no_node_is(self, command: Path) -> None:
         code, output, calls = self.frozen(command, **AT_SIX, freeze_servers="nowhere,Lobby")

@@ -121,7 +121,7 @@ def test_a_kill_that_cannot_be_synced_raises_an_error(generations: KillGeneratio
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "fsync", broken)
-    with pytest.raises(LockUnavailable, match=r"Cannot keep the kill generation .*Input/output error"):
+    with pytest.raises(LockUnavailable, match=r"Cannot keep the count of kills .*Input/output error"):
         generations.keep(UUID)
 
 
@@ -153,6 +153,8 @@ def test_a_missing_permission_raises_an_error(generations: KillGenerations, stat
         with pytest.raises(LockUnavailable, match="Permission denied"):
             generations.scan()
     state.chmod(0o700)
+    with as_nobody_below(state.parent), pytest.raises(LockUnavailable, match="; act as root or as a member of the group"):
+        generations.of_all()
 
 
 def test_a_full_disk_refuses_a_first_kill_but_counts_later_kills(tmp_path: Path) -> None:

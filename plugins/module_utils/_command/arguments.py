@@ -128,7 +128,7 @@ _OWN: Mapping[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
     ),
     "log": (
         (("-n", "--lines"), {"metavar": "N", "type": _LINES, "default": 100, "help": "the last N lines; default 100"}),
-        (("-f", "--follow"), {"action": "store_true", "help": "go on with new lines, until Ctrl-C"}),
+        (("-f", "--follow"), {"action": "store_true", "help": "go on with new lines, until the run ends or Ctrl-C"}),
     ),
     "freeze": (
         (("--until",), {"metavar": "TIME", "type": _moment, "required": True, "help": "06:00, or 2026-01-31T06:00; at most a week ahead"}),

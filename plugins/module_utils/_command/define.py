@@ -62,7 +62,7 @@ def _refuse_second(drafted: Drafted, node: Node) -> None:
         raise NotDefinable(f"Cannot define server {drafted.uuid} again: its definition is in {files.path}")
     with contextlib.suppress(ServerNotFound):
         found = node.sources.search.identify(drafted.name, PowerAction.START)
-        raise NotDefinable(f"Cannot define a server {drafted.name}: {found.uuid} is called so; rename the container first")
+        raise NotDefinable(f"Cannot define a server {drafted.name}: server {found.uuid} has this name; rename the container first")
 
 
 def _take_over(drafted: Drafted, path: str, warnings: Sequence[str]) -> str:

@@ -234,7 +234,7 @@ class Drafted:
                 self.differing += [f"the mount at {printable(target)}"] if (kind, target) != ("tmpfs", "/tmp") else []
             elif target != HOME:
                 volume = f"; it is the volume {printable(name)}, which `docker volume rm` would remove" if kind == "volume" else ""
-                self.say(f"user {self._user} must have the right to use {printable(target)}{volume}.", "mounts")
+                self.say(f"user {self._user} must have the right to use {printable(source)}{volume}.", "mounts")
                 found.append({"source": source, "target": target, "read_only": mount.get("RW") is False})
             elif source != self._data:
                 self.steps.append(f"docker stop {self.uuid}")
@@ -289,7 +289,10 @@ class Drafted:
         bindings = spec.config["HostConfig"]["PortBindings"]
         for published, address, port in dict.fromkeys(self._bindings()):
             if {"HostIp": address, "HostPort": port} not in bindings.get(published, ()):
-                self.differing.append(f"port {printable(port)} of {printable(address)} to port {printable(published)} of the container")
+                instead = {"HostIp": self._settings.network_interface, "HostPort": port}
+                moved = address == "127.0.0.1" and instead in bindings.get(published, ())
+                where = f"the node publishes it on {instead['HostIp']}" if moved else f"to port {printable(published)} of the container"
+                self.differing.append(f"port {printable(port)} of {printable(address)}{': ' if moved else ' '}{where}")
 
 
 def to_yaml(drafted: Drafted) -> str:

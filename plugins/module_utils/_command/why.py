@@ -24,6 +24,7 @@ from .._power.model.server import PowerState
 from .._power.model.supervision import SupervisionState
 
 _ADOPT = "fleet-power {action} {name} --adopt replaces its container by one of the definition."
+_VERDICTS = {**STAYS_DOWN, "restarting": "stopped by a restart"}
 _OFFLINE = PowerState.OFFLINE.value
 _LONGEST_TEXT, _LONGEST_ROW = 500, 140
 _HEAD = re.compile(r"Cannot \w+ server [0-9a-f-]{36}: ")
@@ -144,7 +145,7 @@ def _next_try(known: Known, seen: Mapping[str, Any]) -> Iterator[str]:
 
 def _verdict(end: Mapping[str, Any]) -> str:
     code, verdict = "" if end.get("exit_code") is None else f" with {_exit(end['exit_code'])}", str(end.get("verdict"))
-    return f"{STAYS_DOWN.get(verdict) or verdict.replace('_', ' ')}{code}{', out of memory' if end.get('oom_killed') else ''}"
+    return f"{_VERDICTS.get(verdict) or verdict.replace('_', ' ')}{code}{', out of memory' if end.get('oom_killed') else ''}"
 
 
 def _exit(code: object) -> str:
@@ -215,7 +216,9 @@ def _advice(known: Known) -> str:
         action = entry["countdown"].get("action")
         return f"wait; fleet-power {action} {name} acts at once instead, fleet-power kill {name} cancels it and ends the server."
     if known.maintenance is not None and entry.get("state") == _OFFLINE:
-        return "run the maintenance of this node again, and it starts its servers; if it is over, remove its file maintenance.json."
+        record = "maintenance.json in the state directory (default /var/lib/fleet-power)"
+        again = "run the maintenance of this node again, and it starts its servers"
+        return f"{again}; to give it up, remove {record}, then fleet-power start {name}."
     if (entry.get("container") or {}).get("paused"):
         return f"docker unpause {entry['server']}."
     if entry.get("state") != _OFFLINE:

@@ -162,7 +162,10 @@ class DefinitionDirectory:
 
     def _unreachable(self, error: Exception) -> SourceUnreachable:
         reason = error.strerror if isinstance(error, OSError) else error
-        return SourceUnreachable(f"Cannot read definitions in {self.path}: {reason}; {self.setting} in the settings says where they are")
+        advice = f"{self.setting} in the settings says where they are"
+        if isinstance(error, PermissionError):
+            advice = "become root, or join the group that owns them"
+        return SourceUnreachable(f"Cannot read definitions in {self.path}: {reason}; {advice}")
 
 
 class KeptDefinitions(DefinitionDirectory):

@@ -48,9 +48,10 @@ class KillGenerations(ServerFiles):
         except (FileNotFoundError, NotADirectoryError):
             return 0
         except OSError as error:
-            raise LockUnavailable(f"Cannot read the kill generation {path}: {error.strerror}") from error
+            advice = f"; act as root or as a member of the group {self._group}" if isinstance(error, PermissionError) else ""
+            raise LockUnavailable(f"Cannot read the count of kills {path}: {error.strerror}{advice}") from error
         if not stat.S_ISREG(found.st_mode):
-            raise LockUnavailable(f"Cannot read the kill generation {path}: not a regular file; remove it")
+            raise LockUnavailable(f"Cannot read the count of kills {path}: not a regular file; remove it")
         return found.st_size
 
     def scan(self) -> dict[str, int]:
@@ -87,7 +88,7 @@ class KillGenerations(ServerFiles):
             # The directory has the names of new files.
             sync_directory(self._directory)
         except OSError as error:
-            raise LockUnavailable(f"Cannot keep the kill generation {path} on the disk: {error.strerror}") from error
+            raise LockUnavailable(f"Cannot keep the count of kills {path} on the disk: {error.strerror}") from error
 
     def _raise(self, path: str) -> None:
         try:
@@ -97,7 +98,7 @@ class KillGenerations(ServerFiles):
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise LockUnavailable(f"Cannot raise the kill generation {path}: {error.strerror}") from error
+            raise LockUnavailable(f"Cannot raise the count of kills {path}: {error.strerror}") from error
 
     def changed_since(self, uuid: str, generation: int) -> bool:
         """Return True if the server was killed since ``generation`` was read. Raises `LockUnavailable`."""
