@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.plugin_utils import _rollout_step as steps
 from ansible_collections.fleet.power.tests.unit.rollout_controller import Controller, new_controller, plugin
 from ansible_collections.fleet.power.tests.unit.rollout_support import ended, fleet, info, listing, uuid
+
+steps = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._rollout_step")
 
 
 @pytest.fixture
