@@ -247,6 +247,13 @@ def test_a_run_that_a_restart_ended_is_named_so() -> None:
     assert "Before: stopped by a restart after 4 s at 02:59:00 UTC (60 s ago)." in why_lines(known(crashes=ends))
 
 
+@pytest.mark.parametrize("since, waits", [("2026-01-31T02:30:00Z", True), ("2026-01-31T01:30:00Z", False), (None, True)])
+def test_a_newer_run_has_ended_the_countdown(since: str | None, waits: bool) -> None:
+    countdown = {"action": "restart", "phase": "waiting", "due": "2026-01-31T04:00:00Z", "origin": "ci", "since": since}
+    lines = why_lines(known(countdown=countdown))
+    assert (any("waits for its players" in line for line in lines), "Do: wait; " in lines[-1]) == (waits, waits)
+
+
 def test_an_unknown_freeze_stays_unknown() -> None:
     lines = why_lines(known(freeze=dict.fromkeys(("is_frozen", "until", "node"))))
     assert "Whether it is frozen is unknown: the journal does not tell." in lines

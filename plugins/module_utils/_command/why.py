@@ -96,8 +96,17 @@ def _lock(known: Known) -> Iterator[str]:
         )
 
 
+def _countdown_of(known: Known) -> Mapping[str, Any] | None:
+    """Return the countdown. Its process notices a newer run within seconds, and ends it."""
+    countdown = known.entry.get("countdown") or {}
+    since, started = (
+        engine_time(str(text or "")) for text in (countdown.get("since"), (known.entry.get("container") or {}).get("started_at"))
+    )
+    return None if not countdown or (since and started and started > since) else countdown
+
+
 def _countdown(known: Known) -> Iterator[str]:
-    countdown = known.entry.get("countdown")
+    countdown = _countdown_of(known)
     if countdown:
         does = "waits for its players" if countdown.get("phase") == "waiting" else "counts down for its players"
         yield (
@@ -212,8 +221,9 @@ def _advice(known: Known) -> str:
         return f"start the engine (systemctl status docker, journalctl -u docker); fleet-power kill {name} works without it."
     if entry.get("lock"):
         return f"wait for the end of that action; fleet-power kill {name} ends it and the server at once, then fleet-power start {name}."
-    if entry.get("countdown"):
-        action = entry["countdown"].get("action")
+    countdown = _countdown_of(known)
+    if countdown:
+        action = countdown.get("action")
         return f"wait; fleet-power {action} {name} acts at once instead, fleet-power kill {name} cancels it and ends the server."
     if known.maintenance is not None and entry.get("state") == _OFFLINE:
         record = "maintenance.json in the state directory (default /var/lib/fleet-power)"
