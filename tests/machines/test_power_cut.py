@@ -68,6 +68,7 @@ def test_reported_results_survive_power_cuts(kind: str, during: int, after: int,
     assert not world.faults(kind), "\n".join(world.faults(kind))
 
 
+@pytest.mark.long
 def test_a_reported_freeze_survives_a_power_cut_and_a_changed_clock(machine: Machine) -> None:
     game = server("game")
     supervised(machine, game)
