@@ -379,6 +379,17 @@ def test_a_server_that_stayed_down_starts_after_a_boot(watched: Watched) -> None
     assert watched.starts == 2
 
 
+def test_a_run_that_the_engine_lost_in_a_power_cut_is_started_again(watched: Watched) -> None:
+    watched.crash()
+    before = watched.fake.seen()
+    watched.await_start()
+    assert watched.fake.live
+    # The engine's file of the container still has the run before.
+    watched.fake.engine.put(before)
+    assert boot(watched)
+    assert watched.starts == 3
+
+
 def boot_down(watched: Watched) -> None:
     stay_down(watched)
     watched.boot, watched.seconds = "b2", 20.0

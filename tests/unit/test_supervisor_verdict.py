@@ -85,6 +85,10 @@ STOP = ReportedEnd(1, 143, signalled=True)
         # The container is gone.
         (Evidence(is_there=False, exit_code=3), "ended_unobserved"),
         (Evidence(is_there=False, heard=CRASH, exit_code=3), "crashed"),
+        # A power cut took the engine's record of it.
+        (Evidence(is_there=False, forgotten=True, another_engine=True), "engine_stopped"),
+        (Evidence(is_there=False, forgotten=True, another_engine=True, killed=True), "stopped"),
+        (Evidence(is_there=False, forgotten=True), "ended_unobserved"),
     ],
 )
 def test_the_evidence_decides_the_verdict(evidence: Evidence, verdict: str) -> None:

@@ -52,7 +52,7 @@ class Looked:
 
 @dataclass(frozen=True)
 class _End:
-    """The end of a run. ``container`` is its own container; None if that is gone."""
+    """The end of a run. ``container`` is its own container; None if that is gone. ``forgotten``: the engine knows only an earlier run."""
 
     server: Server
     run: Run
@@ -60,6 +60,7 @@ class _End:
     seen: SeenRun | None
     heard: ReportedEnd | None
     newest: bool
+    forgotten: bool
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -109,17 +110,18 @@ class Observer:
         # That start may have removed the container and then failed.
         removed = rows[-1].run if rows and last is None and (seen is None or seen.run == rows[-1].run) else None
         ends = [(row.run, row.seen, row.run == removed) for row in rows]
+        forgets = snapshot is not None and not snapshot.live and seen is not None and last is not None and last.precedes(seen.run)
         if seen is not None and seen.run != last:
-            ends.append((seen.run, seen, last is None))
+            ends.append((seen.run, seen, last is None or forgets))
         if snapshot is not None and last is not None and not snapshot.live:
-            ends.append((last, seen if seen is not None and seen.run == last else None, True))
+            ends.append((last, seen if seen is not None and seen.run == last else None, not forgets))
         found = []
         for run, recorded, newest in ends:
             # A newer container may have another stop signal and timeout.
             own = snapshot if snapshot is not None and snapshot.id == run.container else None
             seconds = None if own is None else obeys_within(node, uuid, own)
             heard = self._reports.end_of(run, _stop_signal_of(own, recorded), before=None if run == last else last, obeys_within=seconds)
-            found.append(_End(Server(uuid), run, own, recorded, heard, newest))
+            found.append(_End(Server(uuid), run, own, recorded, heard, newest, forgets and run != last and newest))
         return found
 
     def _record_up(self, node: Node, uuid: str, snapshot: Snapshot, seen: SeenRun | None) -> None:
@@ -181,6 +183,7 @@ class Observer:
             exit_code=exit_code,
             oom_killed=(snapshot is not None and snapshot.oom_killed) or (pending is not None and pending.oom_killed),
             is_there=snapshot is not None or pending is not None,
+            forgotten=end.forgotten,
             ended_here=fate in (Verdict.STOPPED, Verdict.RESTARTING),
             restarts=fate is Verdict.RESTARTING,
             console_stop=seen is not None and _by_console(node, end, seen),

@@ -19,7 +19,8 @@ class Evidence:
 
     ``heard``: the engine's report. ``ended_here``: the lock's record says that an action ended the run; ``restarts``: it was a restart.
     ``killed``: a kill came after the latest start request. ``console_stop``: our console sent the stop command. ``marked``: the engine's
-    mark of a manual stop. ``another_engine``: the run was up in another life of the engine; ``in_startup``: it ended while this engine
+    mark of a manual stop. ``forgotten``: the engine knows only an earlier run.
+    ``another_engine``: the run was up in another life of the engine; ``in_startup``: it ended while this engine
     started up.
     """
 
@@ -27,6 +28,7 @@ class Evidence:
     exit_code: int | None = None
     oom_killed: bool = False
     is_there: bool = True
+    forgotten: bool = False
     ended_here: bool = False
     restarts: bool = False
     console_stop: bool = False
@@ -62,6 +64,8 @@ def judge(evidence: Evidence) -> Verdict:
         return Verdict.RESTARTING if evidence.restarts else Verdict.STOPPED
     if evidence.console_stop:
         return Verdict.STOPPED
+    if evidence.forgotten and evidence.another_engine and evidence.heard is None:
+        return Verdict.STOPPED if evidence.killed else Verdict.ENGINE_STOPPED
     if not evidence.is_there and evidence.heard is None:
         return Verdict.ENDED_UNOBSERVED
     if evidence.heard is not None and not evidence.may_be_requested:

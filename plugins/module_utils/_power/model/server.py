@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Union
 
+from .clock import engine_time
 from .records import dataclass, field
 from .redaction import secrets_in
 
@@ -63,6 +64,11 @@ class Run:
 
     container: str
     started_at: str
+
+    def precedes(self, other: Run) -> bool:
+        """Tell if it is an earlier life of the same container. An engine that shows it instead has lost the other in a power cut."""
+        mine, later = engine_time(self.started_at), engine_time(other.started_at)
+        return self.container == other.container and mine is not None and later is not None and mine < later
 
 
 Amount = Union[int, float, str, None]

@@ -97,7 +97,7 @@ def refuse_after_newer_run(context: ActionContext, snapshot: Snapshot | None) ->
     if maintenance_pause(context.node.settings.state_directory):
         raise UnderMaintenance(f"Cannot {context.verb} server {context.uuid}: a maintenance is under way; the server is started after it")
     newest = snapshot.run if snapshot is not None and snapshot.has_run else None
-    if newest is None:
+    if newest is None or (snapshot is not None and not snapshot.live and newest.precedes(ended_run.run)):
         last = known(context, lambda: context.node.journal.runs.known_of(context.uuid))
         newest = ended_run.run if last is None else last.run
     if newest != ended_run.run:
