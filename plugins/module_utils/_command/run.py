@@ -40,7 +40,7 @@ from .._power.options import INFO_OPTIONS, POWER_OPTIONS
 from .._service import print_line
 from .why import Known, why_lines
 
-DONE, USAGE, REFUSED, FAILED, CANCELLED = 0, 2, 3, 4, 5
+DONE, REFUSED, FAILED, CANCELLED = 0, 3, 4, 5
 _WATCH_SECONDS, _TICK_SECONDS = 2.0, 1.0
 _HOST = socket.gethostname().partition(".")[0]
 _LINE_BYTES = 8192
@@ -192,11 +192,19 @@ class _Progress:
                 say(line)
 
 
+@contextlib.contextmanager
+def _node_of(given: argparse.Namespace, *, read_only: bool = True, timeout: int | None = None) -> Iterator[Node]:
+    """Give the node, and close its journal at the end. ``timeout``: that of the engine in seconds, else the default."""
+    node = build_node({"config": given.config, "timeout": timeout}, read_only=read_only)
+    with contextlib.closing(node.journal):
+        yield node
+
+
 def status(given: argparse.Namespace) -> int:
     """Show the servers of the node, once or again and again. ``--names`` is for the completion: it asks no engine."""
     if given.names_only:
-        servers = build_node({"config": given.config}, read_only=True).sources.listing.everything(None)
-        out("\n".join(server.name or server.short_id for server in servers))
+        with _node_of(given) as node:
+            out("\n".join(server.name or server.short_id for server in node.sources.listing.everything(None)))
         return DONE
     if not given.watch:
         return _show_status(given)
@@ -218,7 +226,7 @@ def _show_status(given: argparse.Namespace) -> int:
     if not (facts["complete"] and all(entry["state"] for entry in facts["servers"])):
         return FAILED
     is_missing = any(warning.startswith("Cannot find server ") for warning in facts["warnings"])
-    return REFUSED if is_missing and given.names not in ([], ["all"]) else DONE
+    return REFUSED if is_missing and given.names not in ([], [ALL]) else DONE
 
 
 def _facts(given: argparse.Namespace, names: Sequence[str], **wanted: int) -> dict[str, Any]:
@@ -245,8 +253,7 @@ def _shown(facts: Mapping[str, Any], given: argparse.Namespace) -> list[str]:
 
 def why(given: argparse.Namespace) -> int:
     """Explain each server, one after the other. All servers of one name have their turn."""
-    node = build_node({"config": given.config, "timeout": _LOOK_SECONDS}, read_only=True)
-    with contextlib.closing(node.journal):
+    with _node_of(given, timeout=_LOOK_SECONDS) as node:
         servers = [server for name in given.names for server in _called(node, name)]
         for number, server in enumerate(servers):
             if number:
@@ -331,8 +338,7 @@ def _known_here(node: Node, server: Server) -> dict[str, Any]:
 
 def log(given: argparse.Namespace) -> int:
     """Show the end of a server's output, and with ``--follow`` new lines until Ctrl-C or the end of the run."""
-    node = build_node({"config": given.config}, read_only=True)
-    with contextlib.closing(node.journal):
+    with _node_of(given) as node:
         server = node.sources.search.identify_to_look(given.names[0])
         snapshot = node.engine.inspect(server.uuid)
         if snapshot is None:
@@ -388,8 +394,7 @@ def thaw(given: argparse.Namespace) -> int:
 def define(given: argparse.Namespace) -> int:
     from .define import define as define_server
 
-    node = build_node({"config": given.config}, read_only=True)
-    with contextlib.closing(node.journal):
+    with _node_of(given) as node:
         text, take_over = define_server(given.names[0], node, write=given.write)
     out(text.rstrip("\n"))
     if take_over:
@@ -398,9 +403,8 @@ def define(given: argparse.Namespace) -> int:
 
 
 def _change_freezes(given: argparse.Namespace, change: Callable[[Journal, list[Server]], list[Freeze]], done: str) -> int:
-    node = build_node({"config": given.config})
-    with contextlib.closing(node.journal):
-        named = (node.sources.search.identify_to_look(name) for name in given.names if given.names != ["all"])
+    with _node_of(given, read_only=False) as node:
+        named = (node.sources.search.identify_to_look(name) for name in given.names if given.names != [ALL])
         was_frozen = may_be_frozen(node.settings.state_directory)
         changed = change(node.journal, list(dict.fromkeys(named)))
         # The journal may be unreadable, or the end of a process left only the file of its freeze.

@@ -52,7 +52,7 @@ class Looked:
 
 @dataclass(frozen=True)
 class _End:
-    """The end of a run. ``container`` is its own container; None if that is gone. ``forgotten``: the engine knows only an earlier run."""
+    """The end of a run. ``container`` is its own container; None if that is gone."""
 
     server: Server
     run: Run
@@ -60,7 +60,11 @@ class _End:
     seen: SeenRun | None
     heard: ReportedEnd | None
     newest: bool
-    forgotten: bool
+
+    @property
+    def forgotten(self) -> bool:
+        own = self.container
+        return self.newest and own is not None and not own.live and own.run.precedes(self.run)
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -121,7 +125,7 @@ class Observer:
             own = snapshot if snapshot is not None and snapshot.id == run.container else None
             seconds = None if own is None else obeys_within(node, uuid, own)
             heard = self._reports.end_of(run, _stop_signal_of(own, recorded), before=None if run == last else last, obeys_within=seconds)
-            found.append(_End(Server(uuid), run, own, recorded, heard, newest, forgets and run != last and newest))
+            found.append(_End(Server(uuid), run, own, recorded, heard, newest))
         return found
 
     def _record_up(self, node: Node, uuid: str, snapshot: Snapshot, seen: SeenRun | None) -> None:

@@ -25,6 +25,7 @@ from ..model.errors import (
     Suspended,
     UnsupportedByEndpoint,
 )
+from ..model.freeze import frozen_words
 from ..model.news import COUNTDOWN, PLAYERS, News
 from ..model.plan import Plan, plan, planned_state
 from ..model.players import COUNTING
@@ -219,7 +220,7 @@ class EndpointTurn:
     def _dry_run(self, before: Seen, chosen: Plan) -> Ending:
         steps, freeze, request = chosen.steps, before.facts.get("freeze"), self._request
         if freeze and request.action.boots and steps:
-            why = f"is frozen until {freeze['until']} by {freeze['origin']}: {freeze['reason']}" if freeze["is_frozen"] else "may be frozen"
+            why = frozen_words(freeze) if freeze["is_frozen"] else "may be frozen"
             raise Frozen(f"Cannot {request.action.value} server {before.server.uuid}: the endpoint says that it {why}")
         self._progress.changed = bool(steps)
         # Wings reports ``starting`` first, whatever the definition.

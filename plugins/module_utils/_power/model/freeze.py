@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -66,8 +66,11 @@ class Freeze:
 
     def sentence(self, moment: Moment) -> str:
         """Return what is frozen, until when, and why: the middle of a message."""
-        what = "it" if self.uuid else "the node"
-        return f"{what} is frozen until {self.end(moment)} by {self.origin}: {self.reason}"
+        return f"{'it' if self.uuid else 'the node'} {frozen_words(self.facts(moment))}"
+
+
+def frozen_words(facts: Mapping[str, Any]) -> str:
+    return f"is frozen until {facts['until']} by {facts['origin']}: {facts['reason']}"
 
 
 def freeze_of(freezes: Iterable[Freeze], uuid: str, *, supervisor: bool = False) -> Freeze | None:

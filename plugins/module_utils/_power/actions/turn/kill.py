@@ -67,8 +67,8 @@ def _kill(context: ActionContext) -> Ending:
             _keep_generation(context)
         progress.begin(node.journal)
         if fault:
-            outcome, code, _msg = _ending(context, [*faults, fault])
-            return outcome, code, "its last known container is down, but the engine or an action under way might start the server again"
+            msg = "its last known container is down, but the engine or an action under way might start the server again"
+            return _ending(context, [*faults, fault], msg)
         _see_before(context, record)
         if held is not None:
             lock = _await_holder(context, holder_of(held), faults)
@@ -104,12 +104,15 @@ def _kill_first(context: ActionContext, lock: PowerLock | None) -> str:
         return f"only its last known container could be ended, without the engine: {error}"
 
 
-def _ending(context: ActionContext, faults: list[str]) -> Ending:
+def _ending(
+    context: ActionContext, faults: list[str], unguarded: str = "it is down, but an action under way might start it again"
+) -> Ending:
+    """Return the ending of a kill that took effect. ``unguarded`` is its message if there are faults."""
     if faults:
         context.progress.warn(
             f"server {context.uuid}: the kill could not be guarded ({'; '.join(faults)}): an action under way might start the server again"
         )
-        return Outcome.DONE, UNGUARDED, "it is down, but an action under way might start it again"
+        return Outcome.DONE, UNGUARDED, unguarded
     if _has_changed(context.progress):
         return Outcome.DONE, "", ""
     return Outcome.UNCHANGED, "", "it is offline already"
