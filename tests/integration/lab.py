@@ -23,6 +23,7 @@ from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node, build_node
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.operations import OperationRow
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 
@@ -80,6 +81,11 @@ class Lab:
         }
         (root / "servers").mkdir(parents=True)
         self.write_settings()
+
+    def operations(self, uuid: str) -> list[OperationRow]:
+        """Return a server's operations in the journal, the newest first."""
+        with contextlib.closing(self.node().journal) as journal:
+            return journal.operations.of(uuid)
 
     @property
     def config(self) -> Path:

@@ -40,11 +40,7 @@ def running(lab: Lab, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def operations(lab: Lab, uuid: str) -> list[tuple[str, str, str]]:
-    journal = lab.node().journal
-    try:
-        return [(row.action, row.outcome, row.reason) for row in journal.operations.of(uuid)]
-    finally:
-        journal.close()
+    return [(row.action, row.outcome, row.reason) for row in lab.operations(uuid)]
 
 
 def test_the_actions_do_what_the_module_does_and_name_their_reason(lab: Lab) -> None:

@@ -35,11 +35,7 @@ def leftover(lab: Lab, uuid: str) -> Leftover | None:
 
 
 def codes(lab: Lab, uuid: str) -> list[tuple[str, str, str]]:
-    journal = lab.node().journal
-    try:
-        return [(row.action, row.outcome, row.code) for row in journal.operations.of(uuid)]
-    finally:
-        journal.close()
+    return [(row.action, row.outcome, row.code) for row in lab.operations(uuid)]
 
 
 @pytest.mark.samples("start-create", "restart-stop", "restart-preboot", "restart-start", "restart-wait", "stop-stop", "kill-kill")

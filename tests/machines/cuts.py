@@ -96,10 +96,8 @@ class Cuts:
         # Its intent is older than any cut, and it starts last after a boot.
         self._witness, self._game = server("witness", priority=900), server("game", priority=10, STOP_SECONDS=0.5)
         installed(machine, self._witness, self._game, node_python="none")
-        package = collection_root().parents[2]
-        with subprocess.Popen(["tar", "-C", str(package), "-c", "ansible_collections"], stdout=subprocess.PIPE) as packed:
-            command = f"mkdir -p {CONTROLLER} /var/lib/runs && tar -C {CONTROLLER} -x"
-            subprocess.run([*machine.ssh_words(), command], stdin=packed.stdout, check=True)
+        machine.unpack(CONTROLLER, "-C", str(collection_root().parents[2]), "-c", "ansible_collections")
+        machine.ssh("mkdir -p /var/lib/runs")
         began = time.monotonic()
         act(machine, "start", self._witness, self._game)
         #: The seconds of the last action, from start to result.

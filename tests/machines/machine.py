@@ -31,6 +31,12 @@ class Machine(Node):
         command = f"mkdir -p $(dirname {place}) && cat >{place}"
         subprocess.run([*self.ssh_words(), command], input=content, capture_output=True, text=True, check=True)
 
+    def unpack(self, directory: str, *words: str) -> None:
+        """Give a directory on the machine the files that tar packs with these words."""
+        with subprocess.Popen(["tar", *words], stdout=subprocess.PIPE) as packed:
+            command = f"mkdir -p {shlex.quote(directory)} && tar -C {shlex.quote(directory)} -x"
+            subprocess.run([*self.ssh_words(), command], stdin=packed.stdout, check=True)
+
     def container(self, name: str) -> dict[str, Any] | None:
         """Return the engine's inspection of a container, or None without one."""
         found = json.loads(self.ssh(f"docker container inspect {name} 2>/dev/null", check=False) or "[]")

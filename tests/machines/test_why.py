@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from importlib.metadata import distribution
 
 import pytest
@@ -24,14 +23,13 @@ POWER = "ansible_collections/fleet/power"
 
 @pytest.mark.long
 def test_why_names_the_cause_of_each_incident(machine: Machine) -> None:
-    words = ["tar", "--exclude=__pycache__", f"--transform=s,^tests|^pyproject,{POWER}/&,x", "-c"]
+    words = ["--exclude=__pycache__", f"--transform=s,^tests|^pyproject,{POWER}/&,x", "-c"]
     words += ["-C", str(collection_root().parents[2]), "ansible_collections", "-C", str(CHECKOUT), "pyproject.toml", "tests"]
     for name in PYTEST:
         found = distribution(name)
         inside = [str(file) for file in found.files or () if file.parts[0] != ".."]
         words += ["-C", str(found.locate_file("")), *inside]
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as packed:
-        subprocess.run([*machine.ssh_words(), f"mkdir -p {CONTROLLER} && tar -C {CONTROLLER} -x"], stdin=packed.stdout, check=True)
+    machine.unpack(CONTROLLER, *words)
     ran = machine.ssh(
         f"cd {CONTROLLER}/{POWER} && PYTHONPATH={CONTROLLER} DOCKER_HOST=unix:///var/run/docker.sock "
         "python3 -m pytest -v -m 'long or not long' tests/integration/test_command_why.py 2>&1; echo code $?"
