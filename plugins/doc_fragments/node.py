@@ -93,7 +93,7 @@ options:
       - The default is the environment variable C(DOCKER_TIMEOUT), then V(60).
     type: int
 requirements:
-  - "docker (the Docker SDK for Python) >= 5.0"
+  - "docker (the Docker SDK for Python) >= 4.1; with requests >= 2.32, docker >= 7.1; with urllib3 >= 2, docker >= 6.1"
   - "requests"
   - "PyYAML, where settings or definitions are YAML files"
 """

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from zipimport import zipimporter
 
@@ -18,6 +19,12 @@ class _CompilingOnce(zipimporter):
 
 
 def compile_once() -> None:
+    """Prepare the import of the core. On a Python that cannot import it, end the module: ansible-core 2.19 runs modules on 3.8."""
+    if sys.version_info < (3, 9):  # noqa: UP036
+        found = "{}.{}".format(*sys.version_info)
+        why = f"{sys.executable} is Python {found}, and 3.9 is the oldest supported; set ansible_python_interpreter to a newer one"
+        print(json.dumps({"failed": True, "msg": f"Cannot run on this node: {why}"}))
+        raise SystemExit(1)
     if isinstance(getattr(__spec__, "loader", None), zipimporter):
         sys.path_hooks.insert(0, _CompilingOnce)
         sys.path_importer_cache.clear()

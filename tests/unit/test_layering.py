@@ -187,7 +187,8 @@ def test_only_options_knows_the_framework() -> None:
         speaks_of_it = not name_of(path).startswith("_fleet") and re.search("ansible", words, re.IGNORECASE)
         return bool(speaks_of_it) or any(each.package == "ansible" for each in imports(path))
 
-    assert set(_offenders(knows_it)) == {"_options"}
+    # The one variable that helps on an old Python is Ansible's.
+    assert set(_offenders(knows_it)) == {"_archive", "_options"}
 
 
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 cannot list its own modules")

@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from traceback import walk_tb
@@ -22,6 +23,7 @@ from ..model.option import Option
 from ..model.records import dataclass
 from ..model.redaction import shown_host, without_user
 from ..model.schema import joined, one_line, printable, values_in
+from .sdk_fault import sdk_fault
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 DEFAULT_TIMEOUT = 60
@@ -92,9 +94,12 @@ class Connection:
     timeout: int = DEFAULT_TIMEOUT
 
     def client(self, sdk: Sdk, version: str | None) -> Any:
-        """Return a new low-level client. Without a ``version`` it asks the engine."""
+        """Return a new low-level client. Without a ``version`` it asks the engine. Raises `MissingLibrary` for an unfit SDK."""
         if self.host.startswith("ssh://") and find_spec("paramiko") is None:
             raise MissingLibrary.of("talk to the engine by SSH", "paramiko", "python3-paramiko")
+        fault = sdk_fault(on_socket=self.host.startswith(("unix://", "ssh://")))
+        if fault:
+            raise MissingLibrary(f"Cannot talk to the engine: {fault} for {sys.executable or 'Python'}", library="docker")
         try:
             return self._client(sdk, version or self._asked_version(sdk))
         except sdk.transport_errors as error:

@@ -156,7 +156,7 @@ class EngineError(PowerError, code="engine_error", always_failed=True):
 
 
 class MissingLibrary(PowerError, code="missing_library"):
-    """Python cannot import a library; the message names library and interpreter."""
+    """Python cannot import a library, or it is too old; the message names library and interpreter."""
 
     @classmethod
     def of(cls, task: str, library: str, package: str, error: ImportError | None = None, *, instead: str = "") -> MissingLibrary:
