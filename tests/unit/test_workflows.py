@@ -88,6 +88,8 @@ def test_readme_and_metadata_name_the_same_versions(supported: dict[str, Any]) -
     assert {core: nodes.rpartition(" ")[2] for core, _pythons, nodes in table} == {
         core: pythons[-1] for core, pythons in supported["CONTROLLERS"].items()
     }
+    oldest = yaml.safe_load((CHECKOUT / "roles/node/vars/main.yml").read_text())["__node_oldest"]
+    assert oldest["python"] == supported["NODES"][0]
     cores = list(supported["CONTROLLERS"])
     assert yaml.safe_load((CHECKOUT / "meta/runtime.yml").read_text())["requires_ansible"] == f">={cores[0]}.0"
     bounds = dict(re.findall(r'^(m\w+_version) = "([\d.]+)"', (CHECKOUT / "antsibull-nox.toml").read_text(), re.MULTILINE))
