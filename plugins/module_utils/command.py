@@ -8,6 +8,7 @@ Exit codes: 0 done, unchanged or skipped; 2 wrong usage; 3 refused; 4 failed; 5 
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from collections.abc import Sequence
 from ._command import run
 from ._command.arguments import parser
 from ._core import hold_own_core
+from ._power.actions.many.bulk import means_all
+from ._power.model.request import ALL
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The journal cannot have the surrogates of bytes that are not UTF-8.
     given = parser(run.width()).parse_args([word.encode("utf-8", "replace").decode() for word in arguments or sys.argv[1:]])
     hold_own_core()
-    return run.guarded(lambda: getattr(run, given.command)(given))
+    return run.guarded(lambda: _run(given))
+
+
+def _run(given: argparse.Namespace) -> int:
+    """Run the subcommand. Raises `PowerError`: no subcommand accepts the word for all servers beside names."""
+    if means_all(given.names):
+        given.names = [ALL]
+    code: int = getattr(run, given.command)(given)
+    return code
 
 
 def _open_streams() -> None:

@@ -116,6 +116,14 @@ def test_a_fault_of_ours_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert (left.value.code, [line.startswith("Cannot go on: an error that should not happen") for line in lines]) == (4, [True, True])
 
 
+@pytest.mark.parametrize("name", [name for name, (_summary, number) in COMMANDS.items() if number != 1])
+def test_no_subcommand_accepts_all_beside_a_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--until", "06:00", "--reason", "release"] if name == "freeze" else []
+    assert command.main([name, "all", "Lobby", *options]) == 3
+    said = "Cannot tell which servers to act on: server=all stands alone (settings_invalid)\n"
+    assert capsys.readouterr() == ("", said)
+
+
 def test_a_killed_process_of_an_action_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(run, "in_own_session", lambda _work, killed: killed(9))
     with pytest.raises(SystemExit) as left:
