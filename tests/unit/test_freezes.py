@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -336,13 +337,13 @@ class TestDisk:
     def test_a_freeze_that_failed_freezes_no_other_server(self, frozen: FrozenNode, monkeypatch: pytest.MonkeyPatch) -> None:
         frozen.freeze(ALPHA)
         frozen.thaw()
-        real = module.replace_file
+        real = module._make_file
 
         def written(*given: Any, **options: Any) -> None:
             real(*given, **options)
             _refuse()
 
-        monkeypatch.setattr(module, "replace_file", written)
+        monkeypatch.setattr(module, "_make_file", written)
         with pytest.raises(FreezeFailed):
             frozen.freeze(ALPHA)
         assert not frozen.is_frozen(ALPHA) and not frozen.is_frozen(BETA)
@@ -367,8 +368,8 @@ class TestDisk:
 
     def test_a_failed_second_freeze_leaves_the_first(self, frozen: FrozenNode, monkeypatch: pytest.MonkeyPatch) -> None:
         frozen.freeze(ALPHA, hours=3)
-        real = module.replace_file
-        monkeypatch.setattr(module, "replace_file", lambda *given, **options: (real(*given, **options), _refuse()))
+        real = module._make_file
+        monkeypatch.setattr(module, "_make_file", lambda *given, **options: (real(*given, **options), _refuse()))
         with pytest.raises(FreezeFailed):
             frozen.freeze(ALPHA, hours=1)
         frozen.clocks.sleep(2 * HOUR)
@@ -390,15 +391,15 @@ def _refuse(*_given: object) -> None:
 class TestPowerCut:
     def test_a_freeze_is_on_the_disk_with_its_file_first(self, frozen: FrozenNode, monkeypatch: pytest.MonkeyPatch) -> None:
         freezes, order = frozen.freezes, []
-        real = module.replace_file
-        monkeypatch.setattr(module, "replace_file", lambda *given, **options: (order.append(frozen.rows()), real(*given, **options)))
+        real = module._make_file
+        monkeypatch.setattr(module, "_make_file", lambda *given, **options: (order.append(frozen.rows()), real(*given, **options)))
         freeze(freezes, [ALPHA], until=NOON + timedelta(hours=1), reason="final", origin="a")
         connection = frozen.opened[-1].store._file()._connection
         assert connection is not None and connection.execute("PRAGMA synchronous").fetchone()[0] == 2
         # The rows were not yet committed.
         assert order == [0] and frozen.rows() == 1
 
-    @pytest.mark.parametrize("when", ["sync_directory", "replace_file"])
+    @pytest.mark.parametrize("when", ["sync_directory", "_make_file"])
     def test_a_cut_in_a_change_leaves_a_known_freeze_or_an_unknown_one(self, frozen: FrozenNode, when: str) -> None:
         """The process dies in the middle of a transaction, as in a power cut."""
 
@@ -428,6 +429,20 @@ class TestPowerCut:
         else:
             assert (frozen.is_frozen(ALPHA), frozen.is_frozen(BETA)) == (True, False)
 
+    def test_a_freeze_that_is_killed_as_it_syncs_leaves_no_other_file(self, frozen: FrozenNode) -> None:
+        frozen.freeze(ALPHA)
+        frozen.thaw()
+        frozen.close()
+        pid = os.fork()
+        if pid == 0:
+            os.fsync = lambda _descriptor: os.kill(os.getpid(), signal.SIGKILL)
+            frozen.freeze(ALPHA)
+            os._exit(1)
+        assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+        assert [name for name in os.listdir(frozen.state) if "frozen" in name] == [FREEZE_FILE]
+        assert frozen.is_frozen(ALPHA) and frozen.thaw() == []
+        assert not frozen.file.exists()
+
     def test_a_killed_process_leaves_its_freeze(self, frozen: FrozenNode) -> None:
         killed_after(lambda: frozen.freeze(ALPHA) and None)
         assert frozen.is_frozen(ALPHA)
@@ -456,14 +471,14 @@ class TestRaces:
         assert not (tmp_path / FREEZE_FILE).exists()
 
     def test_a_freeze_under_way_refuses_no_other_server(self, frozen: FrozenNode, monkeypatch: pytest.MonkeyPatch) -> None:
-        real, written = module.replace_file, frozen.state / "written"
+        real, written = module._make_file, frozen.state / "written"
 
         def slowly(*given: Any, **options: Any) -> None:
             real(*given, **options)
             written.touch()
             time.sleep(0.7)
 
-        monkeypatch.setattr(module, "replace_file", slowly)
+        monkeypatch.setattr(module, "_make_file", slowly)
         freezing = FORK.Process(target=frozen.freeze, args=(ALPHA,))
         freezing.start()
         while not written.exists():

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ..events.event import Event, EventType
 from ..host import machine
 from ..host.library_faults import reason_of
-from ..host.own_files import FILE_MODE, replace_file, sync_directory
+from ..host.own_files import FILE_MODE, sync_directory
 from ..host.pauses import FREEZE_FILE, may_be_frozen
 from ..model.clock import Clock, timestamp
 from ..model.errors import FreezeFailed, Frozen, SettingsInvalid
@@ -93,7 +93,7 @@ class Freezes:
                 connection.execute("DELETE FROM freezes")
             connection.executemany(_SET, [vars(each) for each in freezes])
             tell(connection, lambda: (Event(EventType.NODE_FROZEN, first.at, data),))
-            replace_file(self._path, b"", mode=FILE_MODE)
+            _make_file(self._path)
 
         try:
             self._store.write_durably(work)
@@ -150,6 +150,13 @@ class Freezes:
         with suppress(FileNotFoundError):
             os.unlink(self._path)
             sync_directory(self._directory)
+
+
+def _make_file(path: str) -> None:
+    """Make the empty file, on the disk. Any file in its place stands for it. Raises OSError. A kill leaves no other file."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+    sync_directory(os.path.dirname(path))
 
 
 #: The facts of a freeze that may exist but cannot be read.
