@@ -247,6 +247,20 @@ def test_a_kill_works_without_standard_streams(lab: Lab) -> None:
     assert (ended.returncode, lab.is_up(uuid)) == (0, False)
 
 
+def test_a_kill_of_all_without_the_engine_ends_known_servers_and_reports_the_missing_list(lab: Lab, proxy: EngineProxy) -> None:
+    defined, undefined, down = lab.up(), lab.up(), lab.server(name="down")
+    (lab.root / "servers" / f"{undefined}.json").unlink()
+    proxy.vanish()
+    seen = fleet_power(lab.at(proxy.host), "kill", "all", "--json")
+    outcomes = {each["server"]: (each["outcome"], each["code"]) for each in json.loads(seen.out)["servers"]}
+    assert outcomes == {
+        **dict.fromkeys((defined, undefined), ("done", "unguarded")),
+        down: ("failed", "engine_unreachable"),
+    }
+    assert seen.code == 4 and "Cannot kill all servers: Cannot reach the engine at" in seen.err
+    wait_until(lambda: not lab.is_up(defined) and not lab.is_up(undefined), "both are down")
+
+
 def test_bytes_that_are_not_utf_8_stop_no_action(lab: Lab) -> None:
     uuid = lab.server()
     ended = subprocess.run(

@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ...model.cancellation import CheckCancelled, no_check
 from ...model.clock import SYSTEM_CLOCK
-from ...model.errors import INTERNAL_ERROR, DefinitionInvalid, NotSelected, PowerError, ServerNotFound, SettingsInvalid, internal_error
+from ...model.errors import (
+    INTERNAL_ERROR,
+    DefinitionInvalid,
+    EngineUnreachable,
+    NotSelected,
+    PowerError,
+    ServerNotFound,
+    SettingsInvalid,
+    internal_error,
+)
 from ...model.records import dataclass, replace
 from ...model.report import Unseen, none_up_message
 from ...model.request import ALL, PowerAction, Request, new_operation_id, tiers
@@ -42,10 +51,18 @@ def means_all(names: Sequence[str]) -> bool:
 def everything(node: Node, action: PowerAction | None, check_cancelled: CheckCancelled = no_check) -> list[Server]:
     """Return every server of the listable sources, and every container of ours or of Wings, by UUID. ``action`` None only reads.
 
-    Raises the errors of the engine and of ``check_cancelled``; for start and restart also those of unlistable sources.
+    Raises the errors of the engine and of ``check_cancelled``; for start and restart also those of unlistable sources. A kill needs no
+    engine: without an answer it gets the servers that should be up, and the engine is unlisted.
     """
     found = {server.uuid: server for server in node.sources.listing.everything(action, check_cancelled=check_cancelled)}
-    for server in node.engine.servers():
+    try:
+        others = node.engine.servers()
+    except EngineUnreachable as error:
+        if action is not PowerAction.KILL:
+            raise
+        node.sources.listing.unlisted.append(error)
+        others = node.journal.intents.should_be_up() or []
+    for server in others:
         found.setdefault(server.uuid, server)
     return [found[uuid] for uuid in sorted(found)]
 
