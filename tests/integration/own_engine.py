@@ -24,7 +24,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_e
 from .lab import IMAGE, wait_until
 
 #: It changes nothing that other engines use: no packet filter, no bridge.
-_CONFIGURATION = {"bridge": "none", "iptables": False, "ip6tables": False, "ip-masq": False, "ip-forward": False}
+_CONFIGURATION: dict[str, Any] = {"bridge": "none", "iptables": False, "ip6tables": False, "ip-masq": False, "ip-forward": False}
+if os.environ.get("FLEET_LAB_ENGINE", "").endswith("-containerd"):
+    _CONFIGURATION["features"] = {"containerd-snapshotter": True}
 _START_SECONDS = 60.0
 
 
