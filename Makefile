@@ -126,8 +126,9 @@ test-long: venv ## long races and other interpreters; not part of test
 	@$(if $(ARGS),:,$(MAKE) test-engines)
 	@$(if $(ARGS),:,tests/tools/targets $(VENV))
 
-test-engines: venv ## as root: integration tests on each supported Docker Engine; some alone: make test-engines ENGINES=bookworm ARGS=tests/integration/test_kill.py
-	@tests/tools/engines $(VENV) "$(ENGINES)" $(ARGS)
+test-engines: venv ## as root: integration tests on each supported Docker Engine; one engine alone: make test-engines ENGINES=bookworm
+	@if [ "$$(id -u)" != 0 ]; then echo "not checked: other Docker Engines, which only root can start"; else \
+	tests/tools/engines $(VENV) "$(ENGINES)" $(ARGS); fi
 
 matrix: venv ## sessions of nox: each supported ansible-core and Python; some alone: make matrix ARGS="lint units-2.21-3.13"
 	@tests/tools/matrix $(ARGS)

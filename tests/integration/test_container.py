@@ -258,6 +258,7 @@ def test_an_error_of_a_registry_is_one_line_without_control_characters(lab: Lab,
     image = f"{stranger.address}/team/game:1"
     result = lab.power("start", lab.server(image=image))
     assert ended(result) == ("refused", "image_unavailable")
+    assert set(stranger.given) == {f"{stranger.address}:hunter22"}
     assert result.msg.isprintable()
     assert len(result.msg) < 1200
     assert result.msg.count("Cannot pull image") == 1
