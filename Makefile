@@ -114,7 +114,7 @@ installed: build ## the collection installed from its file
 targets: venv ## ansible-test integration, each module and role in four calls; one alone: make targets ARGS=server_power
 	@tests/tools/targets $(VENV) $(ARGS)
 
-.PHONY: mutants test-long bench bench-fleet matrix build package docs release
+.PHONY: mutants test-long test-engines bench bench-fleet matrix build package docs release
 mutants: venv ## mutants of lock, kill, freeze, plan, boot, verdicts, rollout and acceptance are caught; one area alone: make mutants ARGS="--area lock"
 	@$(VENV)/bin/python tests/mutants/run.py $(ARGS)
 
@@ -123,7 +123,12 @@ test-long: venv ## long races and other interpreters; not part of test
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) -m long "$$@"' test-long $(or $(ARGS),tests/unit tests/integration)
 	@$(if $(ARGS),:,$(NODES_OF_LAB) run $(or $(NODES),6) --bare 1 --online -- $(PYTEST) -m long -n 3 --maxschedchunk 1 tests/fleet)
 	@$(if $(ARGS),:,$(MAKE) machines ARGS="-m long tests/machines")
+	@$(if $(ARGS),:,$(MAKE) test-engines)
 	@$(if $(ARGS),:,tests/tools/targets $(VENV))
+
+test-engines: venv ## as root: integration tests on each supported Docker Engine; one engine alone: make test-engines ENGINES=bookworm
+	@if [ "$$(id -u)" != 0 ]; then echo "not checked: other Docker Engines, which only root can start"; else \
+	tests/tools/engines $(VENV) "$(ENGINES)" $(ARGS); fi
 
 matrix: venv ## sessions of nox: each supported ansible-core and Python; some alone: make matrix ARGS="lint units-2.21-3.13"
 	@tests/tools/matrix $(ARGS)
@@ -168,5 +173,6 @@ clean: ## remove the lab, the private engine, .build, .venv and every cache
 	@$(NODES_OF_LAB) down
 	@tests/lab/fresh down
 	@$(ENGINE) down
+	@tests/tools/engines down
 	@rm -rf .build .venv .ansible .hypothesis .mypy_cache .nox .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -24,7 +24,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_e
 from .lab import IMAGE, wait_until
 
 #: It changes nothing that other engines use: no packet filter, no bridge.
-_CONFIGURATION = {"bridge": "none", "iptables": False, "ip6tables": False, "ip-masq": False, "ip-forward": False}
+_CONFIGURATION: dict[str, Any] = {"bridge": "none", "iptables": False, "ip6tables": False, "ip-masq": False, "ip-forward": False}
+if os.environ.get("FLEET_LAB_ENGINE", "").endswith("-containerd"):
+    _CONFIGURATION["features"] = {"containerd-snapshotter": True}
 _START_SECONDS = 60.0
 
 
@@ -80,7 +82,9 @@ class OwnEngine:
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
+        """Kill the engine, and with it its containerd. Docker 20.10 takes a containerd that is a zombie for alive, and waits for it."""
         self._end(signal.SIGKILL)
+        (self._root / "exec/containerd/containerd.pid").unlink(missing_ok=True)
 
     def begin_shutdown(self) -> None:
         os.kill(self.pid, signal.SIGTERM)

@@ -39,6 +39,9 @@ class Registry:
         registry = self
 
         class Handler(BaseHTTPRequestHandler):
+            # An engine tries TLS first. Containerd tries again without TLS only after an answer in HTTP.
+            default_request_version = "HTTP/1.0"
+
             def do_GET(self) -> None:
                 registry.asked.append(self.path)
                 kind, _space, words = self.headers.get("Authorization", "").partition(" ")

@@ -258,11 +258,15 @@ def test_an_error_of_a_registry_is_one_line_without_control_characters(lab: Lab,
     image = f"{stranger.address}/team/game:1"
     result = lab.power("start", lab.server(image=image))
     assert ended(result) == ("refused", "image_unavailable")
+    assert set(stranger.given) == {f"{stranger.address}:hunter22"}
     assert result.msg.isprintable()
     assert len(result.msg) < 1200
     assert result.msg.count("Cannot pull image") == 1
     assert result.msg.startswith(f"Cannot pull image {image}: ")
-    assert "0f4c5ad2: started" in result.msg, "the printable text stays"
+    # Containerd's image store reports only the status.
+    assert ("403 Forbidden" if lab.client.info()["Driver"] == "overlayfs" else "0f4c5ad2: started") in result.msg, (
+        "the printable text stays"
+    )
 
 
 def test_a_pull_without_a_free_thread_is_refused_while_the_server_is_up(

@@ -336,6 +336,7 @@ def test_the_command_or_the_variable_startup_becomes_the_invocation(command: lis
     [
         ("registry.example.test/web:1", {}, "registry.example.test/web:1", "digest web@sha256:2"),
         ("registry.example.test/web:1", {"RepoDigests": []}, "registry.example.test/web:1", "only on this node"),
+        ("registry.example.test/web:1", {"RepoDigests": ["web@sha256:1"]}, "registry.example.test/web:1", "does not show if"),
         ("sha256:1", {"RepoTags": []}, "web@sha256:2", "digest web@sha256:2"),
         ("1", {}, "registry.example.test/web:1", "digest"),
         ("sha256:1", {"RepoTags": [], "RepoDigests": []}, "sha256:1", "only on this node"),
@@ -346,6 +347,7 @@ def test_the_image_is_named_by_tag_digest_or_id(reference: str, changes: dict[st
     drafted = definition_of(container, {**found, **changes}, node_settings())
     assert read(drafted).image == image
     assert comment in comments(drafted)
+    assert ("does not show if" in comments(drafted)) == ("does not show if" in comment)
     assert read(drafted).image_is_local == ("only on this node" in comment)
 
 

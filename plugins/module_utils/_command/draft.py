@@ -154,6 +154,11 @@ class Drafted:
             reference = [*tags, *digests, identity][0]
         for digest in digests:
             self.say(f"digest {digest}", "container.image")
+        # In containerd's store the id of an image is a digest, and each image has one.
+        if any(digest.endswith(f"@{self._image.get('Id')}") for digest in digests):
+            self.say(
+                "this engine does not show if it is only on this node; then write ~ before it, which forbids a pull.", "container.image"
+            )
         if digests or not self._image:
             return reference
         self.say("guessed: it is only on this node, so ~ forbids a pull.", "container.image")
