@@ -159,6 +159,13 @@ class Node:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(content)
 
+    def read(self, path: str) -> str:
+        """Return a file's text. FileNotFoundError without the file."""
+        return (self.root / path.lstrip("/")).read_text(errors="replace")
+
+    def has(self, path: str) -> bool:
+        return (self.root / path.lstrip("/")).exists()
+
     def define(self, *definitions: Mapping[str, Any]) -> None:
         for definition in definitions:
             self.write(f"/etc/fleet-power/servers/{definition['settings']['uuid']}.json", json.dumps(definition))
@@ -203,17 +210,17 @@ class Lease(Protocol):
         """``bare``: new nodes without Docker. ``renewed``: nodes without installations of roles, which takes a boot."""
 
 
-def leases() -> Iterator[Lease]:
-    """Yield the fixture ``lease``, then end all its leases."""
+def leases(group: str = "nodes", kind: type[Node] = Node) -> Iterator[Lease]:
+    """Yield the fixture ``lease`` for a group of the lab's inventory, then end all its leases."""
     with contextlib.ExitStack() as held:
 
         def lease(count: int, *, bare: bool = False, renewed: bool = False) -> list[Node]:
-            _unused, addresses = lab_inventory("bare" if bare else "nodes")
+            _unused, addresses = lab_inventory("bare" if bare else group)
             if count > len(addresses):
                 pytest.fail(f"the lab has {len(addresses)} such nodes, this test needs {count}; end it by `make lab-down`, or let it grow")
             names = _take(count, list(addresses), held)
             _at_once("renew" if renewed else "reset", names)
-            return [Node(name, addresses[name]) for name in names]
+            return [kind(name, addresses[name]) for name in names]
 
         yield lease
 

@@ -5,13 +5,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.tests.fleet import scratch
+from ansible_collections.fleet.power.tests.fleet import nodes, scratch
+from ansible_collections.fleet.power.tests.fleet.facts import record_facts
+from ansible_collections.fleet.power.tests.fleet.nodes import Lease, Node
 
-from .machine import Machine, leased
+from .machine import Machine
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """After the record of the tests that ran."""
+    if not hasattr(session.config, "workerinput"):
+        record_facts("machines", Machine)
 
 
 @pytest.fixture(scope="session")
@@ -27,5 +37,18 @@ def _scratch(tmp_path: Path, _collections: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def machine() -> Machine:
-    return leased()
+def lease() -> Iterator[Lease]:
+    """``lease(count) -> list[Node]`` returns free machines in a new state."""
+    with contextlib.contextmanager(nodes.leases)("machines", Machine) as take:
+        yield take
+
+
+@pytest.fixture
+def node(lease: Lease) -> Node:
+    """Return a machine. Tests of nodes take it by this name."""
+    return lease(1)[0]
+
+
+@pytest.fixture
+def machine(node: Machine) -> Machine:
+    return node
