@@ -103,6 +103,10 @@ machines: venv ## as root: on a virtual machine, with power cuts
 	@if [ "$$(id -u) $$(uname -m)" != "0 x86_64" ]; then echo "not checked: power cuts, on a machine that only root can boot, on x86-64 alone"; else \
 	$(NODES_OF_LAB) run 0 --machines 1 -- $(PYTEST) $(or $(ARGS),tests/machines); fi
 
+.PHONY: test-machines
+test-machines: venv ## as root: on virtual machines of each supported Debian; an hour; one alone: make test-machines SUITES=bookworm
+	@tests/tools/machines $(VENV) $(or $(SUITES),bookworm trixie forky)
+
 fresh: venv ## as root: the demo on a new, bare machine, removed afterwards
 	@if [ "$$(id -u)" != 0 ]; then echo "not checked: the demo on a fresh machine, which only root can make"; else \
 	tests/lab/fresh run $(PYTEST) $(or $(ARGS),tests/fresh); fi
@@ -122,7 +126,7 @@ test-long: venv ## long races and other interpreters; not part of test
 	@$(if $(ARGS),:,tests/tools/matrix)
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) -m long "$$@"' test-long $(or $(ARGS),tests/unit tests/integration)
 	@$(if $(ARGS),:,$(NODES_OF_LAB) run $(or $(NODES),6) --bare 1 --online -- $(PYTEST) -m long -n 3 --maxschedchunk 1 tests/fleet)
-	@$(if $(ARGS),:,$(MAKE) machines ARGS="-m long tests/machines")
+	@$(if $(ARGS),:,$(MAKE) test-machines)
 	@$(if $(ARGS),:,tests/tools/targets $(VENV))
 
 matrix: venv ## sessions of nox: each supported ansible-core and Python; some alone: make matrix ARGS="lint units-2.21-3.13"
