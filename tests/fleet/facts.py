@@ -14,7 +14,7 @@ from .nodes import Node, lab_inventory
 #: Prints one fact a line: a key and its value.
 _LOOK = r"""
 . /etc/os-release
-echo "node ${NAME%% *} ${VERSION_ID:-testing}"
+echo "tested ${NAME%% *} ${VERSION_ID:-testing}"
 echo "docker $(docker version --format '{{.Server.Version}}' | sed 's/+.*//')"
 echo "store $(docker info --format '{{.Driver}}')"
 echo "python $(python3 -c 'import sys; print(*sys.version_info[:2], sep=".")')"
@@ -26,12 +26,12 @@ if iptables -t nat -S DOCKER >/dev/null 2>&1; then echo "filter iptables"; else 
 """
 
 
-def record_facts(group: str, kind: type[Node]) -> None:
-    """Add the facts of the group's first node to the record that ``FLEET_POWER_RAN`` names, if there is one."""
+def record_facts(group: str, kind: type[Node], name: str) -> None:
+    """Write the facts of the group's first node beside the record that ``FLEET_POWER_RAN`` names, if there is one."""
     path = Path(os.environ.get("FLEET_POWER_RAN") or os.devnull)
     if not path.is_file():
         return
-    name, address = next(iter(lab_inventory(group)[1].items()))
-    facts = dict(line.split(" ", 1) for line in kind(name, address).ssh(_LOOK).splitlines())
-    facts["suite"] = os.environ.get("FLEET_LAB_SUITE") or "trixie"
-    path.write_text(json.dumps({**facts, **json.loads(path.read_text())}, indent=1) + "\n")
+    ran = {outcome: len(tests) for outcome, tests in json.loads(path.read_text()).items()}
+    facts = dict(line.split(" ", 1) for line in kind(*next(iter(lab_inventory(group)[1].items()))).ssh(_LOOK).splitlines())
+    facts |= {"tested": f"{facts['tested']}, {name}", "suite": os.environ.get("FLEET_LAB_SUITE") or "trixie"}
+    path.with_suffix(".json").write_text(json.dumps({**facts, **ran}, indent=1) + "\n")

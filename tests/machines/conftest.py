@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.fleet.power.tests.fleet import nodes, scratch
 from ansible_collections.fleet.power.tests.fleet.facts import record_facts
 from ansible_collections.fleet.power.tests.fleet.nodes import Lease, Node
+from ansible_collections.fleet.power.tests.fleet.supervised import supervised
 
 from .machine import Machine
 
@@ -21,7 +22,7 @@ from .machine import Machine
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """After the record of the tests that ran."""
     if not hasattr(session.config, "workerinput"):
-        record_facts("machines", Machine)
+        record_facts("machines", Machine, "a machine")
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +53,14 @@ def node(lease: Lease) -> Node:
 @pytest.fixture
 def machine(node: Machine) -> Machine:
     return node
+
+
+@pytest.fixture
+def ready(lease: Lease) -> Machine:
+    """Return a machine with a supervisor and without servers. The first test on it runs role node and keeps the disk."""
+    (machine,) = lease(1, kept=True)
+    assert isinstance(machine, Machine)
+    if not machine.has("/etc/systemd/system/fleet-power-supervisor.service"):
+        supervised(machine)
+        nodes.nodes_command("keep", machine.name)
+    return machine

@@ -16,6 +16,9 @@ from ansible_collections.fleet.power.tests.fleet.nodes import Node, nodes_comman
 class Machine(Node):
     """A machine of the lab. Tests inspect it over SSH, because it shares no kernel with them."""
 
+    # A loaded machine answers late.
+    connect_seconds = 30
+
     def ssh_words(self) -> list[str]:
         return self._ssh()
 

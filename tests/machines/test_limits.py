@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.tests.fleet.lab import adhoc, bring_up, server, uuid_of, wait_until
-from ansible_collections.fleet.power.tests.fleet.supervised import BACK_SECONDS, act, crash, facts, is_back, supervised, verdicts
+from ansible_collections.fleet.power.tests.fleet.supervised import BACK_SECONDS, act, crash, facts, is_back, verdicts
 
 from .machine import Machine
 
@@ -67,43 +67,43 @@ def test_the_kernel_has_the_limits_and_their_changes_in_place(machine: Machine) 
     assert after["State"]["StartedAt"] == before["State"]["StartedAt"]
 
 
-def test_the_end_of_a_child_without_memory_is_no_end_of_the_server(machine: Machine) -> None:
+def test_the_end_of_a_child_without_memory_is_no_end_of_the_server(ready: Machine) -> None:
     game = limited("game")
-    supervised(machine, game)
-    act(machine, "start")
-    before = machine.started_at(uuid_of(game))
+    ready.define(game)
+    act(ready, "start")
+    before = ready.started_at(uuid_of(game))
 
-    ask_for_memory(machine, game)
-    assert "oom_kill 1" in machine.read(f"{group_of(machine, game)}/memory.events")
-    assert (machine.is_up(uuid_of(game)), machine.started_at(uuid_of(game))) == (True, before)
-    machine.ssh(f"docker stop {uuid_of(game)}")
+    ask_for_memory(ready, game)
+    assert "oom_kill 1" in ready.read(f"{group_of(ready, game)}/memory.events")
+    assert (ready.is_up(uuid_of(game)), ready.started_at(uuid_of(game))) == (True, before)
+    ready.ssh(f"docker stop {uuid_of(game)}")
 
-    wait_until(lambda: verdicts(machine, game) == [["stopped_externally"]], "the verdict on the stop", BACK_SECONDS)
-    assert [row["oom_killed"] for row in facts(machine, game)[0]["crashes"]] == [False]
-    act(machine, "start")
-    since = machine.started_at(uuid_of(game))
-    ask_for_memory(machine, game)
-    crash(machine, game)
-    wait_until(lambda: is_back(machine, game, since), "the server was started again", BACK_SECONDS)
-    assert verdicts(machine, game) == [["stopped_externally", "crashed"]]
+    wait_until(lambda: verdicts(ready, game) == [["stopped_externally"]], "the verdict on the stop", BACK_SECONDS)
+    assert [row["oom_killed"] for row in facts(ready, game)[0]["crashes"]] == [False]
+    act(ready, "start")
+    since = ready.started_at(uuid_of(game))
+    ask_for_memory(ready, game)
+    crash(ready, game)
+    wait_until(lambda: is_back(ready, game, since), "the server was started again", BACK_SECONDS)
+    assert verdicts(ready, game) == [["stopped_externally", "crashed"]]
 
 
 @pytest.mark.parametrize("group", [False, True], ids=["the process", "the whole group"])
-def test_a_server_without_memory_has_crashed_and_is_started_again(machine: Machine, group: bool) -> None:
+def test_a_server_without_memory_has_crashed_and_is_started_again(ready: Machine, group: bool) -> None:
     game = limited("game")
-    supervised(machine, game)
-    act(machine, "start")
-    found, before = machine.container(uuid_of(game)), machine.started_at(uuid_of(game))
+    ready.define(game)
+    act(ready, "start")
+    found, before = ready.container(uuid_of(game)), ready.started_at(uuid_of(game))
     assert found is not None
     if group:
-        machine.ssh(f"echo 1 >{group_of(machine, game)}/memory.oom.group")
-        ask_for_memory(machine, game)
+        ready.ssh(f"echo 1 >{group_of(ready, game)}/memory.oom.group")
+        ask_for_memory(ready, game)
     else:
         # The kernel may end only the server's process.
-        machine.ssh(f"docker exec --detach {uuid_of(game)} sh -c 'sleep 3; exec {GREEDY}'")
-        others = f"grep -vx {found['State']['Pid']} {group_of(machine, game)}/cgroup.procs"
-        machine.ssh(f"for pid in $({others}); do echo -1000 >/proc/$pid/oom_score_adj; done")
+        ready.ssh(f"docker exec --detach {uuid_of(game)} sh -c 'sleep 3; exec {GREEDY}'")
+        others = f"grep -vx {found['State']['Pid']} {group_of(ready, game)}/cgroup.procs"
+        ready.ssh(f"for pid in $({others}); do echo -1000 >/proc/$pid/oom_score_adj; done")
 
-    wait_until(lambda: is_back(machine, game, before), "the server was started again", BACK_SECONDS)
-    (row,) = facts(machine, game)[0]["crashes"]
+    wait_until(lambda: is_back(ready, game, before), "the server was started again", BACK_SECONDS)
+    (row,) = facts(ready, game)[0]["crashes"]
     assert (row["verdict"], row["exit_code"], row["oom_killed"]) == ("crashed", 137, True)

@@ -22,16 +22,16 @@ SUPPORTED = CHECKOUT / "tests" / "supported.json"
 README = CHECKOUT / "README.md"
 #: The columns: key and heading.
 COLUMNS = {
-    "node": "Node",
+    "tested": "Tested",
     "docker": "Docker",
-    "store": "images",
+    "store": "image store",
     "python": "Python",
     "sdk": "SDK",
     "systemd": "systemd",
     "kernel": "Linux",
     "cgroups": "cgroups",
     "filter": "packet filter",
-    "passed": "tests",
+    "passed": "passed tests",
 }
 #: The packages with a recorded version, and how many of its numbers count.
 _PACKAGES = {"docker.io": ("docker", 3), "python3": ("python", 2), "python3-docker": ("sdk", 3), "systemd": ("systemd", 1)}
@@ -50,7 +50,7 @@ def rows() -> list[dict[str, Any]]:
 
 def check(suite: str, layer: Path) -> str:
     """Return why the layer is not the recorded release; empty if it is, or if there is no record yet."""
-    recorded = next((row for row in rows() if row.get("suite") == suite), None)
+    recorded = next((row for row in rows() if row["suite"] == suite and row["systemd"].isdigit()), None)
     if recorded is None:
         return ""
     words = ["dpkg-query", f"--admindir={layer}/var/lib/dpkg", "--show", "--showformat=${Package} ${source:Upstream-Version}\n", *_PACKAGES]
@@ -67,20 +67,24 @@ def check(suite: str, layer: Path) -> str:
     return ""
 
 
+def merged(old: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows after these runs. A newer run replaces the row of the same name."""
+    found = {row["tested"]: {key: row[key] for key in ("suite", *COLUMNS)} for row in (*old, *runs)}
+    return sorted(found.values(), key=lambda row: str(row["tested"]))
+
+
 def record(files: Sequence[Path]) -> str:
     """Put these runs into the record and the README; return why that is impossible, or nothing."""
     runs = [json.loads(file.read_text()) for file in files]
     for file, run in zip(files, runs):
         if run["failed"] or not run["passed"]:
-            return f"Cannot record {file}: {len(run['failed'])} of its tests failed, and {len(run['passed'])} passed"
-    new = {run["node"]: {**{key: run[key] for key in ("suite", *COLUMNS) if key in run}, "passed": len(run["passed"])} for run in runs}
-    old = {row["node"]: row for row in rows()}
-    SUPPORTED.write_text(json.dumps(list({**old, **new}.values()), indent=1) + "\n")
-    text = README.read_text()
-    before, heading, rest = text.partition(table([])[0] + "\n")
-    after = rest[rest.index("\n\n") :]
-    README.write_text(before + "\n".join(table(rows())) + after)
-    return "" if heading else f"Cannot write the table: {README} has no line with its headings"
+            return f"Cannot record {file}: {run['failed']} tests failed, and {run['passed']} passed"
+    SUPPORTED.write_text(json.dumps(merged(rows(), runs), indent=1) + "\n")
+    before, heading, rest = README.read_text().partition(table([])[0] + "\n")
+    if not heading:
+        return f"Cannot write the table: {README} has no line with its headings"
+    README.write_text(before + "\n".join(table(rows())) + rest[rest.index("\n\n") :])
+    return ""
 
 
 def main(words: Sequence[str]) -> int:
