@@ -114,7 +114,7 @@ installed: build ## the collection installed from its file
 targets: venv ## ansible-test integration, each module and role in four calls; one alone: make targets ARGS=server_power
 	@tests/tools/targets $(VENV) $(ARGS)
 
-.PHONY: mutants test-long test-engines bench bench-fleet matrix build package docs release
+.PHONY: mutants test-long test-machines test-engines bench bench-fleet matrix build package docs release
 mutants: venv ## mutants of lock, kill, freeze, plan, boot, verdicts, rollout and acceptance are caught; one area alone: make mutants ARGS="--area lock"
 	@$(VENV)/bin/python tests/mutants/run.py $(ARGS)
 
@@ -122,9 +122,12 @@ test-long: venv ## long races and other interpreters; not part of test
 	@$(if $(ARGS),:,tests/tools/matrix)
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) -m long "$$@"' test-long $(or $(ARGS),tests/unit tests/integration)
 	@$(if $(ARGS),:,$(NODES_OF_LAB) run $(or $(NODES),6) --bare 1 --online -- $(PYTEST) -m long -n 3 --maxschedchunk 1 tests/fleet)
-	@$(if $(ARGS),:,$(MAKE) machines ARGS="-m long tests/machines")
+	@$(if $(ARGS),:,$(MAKE) test-machines)
 	@$(if $(ARGS),:,$(MAKE) test-engines)
 	@$(if $(ARGS),:,tests/tools/targets $(VENV))
+
+test-machines: venv ## as root: on virtual machines of each supported Debian; an hour; one alone: make test-machines SUITES=bookworm
+	@tests/tools/machines $(VENV) $(or $(SUITES),bookworm trixie forky)
 
 test-engines: venv ## as root: integration tests on each supported Docker Engine; one engine alone: make test-engines ENGINES=bookworm
 	@if [ "$$(id -u)" != 0 ]; then echo "not checked: other Docker Engines, which only root can start"; else \

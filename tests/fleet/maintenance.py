@@ -42,7 +42,7 @@ def times(node: Node, definition: dict[str, Any]) -> tuple[str, str]:
 
 def text_of(node: Node, path: str) -> str:
     with contextlib.suppress(OSError, AssertionError):
-        return (node.root / path).read_text(errors="replace")
+        return node.read(path)
     return ""
 
 

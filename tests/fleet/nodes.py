@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pytest
 import yaml
@@ -94,6 +94,8 @@ class Node:
 
     name: str
     address: str
+    #: The longest wait for a connection.
+    connect_seconds: ClassVar[int] = 5
 
     @property
     def faults(self) -> Faults:
@@ -114,7 +116,9 @@ class Node:
         """Return the words of an SSH command, with more arguments before the address."""
         connection, _unused = lab_inventory("nodes")
         options = [word for word in shlex.split(connection["ansible_ssh_args"]) if word != "-o" and not word.startswith("Control")]
-        arguments = [argument for option in ("BatchMode=yes", "ConnectTimeout=5", *options) for argument in ("-o", option)]
+        arguments = [
+            argument for option in ("BatchMode=yes", f"ConnectTimeout={self.connect_seconds}", *options) for argument in ("-o", option)
+        ]
         return ["ssh", "-i", connection["ansible_ssh_private_key_file"], *arguments, *more, f"root@{self.address}"]
 
     @contextlib.contextmanager
@@ -159,6 +163,13 @@ class Node:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(content)
 
+    def read(self, path: str) -> str:
+        """Return a file's text. FileNotFoundError without the file."""
+        return (self.root / path.lstrip("/")).read_text(errors="replace")
+
+    def has(self, path: str) -> bool:
+        return (self.root / path.lstrip("/")).exists()
+
     def define(self, *definitions: Mapping[str, Any]) -> None:
         for definition in definitions:
             self.write(f"/etc/fleet-power/servers/{definition['settings']['uuid']}.json", json.dumps(definition))
@@ -199,21 +210,22 @@ class Node:
 
 
 class Lease(Protocol):
-    def __call__(self, count: int, *, bare: bool = False, renewed: bool = False) -> list[Node]:
-        """``bare``: new nodes without Docker. ``renewed``: nodes without installations of roles, which takes a boot."""
+    def __call__(self, count: int, *, bare: bool = False, renewed: bool = False, kept: bool = False) -> list[Node]:
+        """``bare``: new nodes without Docker. ``renewed``: nodes without installations of roles, which takes a boot. ``kept``: machines
+        with the disks that a test kept, if there are such disks."""
 
 
-def leases() -> Iterator[Lease]:
-    """Yield the fixture ``lease``, then end all its leases."""
+def leases(group: str = "nodes", kind: type[Node] = Node) -> Iterator[Lease]:
+    """Yield the fixture ``lease`` for a group of the lab's inventory, then end all its leases."""
     with contextlib.ExitStack() as held:
 
-        def lease(count: int, *, bare: bool = False, renewed: bool = False) -> list[Node]:
-            _unused, addresses = lab_inventory("bare" if bare else "nodes")
+        def lease(count: int, *, bare: bool = False, renewed: bool = False, kept: bool = False) -> list[Node]:
+            _unused, addresses = lab_inventory("bare" if bare else group)
             if count > len(addresses):
                 pytest.fail(f"the lab has {len(addresses)} such nodes, this test needs {count}; end it by `make lab-down`, or let it grow")
             names = _take(count, list(addresses), held)
-            _at_once("renew" if renewed else "reset", names)
-            return [Node(name, addresses[name]) for name in names]
+            _at_once("renew" if renewed else "recall" if kept else "reset", names)
+            return [kind(name, addresses[name]) for name in names]
 
         yield lease
 

@@ -73,4 +73,4 @@ def is_stopping(node: Node, definition: Definition) -> bool:
 
 def is_unlocked(node: Node, definition: Definition) -> bool:
     """Tell whether no action holds a server's lock, as the node sees it."""
-    return not (node.root / f"run/fleet-power/{uuid_of(definition)}.lock").read_text().strip()
+    return not node.read(f"run/fleet-power/{uuid_of(definition)}.lock").strip()

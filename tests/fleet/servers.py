@@ -54,7 +54,7 @@ def uuid_of(definition: Mapping[str, Any]) -> str:
 def holder_of(node: Node, definition: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record of a server's lock holder; empty without a holder, or if the node is down."""
     with contextlib.suppress(OSError, ValueError, AssertionError):
-        record: dict[str, Any] = json.loads((node.root / f"run/fleet-power/{uuid_of(definition)}.lock").read_text())
+        record: dict[str, Any] = json.loads(node.read(f"run/fleet-power/{uuid_of(definition)}.lock"))
         return {} if record.get("released") else record
     return {}
 

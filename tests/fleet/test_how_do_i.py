@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Fleet:
     """Two nodes with the guide's names, each with servers, and an operator's terminal on each machine."""
 
     def __init__(self, nodes: list[Node], root: Path) -> None:
-        self.nodes = [Node(f"node{number}", node.address) for number, node in enumerate(nodes, 1)]
+        self.nodes = [replace(node, name=f"node{number}") for number, node in enumerate(nodes, 1)]
         self._inventory = inventory(self.nodes)
         connection, _unused = lab_inventory("nodes")
         words = [word for word in shlex.split(connection["ansible_ssh_args"]) if word != "-o" and not word.startswith("Control")]

@@ -28,7 +28,7 @@ def test_running_servers_are_down_for_the_work_and_start_in_order_after_it(lease
     assert checked.rc == 0
     assert [times(node, each) for each in (proxy, lobby, game)] == before
     assert text_of(node, RECORD) == ""
-    assert not (node.root / MARK).exists()
+    assert not node.has(MARK)
 
     ran = playbook(
         "maintenance", [node], maintenance_stagger=4, maintenance_tasks=work(tmp_path, f"(echo running:; docker ps -q) > /{MARK}")
@@ -163,7 +163,7 @@ def test_maintenance_does_not_reboot_a_node_during_another_stop(lease: Lease, tm
     assert "lock_timeout" in refused.stdout
     assert "run this again" in refused.stdout
     assert boot_of(node) == before
-    assert not (node.root / MARK).exists()
+    assert not node.has(MARK)
 
     adhoc([node], "fleet.power.server_power", f"server={uuid_of(held)} action=kill")
     begun.result()
@@ -187,7 +187,7 @@ def test_a_silent_engine_ends_maintenance_soon_and_before_any_stop(lease: Lease,
     assert f"Cannot finish the maintenance of {node.name}: Cannot " in words_of(ran)
     assert "this run has stopped no server; correct the cause and run this again" in words_of(ran)
     assert node.started_at(uuid_of(each)) == before
-    assert not (node.root / MARK).exists()
+    assert not node.has(MARK)
     assert text_of(node, RECORD) == ""
     # The wait of 120 s for the engine is only for a reboot. Most of this time is for a busy machine.
     assert ran.seconds < 90

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
-import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -54,7 +54,7 @@ def test_every_command_of_the_fleet_page_works(lease: Lease) -> None:
     leased, made = lease(3), populate()
     bring_up({node: [made.definition(number, index) for index in range(4)] for number, node in enumerate(leased, 1)})
     # The page names node-1 to node-3, but any nodes of the lab may be free.
-    nodes = [Node(f"node-{number}", node.address) for number, node in enumerate(leased, 1)]
+    nodes = [replace(node, name=f"node-{number}") for number, node in enumerate(leased, 1)]
     where = inventory(nodes)
     settings, *lines = commands()
     assert settings.startswith("export ANSIBLE_INVENTORY=$PWD/.build/lab/inventory.yml ")
@@ -80,13 +80,13 @@ def stand_in(node: Node, image: str) -> None:
     """Give the node's engine an image of this name, because the lab has no registry."""
     ready = """--change 'ENV READY_LINE="Serving HTTP on"'"""
     line = f"id=$(docker create {IMAGE.lstrip('~')}) && docker commit {ready} $id {image} && docker rm $id"
-    subprocess.run(["sh", "-ec", line], env={**os.environ, "DOCKER_HOST": node.docker_host}, check=True, capture_output=True, timeout=60)
+    node.ssh(line)
 
 
 @pytest.mark.long
 def test_the_first_playbook_and_the_commands_after_it_run_as_they_stand(lease: Lease, tmp_path: Path) -> None:
     (leased,) = lease(1)
-    node = Node("node1", leased.address)
+    node = replace(leased, name="node1")
     asked, made, defined, book = (each.text for each in blocks("First playbook"))
     # The only difference: this line would make this machine a node.
     assert asked == "nodes:\n  hosts:\n    node1: {ansible_connection: local, ansible_python_interpreter: /usr/bin/python3}\n"

@@ -62,7 +62,7 @@ def test_servers_of_a_killed_task_are_unknown_and_a_resume_repeats_no_action(lea
     going = playbook_begun("rolling_restart", [node])
     wait_until(lambda: is_stopping(node, servers[1]), "a server is being stopped", 60)
     wait_until(lambda: runs_of(node, servers)["quick"] != before["quick"] and is_unlocked(node, servers[0]), "the other server is done")
-    holder = json.loads((node.root / f"run/fleet-power/{uuid_of(servers[1])}.lock").read_text())
+    holder = json.loads(node.read(f"run/fleet-power/{uuid_of(servers[1])}.lock"))
     node.ssh(f"kill -9 {holder['pid']}")
     ran = going.finish()
     assert ran.rc == 2
@@ -199,8 +199,8 @@ def test_maintenance_leaves_a_node_with_players_and_continues_with_the_next(leas
     assert recap(ran) == {first.name: 1, second.name: 0}
     assert (boot_of(first), runs_of(first, [played])) == (before[0], before[2])
     assert boot_of(second) != before[1]
-    assert [(node.root / MARK).exists() for node in (first, second)] == [False, True]
-    assert not (first.root / RECORD).exists()
+    assert [node.has(MARK) for node in (first, second)] == [False, True]
+    assert not first.has(RECORD)
 
     del todo["maintenance_players_at_most"]
     again = playbook("maintenance", [first], **todo)

@@ -10,11 +10,14 @@ import shlex
 import subprocess
 from typing import Any
 
-from ansible_collections.fleet.power.tests.fleet.nodes import Node, lab_inventory, nodes_command
+from ansible_collections.fleet.power.tests.fleet.nodes import Node, nodes_command
 
 
 class Machine(Node):
     """A machine of the lab. Tests inspect it over SSH, because it shares no kernel with them."""
+
+    # A loaded machine answers late.
+    connect_seconds = 30
 
     def ssh_words(self) -> list[str]:
         return self._ssh()
@@ -26,10 +29,24 @@ class Machine(Node):
     def boot(self) -> None:
         nodes_command("boot", self.name)
 
+    def is_halted(self) -> bool:
+        return "halted" in next(line for line in nodes_command("status").splitlines() if line.startswith(f"{self.name} "))
+
+    def read(self, path: str) -> str:
+        absolute = f"/{path.lstrip('/')}"
+        ran = subprocess.run(
+            [*self._ssh(), f"cat {shlex.quote(absolute)}"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        if ran.returncode != 0:
+            raise FileNotFoundError(ran.stderr.strip())
+        return ran.stdout
+
+    def has(self, path: str) -> bool:
+        return self.ssh(f"test -e /{shlex.quote(path.lstrip('/'))} && echo yes", check=False) != ""
+
     def write(self, path: str, content: str) -> None:
         place = shlex.quote(path)
-        command = f"mkdir -p $(dirname {place}) && cat >{place}"
-        subprocess.run([*self.ssh_words(), command], input=content, capture_output=True, text=True, check=True)
+        self.feed(f"mkdir -p $(dirname {place}) && cat >{place}", content.encode())
 
     def unpack(self, directory: str, *words: str) -> None:
         """Give a directory on the machine the files that tar packs with these words."""
@@ -41,11 +58,3 @@ class Machine(Node):
         """Return the engine's inspection of a container, or None without one."""
         found = json.loads(self.ssh(f"docker container inspect {name} 2>/dev/null", check=False) or "[]")
         return found[0] if found else None
-
-
-def leased() -> Machine:
-    """Return the lab's first machine in a new state."""
-    _connection, addresses = lab_inventory("machines")
-    name, address = next(iter(addresses.items()))
-    nodes_command("reset", name)
-    return Machine(name, address)

@@ -5,16 +5,11 @@
 
 from __future__ import annotations
 
-import os
-import random
-from functools import cache
-
 import pytest
 from ansible_collections.fleet.power.tests.fleet.lab import adhoc_begun, server, uuid_of, wait_until
 from ansible_collections.fleet.power.tests.fleet.supervised import BACK_SECONDS, facts, supervised
 
-from .cuts import Cuts
-from .machine import Machine, leased
+from .machine import Machine
 
 #: The longest run of a module on a loaded machine.
 REPORT_SECONDS = 120.0
@@ -35,37 +30,6 @@ def test_a_reported_first_start_survives_a_power_cut(machine: Machine) -> None:
     assert found["intent"]["up"] is True
     reported_id = report["servers"][0]["operation"]["id"]
     assert [each["outcome"] for each in found["operations"] if each["id"] == reported_id] == ["done"]
-
-
-@cache
-def cuts() -> Cuts:
-    """Return the machine of all cuts, with servers. The seed is printed."""
-    seed = int(os.environ.get("FLEET_POWER_SEED") or random.randrange(1_000_000))
-    return Cuts(leased(), seed)
-
-
-# Fifty cuts in all. Ten starts are cut off right after their reported end.
-@pytest.mark.long
-@pytest.mark.parametrize(
-    ("kind", "during", "after"),
-    [
-        ("start", 5, 10),
-        ("stop", 3, 2),
-        ("restart", 2, 3),
-        ("kill", 3, 2),
-        ("limit", 2, 3),
-        ("crash", 3, 2),
-        ("accepted", 3, 2),
-        ("record", 5, 0),
-    ],
-)
-def test_reported_results_survive_power_cuts(kind: str, during: int, after: int, capsys: pytest.CaptureFixture[str]) -> None:
-    world = cuts()
-    for number in range(during + after):
-        world.cut(kind, reported=number >= during)
-    with capsys.disabled():
-        print(f"\n{world.summary(kind)}")
-    assert not world.faults(kind), "\n".join(world.faults(kind))
 
 
 @pytest.mark.long

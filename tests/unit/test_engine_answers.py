@@ -65,6 +65,12 @@ def test_a_listed_container_is_assigned_to_its_server(name: str, labels: Any, st
     assert asked == ([row] if found == "asked" else [])
 
 
+def inspected(bindings: Any = None, **state: object) -> dict[str, Any]:
+    """Return an inspect answer of the engine."""
+    usual = {"Running": False, "Paused": False, "Restarting": False, "ExitCode": 0, "OOMKilled": False, "StartedAt": "", "FinishedAt": ""}
+    return {"Id": "i", "Name": "/n", "State": {**usual, **state}, "Config": {}, "HostConfig": {"PortBindings": bindings}}
+
+
 @pytest.mark.parametrize(
     ("bindings", "addresses"),
     [
@@ -75,10 +81,23 @@ def test_a_listed_container_is_assigned_to_its_server(name: str, labels: Any, st
 )
 @pytest.mark.parametrize("live", [True, False])
 def test_a_snapshot_has_the_published_addresses_of_a_live_container(bindings: Any, addresses: Any, live: bool) -> None:
-    state = {"Running": live, "Paused": False, "Restarting": False, "ExitCode": 0, "OOMKilled": False, "StartedAt": "", "FinishedAt": ""}
-    found = snapshot_of({"Id": "i", "Name": "/n", "State": state, "Config": {}, "HostConfig": {"PortBindings": bindings}})
+    found = snapshot_of(inspected(Running=live, bindings=bindings))
     assert found.addresses == (addresses if live else {})
     assert found.ports == (frozenset(bindings or ()) if live else frozenset())
+
+
+@pytest.mark.parametrize(
+    ("state", "killed"),
+    [
+        ({"ExitCode": 137, "OOMKilled": True}, True),
+        ({"ExitCode": 137}, False),
+        # A child has ended, now or in an earlier run.
+        ({"ExitCode": 1, "OOMKilled": True}, False),
+        ({"Running": True, "OOMKilled": True}, False),
+    ],
+)
+def test_only_an_end_by_sigkill_can_be_for_lack_of_memory(state: dict[str, Any], killed: bool) -> None:
+    assert snapshot_of(inspected(**state)).oom_killed is killed
 
 
 ID = "a" * 64

@@ -54,7 +54,6 @@ STOP = ReportedEnd(1, 143, signalled=True)
         (Evidence(heard=CRASH, exit_code=143, marked=True), "stopped_externally"),
         (Evidence(heard=CRASH, exit_code=0), "ended"),
         # The kernel killed another process of the container for memory, perhaps long ago.
-        (Evidence(heard=CRASH, exit_code=0, oom_killed=True), "ended"),
         # A kill explains the end, unless the end contradicts that.
         (Evidence(heard=STOP, exit_code=137, killed=True), "stopped"),
         (Evidence(exit_code=137, killed=True, marked=True), "stopped"),

@@ -49,8 +49,7 @@ class Evidence:
     @property
     def contradicts_stop(self) -> bool:
         """True for an end that no stop brings by default."""
-        # The kernel may have killed another process of the container, long ago.
-        return (self.oom_killed and self.exit_code != 0) or (self.exit_code is not None and self.exit_code not in _OF_STOPS)
+        return self.oom_killed or (self.exit_code is not None and self.exit_code not in _OF_STOPS)
 
 
 def judge(evidence: Evidence) -> Verdict:

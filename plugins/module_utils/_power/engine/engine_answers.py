@@ -19,6 +19,8 @@ from ..model.server import ImageSeen, ListedContainer, Snapshot, parse_uuid
 CHANGES = ("start", "die", "kill", "attach", "destroy")
 LIVE = ("running", "paused", "restarting")
 _EVERYWHERE = frozenset(("0.0.0.0", "::"))
+#: The exit code of SIGKILL, with which the kernel ends a process without memory.
+_KILLED = 137
 #: 2026-01-31T12:00:00.123456789
 _TIME_CHARACTERS = 29
 
@@ -29,6 +31,7 @@ def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
     bindings = host.get("PortBindings") or {}
     live = bool(state["Running"] or state["Paused"] or state["Restarting"])
     health = (state.get("Health") or {}).get("Status")
+    exit_code = None if live else int(state["ExitCode"])
     return Snapshot(
         id=str(found["Id"]),
         name=str(found["Name"]).lstrip("/"),
@@ -38,8 +41,9 @@ def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
         paused=bool(state["Paused"]),
         removing=state.get("Status") in ("removing", "dead"),
         pid=int(state.get("Pid") or 0),
-        exit_code=None if live else int(state["ExitCode"]),
-        oom_killed=bool(state["OOMKilled"]),
+        exit_code=exit_code,
+        # The engine also says so after the end of a mere child, and 20.10 in all later runs of the container.
+        oom_killed=bool(state["OOMKilled"]) and exit_code == _KILLED,
         health=None if health in (None, "none") else str(health),
         open_stdin=bool(config.get("OpenStdin")),
         tty=bool(config.get("Tty")),

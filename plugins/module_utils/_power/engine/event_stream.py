@@ -19,7 +19,7 @@ from .engine_answers import server_in_event
 from .engine_calls import EngineCalls
 
 #: Events that begin or end a run, or explain its end.
-ACTIONS = ("start", "die", "kill", "destroy", "oom")
+ACTIONS = ("start", "die", "kill", "destroy")
 _NANOSECONDS = 10**9
 _MOST = 2**63
 _WHAT = "follow the engine's events"

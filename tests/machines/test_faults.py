@@ -1,0 +1,180 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Faults that only a machine with its own clock, disks and memory can have."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.tests.fleet.lab import server, uuid_of, wait_until
+from ansible_collections.fleet.power.tests.fleet.shim import pid_of
+from ansible_collections.fleet.power.tests.fleet.supervised import (
+    BACK_SECONDS,
+    SECRET,
+    SUPERVISOR,
+    act,
+    crash,
+    facts,
+    is_back,
+    starts,
+    supervised,
+    verdicts,
+)
+from ansible_collections.fleet.power.tests.integration.event_sending import EventReceiver
+
+from .machine import Machine
+
+STATE = "/var/lib/fleet-power"
+#: A day and a year, on and back.
+JUMPS = (86_400, -86_400, 31_536_000, -31_536_000)
+#: The longest time until the events service tries a receiver again.
+RETRY_SECONDS = 400.0
+#: Takes all memory, and all that becomes free. The kernel ends other processes first.
+GREEDY = """
+open("/proc/self/oom_score_adj", "w").write("-1000")
+taken = []
+while True:
+    try:
+        taken.append(bytearray(b"x" * 2**24))
+    except MemoryError:
+        pass
+"""
+GREEDY_SECONDS = 120
+
+pytestmark = pytest.mark.long
+
+
+def give_own_disk(machine: Machine) -> None:
+    """Put the state directory on a disk of its own, which `set_disk` changes."""
+    machine.ssh("truncate -s 64M /root/disk && mkfs.ext4 -q /root/disk && modprobe dm-flakey && losetup /dev/loop0 /root/disk")
+    machine.ssh("dmsetup create own --table '0 131072 linear /dev/loop0 0' && systemctl stop 'fleet-power-*'")
+    machine.ssh(
+        f"cp -a {STATE} /root/state && mount /dev/mapper/own {STATE} && cp -a /root/state/. {STATE} && systemctl start {SUPERVISOR}"
+    )
+
+
+def set_disk(machine: Machine, *, fails: bool) -> None:
+    """Let each write to the disk fail from now on, or no more."""
+    table = "0 131072 flakey /dev/loop0 0 0 3600 1 error_writes" if fails else "0 131072 linear /dev/loop0 0"
+    machine.ssh(f"dmsetup suspend --noflush --nolockfs own && dmsetup load own --table '{table}' && dmsetup resume own")
+
+
+def test_supervisor_and_events_work_on_after_jumps_of_the_clock(machine: Machine) -> None:
+    game = server("game")
+    with closing(EventReceiver()) as received, machine.reaching(received.port):
+        supervised(machine, game, node_event_receivers=[{"name": "pager", "url": f"{received.url}/", "secret": SECRET}])
+        act(machine, "start")
+        for jump in JUMPS:
+            _is_mended_and_reported(machine, game, received, jump)
+        found = facts(machine, game)[0]
+    assert [row["action"] for row in reversed(found["operations"])] == ["start", *["start", "restart"] * len(JUMPS)]
+
+
+def _is_mended_and_reported(machine: Machine, game: Mapping[str, Any], received: EventReceiver, jump: int) -> None:
+    """After a jump of the clock, a crash is mended and reported once, and a restart works."""
+    before, earlier = machine.started_at(uuid_of(game)), len(crashes(received))
+    machine.ssh(f"date --set @$(($(date +%s) + {jump}))")
+    crash(machine, game)
+    wait_until(lambda: is_back(machine, game, before), f"the server is back after {jump} s", BACK_SECONDS)
+    wait_until(lambda: len(crashes(received)) > earlier, f"the crash is reported after {jump} s", BACK_SECONDS)
+    assert act(machine, "restart", game)["summary"] == {"done": 1}, jump
+    assert len(crashes(received)) == earlier + 1
+
+
+def crashes(received: EventReceiver) -> list[dict[str, Any]]:
+    return [each for each in received.got if each["type"] == "server.crashed"]
+
+
+def test_no_action_is_lost_or_invented_on_a_disk_that_fails(ready: Machine) -> None:
+    game, other = server("game"), server("other")
+    give_own_disk(ready)
+    ready.define(game, other)
+    act(ready, "start")
+    before = ready.started_at(uuid_of(other))
+    ready.ssh("sync")
+
+    set_disk(ready, fails=True)
+    stopped = act(ready, "stop", game)["servers"][0]
+    crash(ready, other)
+    print(stopped)
+    time.sleep(10)
+    print(ready.ssh("fleet-power why game; fleet-power why other; journalctl -n 30 -u fleet-power-supervisor", check=False))
+    set_disk(ready, fails=False)
+    ready.ssh(f"systemctl stop 'fleet-power-*'; umount {STATE}; e2fsck -fy /dev/mapper/own; mount /dev/mapper/own {STATE}")
+    ready.ssh(f"systemctl start {SUPERVISOR}")
+
+    wait_until(lambda: is_back(ready, other, before), "the crashed server is back", BACK_SECONDS)
+    assert ready.is_up(uuid_of(game)) is False
+    assert act(ready, "start", game)["summary"] == {"done": 1}
+
+
+def test_a_state_directory_that_became_read_only_is_reported(ready: Machine) -> None:
+    game = server("game")
+    give_own_disk(ready)
+    ready.define(game)
+    act(ready, "start")
+    before = ready.started_at(uuid_of(game))
+    ready.ssh(f"systemctl stop 'fleet-power-*'; mount -o remount,ro {STATE} && systemctl start {SUPERVISOR}")
+    restarted = act(ready, "restart", game)["servers"][0]
+    print(restarted)
+    print(ready.ssh("fleet-power why game; journalctl -n 30 -u fleet-power-supervisor", check=False))
+    ready.ssh(f"mount -o remount,rw {STATE}")
+    crash(ready, game)
+    wait_until(lambda: is_back(ready, game, before), "the server is back", BACK_SECONDS)
+
+
+def test_a_machine_without_memory_loses_no_server_and_starts_none_twice(ready: Machine) -> None:
+    game = server("game")
+    ready.define(game)
+    act(ready, "start")
+    ready.write("/root/greedy.py", GREEDY)
+    ready.ssh(f"systemd-run --quiet --unit greedy --property RuntimeMaxSec={GREEDY_SECONDS} python3 /root/greedy.py")
+    wait_until(lambda: "Out of memory" in ready.ssh("dmesg", check=False), "the kernel has ended a process", GREEDY_SECONDS)
+    wait_until(lambda: ready.ssh("systemctl is-active greedy", check=False).strip() == "inactive", "memory is free again", GREEDY_SECONDS)
+
+    active = f"systemctl is-active {SUPERVISOR} docker"
+    wait_until(lambda: ready.ssh(active, check=False).split() == ["active"] * 2, "engine and supervisor are up", BACK_SECONDS)
+    wait_until(lambda: ready.is_up(uuid_of(game)), "the server is up", BACK_SECONDS)
+    ready.ssh("sleep 10")
+    (ends,), (begins,) = verdicts(ready, game), starts(ready, game)
+    assert begins[1:] == ["supervisor"] * len(ends), ends
+    assert act(ready, "restart", game)["summary"] == {"done": 1}
+
+
+def test_a_minute_of_a_stopped_engine_is_no_end_of_a_server(ready: Machine) -> None:
+    game = server("game")
+    ready.define(game)
+    act(ready, "start")
+    before, pid = ready.started_at(uuid_of(game)), pid_of(ready, SUPERVISOR)
+    ready.faults.freeze()
+    assert act(ready, "restart", game)["servers"][0]["code"] == "engine_unreachable"
+    ready.faults.thaw()
+    wait_until(lambda: ready.is_up(uuid_of(game)), "the engine answers", BACK_SECONDS)
+    time.sleep(10)
+    assert (ready.started_at(uuid_of(game)), pid_of(ready, SUPERVISOR)) == (before, pid)
+    assert verdicts(ready, game) == [[]]
+    assert act(ready, "restart", game)["summary"] == {"done": 1}
+
+
+def test_events_arrive_after_an_hour_without_network(machine: Machine) -> None:
+    game = server("game")
+    with closing(EventReceiver()) as received:
+        with machine.reaching(received.port):
+            supervised(machine, game, node_event_receivers=[{"name": "pager", "url": f"{received.url}/", "secret": SECRET}])
+            act(machine, "start")
+        before = machine.started_at(uuid_of(game))
+        crash(machine, game)
+        wait_until(lambda: is_back(machine, game, before), "the server was started again", BACK_SECONDS)
+        machine.ssh("date --set '+1 hour'")
+        machine.faults.cut()
+        time.sleep(20)
+        machine.faults.join()
+        with machine.reaching(received.port):
+            wait_until(lambda: "server.recovered" in [each["type"] for each in received.got], "the events arrive", RETRY_SECONDS)
+        numbers = [each["sequence"] for each in received.got]
+        assert numbers == sorted(set(numbers), key=int)
