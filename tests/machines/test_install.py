@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.fleet.power.tests.fleet.lab import adhoc_begun, playbook, server, uuid_of, wait_until
 from ansible_collections.fleet.power.tests.fleet.ran import changes, made
-from ansible_collections.fleet.power.tests.fleet.supervised import BACK_SECONDS, SUPERVISOR, act, supervised, units, verdicts
+from ansible_collections.fleet.power.tests.fleet.supervised import SUPERVISOR, act, supervised, units, verdicts
 
 from .machine import Machine
 
@@ -41,7 +41,7 @@ def test_no_server_is_lost_or_started_twice_by_an_upgrade_of_the_engine_under_lo
     ended = going.finish(UPGRADE_SECONDS)
     assert "Traceback" not in ended.output
 
-    wait_until(lambda: all(machine.is_up(uuid_of(each)) for each in games), "all servers are back", BACK_SECONDS)
+    wait_until(lambda: all(machine.is_up(uuid_of(each)) for each in games), "all servers are back", UPGRADE_SECONDS)
     since = [machine.started_at(uuid_of(each)) for each in games]
     machine.ssh("sleep 15")
     assert [machine.started_at(uuid_of(each)) for each in games] == since

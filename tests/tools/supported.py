@@ -69,8 +69,8 @@ def check(suite: str, layer: Path) -> str:
 
 def merged(old: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows after these runs. A newer run replaces the row of the same name."""
-    found = {row["tested"]: {key: row[key] for key in ("suite", *COLUMNS)} for row in (*old, *runs)}
-    return sorted(found.values(), key=lambda row: str(row["tested"]))
+    found = {(row["tested"], row["store"]): {key: row[key] for key in ("suite", *COLUMNS)} for row in (*old, *runs)}
+    return [found[name] for name in sorted(found)]
 
 
 def record(files: Sequence[Path]) -> str:
