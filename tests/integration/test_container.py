@@ -11,11 +11,14 @@ import socket
 import threading
 import uuid as uuid_module
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_network import NetworkSpec
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 
 from .controller import Controller
@@ -95,6 +98,15 @@ def test_environment_labels_and_log_follow_the_definition(lab: Lab) -> None:
         "Type": "local",
         "Config": {"max-size": "5m", "max-file": "1", "compress": "false", "mode": "non-blocking"},
     }
+
+
+def test_servers_that_start_at_the_same_time_make_their_network_once(network: str, docker_host: str) -> None:
+    # Docker 20.10 refuses the addresses of a network that does not have its name yet.
+    spec = NetworkSpec(network, {"Driver": "bridge", "IPAM": {"Config": [{"Subnet": "192.0.2.0/28"}]}})
+    engines = [DockerEngine(Connection(docker_host)) for _number in range(6)]
+    with ThreadPoolExecutor(len(engines)) as pool:
+        made = list(pool.map(lambda engine: engine.containers.ensure_network(spec), engines))
+    assert sorted(made) == [False] * 5 + [True]
 
 
 def test_a_start_makes_a_missing_network_and_publishes_the_ports(lab: Lab, network: str) -> None:

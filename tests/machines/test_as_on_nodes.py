@@ -8,7 +8,6 @@ from __future__ import annotations
 import pytest
 from ansible_collections.fleet.power.tests.fleet.test_how_do_i import test_every_command_of_the_guide_works
 from ansible_collections.fleet.power.tests.fleet.test_job_ends import (
-    test_a_job_acts_once_if_its_node_boots_before_the_answer,
     test_a_reboot_of_the_node_interrupts_a_job,
 )
 from ansible_collections.fleet.power.tests.fleet.test_maintenance import (
@@ -32,7 +31,6 @@ from ansible_collections.fleet.power.tests.fleet.test_supervised import (
 )
 
 __all__ = [
-    "test_a_job_acts_once_if_its_node_boots_before_the_answer",
     "test_a_killed_supervisor_returns_and_starts_a_crashed_server_once",
     "test_a_machine_becomes_a_node_and_a_second_run_changes_nothing",
     "test_a_node_reboots_once_if_a_kill_separates_reboot_and_start",

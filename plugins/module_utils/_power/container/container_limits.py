@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The limits of a container: wanted and current ones, and how to change them while it runs; pure.
 
-In an update, the engine (20.10 to 28.5, tested) keeps the current limit for 0, empty and, for memory and swap, -1, whatever it reports later.
-So only CPU time and pids can become unlimited again. That works with both versions of control groups.
+In an update, the engine (20.10 to 28.5, tested) keeps the current limit for 0, empty and, for memory and swap, -1, whatever it reports
+later. So only CPU time and pids can become unlimited again. That works with both versions of control groups.
 """
 
 from __future__ import annotations

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _EARLY = timedelta(milliseconds=100)
 #: Seconds between two looks at a removal that something else requested.
 _LOOK_SECONDS = 0.05
+#: The longest wait for a network that another process is creating.
+_NETWORK_SECONDS = 5.0
 _READ_BYTES = 65536
 
 
@@ -196,14 +198,26 @@ class DockerContainers:
 
     def ensure_network(self, network: NetworkSpec) -> bool:
         """Create a missing network; True if it was created (a 409 means that another process just did)."""
-        if self._calls.carry_out(f"inspect network {network.name}", lambda client: client.inspect_network(network.name), gone=(404,)):
+        if self._has_network(network.name):
             return False
         body = {"Name": network.name, "CheckDuplicate": True, **network.body}
 
         def create(client: Any) -> None:
             client._raise_for_status(client._post_json(client._url("/networks/create"), data=body))
 
-        return self._calls.carry_out(f"create network {network.name}", create, gone=(409,))
+        try:
+            return self._calls.carry_out(f"create network {network.name}", create, gone=(409,))
+        except EngineError:
+            # The network of another process may have its addresses already, and no name yet.
+            deadline = Deadline.after(SYSTEM_CLOCK, _NETWORK_SECONDS)
+            while not self._has_network(network.name):
+                if deadline.is_over:
+                    raise
+                deadline.pause(_LOOK_SECONDS)
+            return False
+
+    def _has_network(self, name: str) -> bool:
+        return self._calls.carry_out(f"inspect network {name}", lambda client: client.inspect_network(name), gone=(404,))
 
 
 class DockerEngine:
