@@ -116,6 +116,7 @@ class OwnEngine:
             for row in self.client.containers(all=True):
                 self.client.remove_container(row["Id"], force=True)
             self.shut_down()
+        self._end_leftovers()
         self._log.close()
         if self._listener is not None:
             self._listener.close()
@@ -123,6 +124,15 @@ class OwnEngine:
         for mount in sorted((mount for mount in mounts if mount.startswith(f"{self._root}/")), reverse=True):
             subprocess.run(["umount", "--lazy", mount], check=False)
         shutil.rmtree(self._root)
+
+    def _end_leftovers(self) -> None:
+        """End the containers of an engine that was killed and did not start again."""
+        for file in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if f"{self._root}/exec/containerd/" in file.read_text(errors="replace"):
+                    children = " ".join(each.read_text() for each in file.parent.glob("task/*/children"))
+                    for pid in (file.parent.name, *children.split()):
+                        os.kill(int(pid), signal.SIGKILL)
 
     def _answers(self) -> bool:
         assert self._process is not None

@@ -47,7 +47,7 @@ class Registry:
                 kind, _space, words = self.headers.get("Authorization", "").partition(" ")
                 if kind == "Basic":
                     registry.given.append(base64.b64decode(words).decode())
-                wants = self.path == "/v2/" and not words
+                wants = not words  # containerd does not ask for /v2/ first
                 body = json.dumps({"errors": [{"code": "DENIED", "message": registry.says}]}).encode()
                 self.send_response(401 if wants else 403)
                 if wants:

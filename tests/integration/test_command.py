@@ -173,9 +173,13 @@ def test_a_log_is_masked_and_followed_to_the_end_of_the_run(lab: Lab) -> None:
 @pytest.mark.parametrize("tty", [True, False])
 def test_a_log_is_followed_as_fast_as_a_busy_server_writes(lab: Lab, tty: bool) -> None:
     uuid = lab.server(name="Busy")
-    busy = "line=$(printf %04000d 0); sleep 2; for each in $(seq 1000); do echo $line; done; echo end; sleep 1"
+    wait = "trap go=1 USR1; echo ready; until [ $go ]; do sleep 0.1; done"
+    busy = f"{wait}; line=$(printf %04000d 0); for each in $(seq 1000); do echo $line; done; echo end; sleep 1"
     lab.outsider(uuid, Entrypoint=["sh", "-c", busy], Tty=tty)
     with running(lab, "log", "Busy", "-f") as log:
+        assert log.stdout is not None
+        assert log.stdout.readline() == "ready\n"
+        lab.client.kill(uuid, "USR1")
         out, err = log.communicate(timeout=20)
     assert (log.returncode, out.count("\n"), out.splitlines()[-1]) == (0, 1001, "end"), err
 

@@ -16,9 +16,6 @@ from .image_registry import ImageRegistry, image_registry
 from .lab import IMAGE, Lab, ended
 from .test_info import outdated
 
-#: How images are stored in a registry: one manifest, or the list of images that build tools make.
-KINDS = pytest.mark.parametrize("in_index", [False, True], ids=["manifest", "index"])
-
 
 @pytest.fixture(name="registry")
 def serve_images(lab: Lab) -> Iterator[ImageRegistry]:
@@ -30,10 +27,10 @@ def serve_images(lab: Lab) -> Iterator[ImageRegistry]:
             lab.client.remove_image(image, force=True)
 
 
-def push(registry: ImageRegistry, version: int, *, in_index: bool = False) -> str:
-    """Make the tag mean an image that sets VERSION; return its reference."""
+def push(registry: ImageRegistry, version: int) -> str:
+    """Make the tag mean an image that sets VERSION; return its reference. The second version is in a list of images."""
     labels = {"test.registry": registry.name}
-    return registry.push("1", in_index=in_index, Env=["PATH=/bin", f"VERSION={version}"], Labels=labels)
+    return registry.push("1", in_index=version == 2, Env=["PATH=/bin", f"VERSION={version}"], Labels=labels)
 
 
 def version_of(lab: Lab, uuid: str) -> str:
@@ -61,33 +58,29 @@ def outsider(lab: Lab, image: str) -> str:
     return name
 
 
-@KINDS
-def test_a_start_pulls_only_a_missing_image(lab: Lab, registry: ImageRegistry, in_index: bool) -> None:
-    uuid = lab.up(image=push(registry, 1, in_index=in_index))
+def test_a_start_pulls_only_a_missing_image(lab: Lab, registry: ImageRegistry) -> None:
+    uuid = lab.up(image=push(registry, 1))
     made = identity(lab, uuid)
-    push(registry, 2, in_index=in_index)
+    push(registry, 2)
     assert ended(lab.power("restart", uuid)) == ("done", "")
     assert (identity(lab, uuid), version_of(lab, uuid)) == (made, "1")
 
 
-@KINDS
-def test_with_pull_always_a_start_uses_the_present_image_of_the_tag(lab: Lab, registry: ImageRegistry, in_index: bool) -> None:
+def test_with_pull_always_a_start_uses_the_present_image_of_the_tag(lab: Lab, registry: ImageRegistry) -> None:
     lab.write_settings(docker={"pull": "always"})
-    uuid = lab.up(image=push(registry, 1, in_index=in_index))
-    made = identity(lab, uuid)
-    assert ended(lab.power("restart", uuid)) == ("done", "")
-    assert (identity(lab, uuid), version_of(lab, uuid)) == (made, "1"), "the same image needs no new container"
-    push(registry, 2, in_index=in_index)
-    assert ended(lab.power("restart", uuid)) == ("done", "")
-    assert version_of(lab, uuid) == "2"
+    uuid = lab.server(image=push(registry, 1))
+    for version in (1, 2):
+        push(registry, version)
+        assert ended(lab.power("restart", uuid)) == ("done", "")
+        made = identity(lab, uuid)
+        assert ended(lab.power("restart", uuid)) == ("done", "")
+        assert version_of(lab, uuid) == str(version)
+        assert identity(lab, uuid) == made, "the same image needs no new container"
 
 
-@KINDS
-def test_a_newer_image_on_the_node_makes_the_container_outdated(
-    lab: Lab, controller: Controller, registry: ImageRegistry, in_index: bool
-) -> None:
-    uuid = lab.up(image=push(registry, 1, in_index=in_index))
-    reference = push(registry, 2, in_index=in_index)
+def test_a_newer_image_on_the_node_makes_the_container_outdated(lab: Lab, controller: Controller, registry: ImageRegistry) -> None:
+    uuid = lab.up(image=push(registry, 1))
+    reference = push(registry, 2)
     assert outdated(controller, uuid)["is_outdated"] is False, "the node does not have the newer image"
     pull(lab, reference)
     found = outdated(controller, uuid)
@@ -111,9 +104,8 @@ def test_a_server_is_stopped_and_started_after_its_image_was_removed_from_the_no
     assert version_of(lab, uuid) == "2"
 
 
-@KINDS
-def test_a_draft_forbids_a_pull_only_of_an_image_of_this_node(lab: Lab, registry: ImageRegistry, in_index: bool) -> None:
-    pulled = pull(lab, push(registry, 1, in_index=in_index))
+def test_a_draft_forbids_a_pull_only_of_an_image_of_this_node(lab: Lab, registry: ImageRegistry) -> None:
+    pulled = pull(lab, push(registry, 1))
     assert f"image: {pulled}\n" in define(outsider(lab, pulled), lab.node())[0]
     text, _none = define(outsider(lab, IMAGE[1:]), lab.node())
     if lab.client.info()["Driver"] == "overlayfs":
