@@ -100,13 +100,15 @@ def test_environment_labels_and_log_follow_the_definition(lab: Lab) -> None:
     }
 
 
-def test_servers_that_start_at_the_same_time_make_their_network_once(network: str, docker_host: str) -> None:
+def test_servers_that_start_at_the_same_time_make_their_network_once(lab: Lab, network: str, docker_host: str) -> None:
     # Docker 20.10 refuses the addresses of a network that does not have its name yet.
     spec = NetworkSpec(network, {"Driver": "bridge", "IPAM": {"Config": [{"Subnet": "192.0.2.0/28"}]}})
     engines = [DockerEngine(Connection(docker_host)) for _number in range(6)]
     with ThreadPoolExecutor(len(engines)) as pool:
-        made = list(pool.map(lambda engine: engine.containers.ensure_network(spec), engines))
-    assert sorted(made) == [False] * 5 + [True]
+        for _time in range(4):
+            made = list(pool.map(lambda engine: engine.containers.ensure_network(spec), engines))
+            assert sorted(made) == [False] * 5 + [True]
+            lab.client.remove_network(network)
 
 
 def test_a_start_makes_a_missing_network_and_publishes_the_ports(lab: Lab, network: str) -> None:
