@@ -17,7 +17,7 @@ RECORD = "var/lib/fleet-power/maintenance.json"
 #: Tasks leave a mark here. The next lease of the node removes it.
 MARK = "var/lib/fleet-power/work"
 #: The longest time until a run of Ansible reaches some point on a loaded machine.
-FAR_SECONDS = 120.0
+FAR_SECONDS = 300.0
 
 
 def run_with(node: Node, running: list[dict[str, Any]], offline: list[dict[str, Any]]) -> None:

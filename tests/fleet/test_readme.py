@@ -104,5 +104,5 @@ def test_the_first_playbook_and_the_commands_after_it_run_as_they_stand(lease: L
     commands = [line for each in blocks("Ad hoc") for line in each.text.splitlines() if line.startswith("ansible node")]
     for line in commands:
         run(line, where, tmp_path)
-    assert len(commands) == 5
+    assert len(commands) == 4
     assert adhoc([node], "fleet.power.server_power_info")["node1"]["servers"][0]["state"] == "running"
