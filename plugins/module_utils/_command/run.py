@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -208,13 +209,21 @@ def status(given: argparse.Namespace) -> int:
         return DONE
     if not given.watch:
         return _show_status(given)
+    ended = threading.Event()
+
+    def end(*_signal: object) -> None:
+        # Python drops an exception of a signal that comes during a callback of the garbage collector.
+        ended.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, end)
     with contextlib.suppress(KeyboardInterrupt):
-        while True:
+        while not ended.is_set():
             try:
                 _show_status(given)
             except PowerError as error:
                 say(f"{error} ({error.code})")  # The engine may come back.
-            time.sleep(_WATCH_SECONDS)
+            ended.wait(_WATCH_SECONDS)
     return DONE
 
 
