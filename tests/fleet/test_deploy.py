@@ -174,6 +174,7 @@ def with_a_third(team: Team) -> dict[str, Any]:
     return third
 
 
+@pytest.mark.long
 def test_a_preview_names_exactly_the_servers_that_the_deploy_restarts(team: Team) -> None:
     third = with_a_third(team)
     began = team.node.started_at(uuid_of(third))
