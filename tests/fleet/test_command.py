@@ -24,6 +24,7 @@ def run_as(user: str, *words: str) -> str:
     return f"runuser -l {user} -c {shlex.quote(shlex.join(['fleet-power', *words]))} 2>&1; echo code $?"
 
 
+@pytest.mark.long
 def test_role_node_installs_a_command_for_root_and_for_members_of_both_groups(node: Node) -> None:
     lobby = server("Lobby")
     made(playbook("node", [node], node_definitions=[lobby]))

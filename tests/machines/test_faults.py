@@ -124,7 +124,6 @@ def test_on_a_read_only_disk_the_supervisor_does_not_start_and_an_action_says_wh
     ready.ssh(f"systemctl stop 'fleet-power-*'; mount -o remount,ro {STATE}")
     said = ready.ssh(f"systemctl start {SUPERVISOR}; journalctl -n 20 -o cat -u {SUPERVISOR}", check=False)
     restarted = act(ready, "restart", game)["servers"][0]
-    print(said, restarted)
     assert "Traceback" not in said + str(restarted)
 
     ready.ssh(f"mount -o remount,rw {STATE}; systemctl reset-failed {SUPERVISOR}; systemctl start {SUPERVISOR}")
