@@ -13,7 +13,6 @@ import pytest
 
 from . import lab, scratch
 from .cores import bring_core
-from .facts import record_facts
 from .lab import Lease, Node
 
 #: These files run first, the longest in front, so that no worker runs one of them alone at the end.
@@ -31,13 +30,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of those files first."""
     rank = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """After the record of the tests that ran."""
-    if not hasattr(session.config, "workerinput"):
-        record_facts("nodes", Node, "a node of the lab")
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.tests.fleet import nodes, scratch
-from ansible_collections.fleet.power.tests.fleet.facts import record_facts
 from ansible_collections.fleet.power.tests.fleet.nodes import Lease, Node
 from ansible_collections.fleet.power.tests.fleet.supervised import supervised
 
+from .facts import record_facts
 from .machine import Machine
 
 
@@ -22,7 +22,7 @@ from .machine import Machine
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """After the record of the tests that ran."""
     if not hasattr(session.config, "workerinput"):
-        record_facts("machines", Machine, "a machine")
+        record_facts()
 
 
 @pytest.fixture(scope="session")

@@ -79,10 +79,10 @@ def record(files: Sequence[Path]) -> str:
     for file, run in zip(files, runs):
         if run["failed"] or not run["passed"]:
             return f"Cannot record {file}: {run['failed']} tests failed, and {run['passed']} passed"
-    SUPPORTED.write_text(json.dumps(merged(rows(), runs), indent=1) + "\n")
     before, heading, rest = README.read_text().partition(table([])[0] + "\n")
     if not heading:
         return f"Cannot write the table: {README} has no line with its headings"
+    SUPPORTED.write_text(json.dumps(merged(rows(), runs), indent=1) + "\n")
     README.write_text(before + "\n".join(table(rows())) + rest[rest.index("\n\n") :])
     return ""
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The versions of the nodes that tests ran on, for the README's table."""
+"""The versions of the machines that tests ran on, for the README's table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import json
 import os
 from pathlib import Path
 
-from .nodes import Node, lab_inventory
+from ansible_collections.fleet.power.tests.fleet.nodes import lab_inventory
+
+from .machine import Machine
 
 #: Prints one fact a line: a key and its value.
 _LOOK = r"""
@@ -26,12 +28,12 @@ if iptables -t nat -S DOCKER >/dev/null 2>&1; then echo "filter iptables"; else 
 """
 
 
-def record_facts(group: str, kind: type[Node], name: str) -> None:
-    """Write the facts of the group's first node beside the record that ``FLEET_POWER_RAN`` names, if there is one."""
+def record_facts() -> None:
+    """Write the facts of the first machine beside the record that ``FLEET_POWER_RAN`` names, if there is one."""
     path = Path(os.environ.get("FLEET_POWER_RAN") or os.devnull)
     if not path.is_file():
         return
     ran = {outcome: len(tests) for outcome, tests in json.loads(path.read_text()).items()}
-    facts = dict(line.split(" ", 1) for line in kind(*next(iter(lab_inventory(group)[1].items()))).ssh(_LOOK).splitlines())
-    facts |= {"tested": f"{facts['tested']}, {name}", "suite": os.environ.get("FLEET_LAB_SUITE") or "trixie"}
+    facts = dict(line.split(" ", 1) for line in Machine(*next(iter(lab_inventory("machines")[1].items()))).ssh(_LOOK).splitlines())
+    facts |= {"tested": f"{facts['tested']}, a machine", "suite": os.environ.get("FLEET_LAB_SUITE") or "trixie"}
     path.with_suffix(".json").write_text(json.dumps({**facts, **ran}, indent=1) + "\n")
