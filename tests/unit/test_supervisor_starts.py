@@ -547,6 +547,15 @@ def test_a_server_stopped_at_the_engine_stays_down_after_a_boot(watched: Watched
     assert not boot(watched)
 
 
+@pytest.mark.parametrize("signalled, verdict", [(False, "crashed"), (True, "stopped_externally")])
+def test_only_a_crash_is_an_end_without_memory(watched: Watched, signalled: bool, verdict: str) -> None:
+    watched.up()
+    # The engine's mark from the end of a mere child.
+    watched.fake.engine.change(UUID, oom_killed=True)
+    row = watched.end(137, signalled=signalled)
+    assert (row.verdict.value, row.oom_killed) == (verdict, not signalled)
+
+
 @pytest.mark.parametrize("ever_run", [True, False])
 def test_a_server_without_a_container_starts_after_a_boot_if_it_should_be_up(watched: Watched, ever_run: bool) -> None:
     watched.up()

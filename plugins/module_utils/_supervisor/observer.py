@@ -227,7 +227,8 @@ class Observer:
             seen=None,
             generation=None,
             exit_code=evidence.exit_code,
-            oom_killed=evidence.oom_killed,
+            # After the end of a mere child, the engine also says so of a stop that ends in SIGKILL.
+            oom_killed=evidence.oom_killed and verdict is Verdict.CRASHED,
         )
 
     def _log(self, node: Node, end: _End, definition: Definition | None) -> tuple[str, ...]:
