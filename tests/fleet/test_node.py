@@ -18,7 +18,7 @@ from ansible_collections.fleet.power.tests.integration.event_sending import Even
 from .lab import Lease, Node, adhoc, inventory, playbook, restored, server, uuid_of, wait_until
 from .ran import changes, made, refusal
 from .shim import core_of, cores, pid_of
-from .supervised import BACK_SECONDS, EVENTS, RESTORE, SECRET, SHORT, SUPERVISOR, crash, is_back, units
+from .supervised import BACK_SECONDS, EVENTS, RESTORE, SECRET, SHORT, SUPERVISOR, act, crash, is_back, units
 
 SETTINGS = {
     "system": {"stop_timeout": 30},
@@ -101,7 +101,6 @@ def test_a_machine_becomes_a_node_and_a_second_run_changes_nothing(node: Node, t
         assert {each["name"]: each["priority"] for each in facts} == {"lobby": 7, "game": 100}
 
         _is_restarted_and_reported(node, lobby, received)
-        _is_neither_restarted_nor_reported(node, lobby, received, asked)
 
 
 def _is_restarted_and_reported(node: Node, lobby: Mapping[str, Any], received: EventReceiver) -> None:
@@ -113,23 +112,32 @@ def _is_restarted_and_reported(node: Node, lobby: Mapping[str, Any], received: E
     assert {each["subject"] for each in received.got if each["type"] == "server.crashed"} == {uuid_of(lobby)}
 
 
-def _is_neither_restarted_nor_reported(node: Node, lobby: Mapping[str, Any], received: EventReceiver, asked: Mapping[str, Any]) -> None:
-    """Without supervisor and receivers, a crash has no start and no event. Without the start after a boot, no unit remains."""
-    made(playbook("node", [node], **{**asked, **SHORT, "node_supervise": False, "node_event_receivers": []}))
-    assert units(node) == {RESTORE: "enabled inactive"}
-    assert len(cores(node)) == 1
-    assert node.ssh("ls /etc/fleet-power/receivers") == ""
-    counts = "SELECT (SELECT count(*) FROM operations) > 0, (SELECT count(*) FROM outbox_about), (SELECT count(*) FROM receivers)"
-    kept = f"sqlite3.connect('/var/lib/fleet-power/journal.sqlite').execute('{counts}').fetchall()"
-    assert node.ssh(f'python3 -c "import sqlite3; print({kept})"').strip() == "[(1, 0, 0)]"
-    count = len(received.asked)
-    crash(node, lobby)
+@pytest.mark.long
+def test_without_supervisor_and_receivers_a_crash_has_no_start_and_no_event(node: Node) -> None:
+    """Without the start after a boot, no unit remains."""
+    lobby = server("lobby")
+    with closing(EventReceiver()) as received, node.reaching(received.port):
+        receivers = [{"name": "pager", "url": f"{received.url}/hunter2-hook", "secret": SECRET}]
+        asked: dict[str, Any] = {**SHORT, "node_definitions": [lobby]}
+        made(playbook("node", [node], **asked, node_event_receivers=receivers))
+        act(node, "start")
+        _is_restarted_and_reported(node, lobby, received)
 
-    made(playbook("node", [node], node_python="none", node_check=False, node_restore_on_boot=False))
-    assert units(node) == {}
-    assert node.ssh(f"ls {UNITS} /etc/systemd/system/multi-user.target.wants/fleet-power-* 2>/dev/null", check=False) == ""
-    assert not node.is_up(uuid_of(lobby))
-    assert len(received.asked) == count
+        made(playbook("node", [node], **asked, node_supervise=False, node_event_receivers=[]))
+        assert units(node) == {RESTORE: "enabled inactive"}
+        assert len(cores(node)) == 1
+        assert node.ssh("ls /etc/fleet-power/receivers") == ""
+        counts = "SELECT (SELECT count(*) FROM operations) > 0, (SELECT count(*) FROM outbox_about), (SELECT count(*) FROM receivers)"
+        kept = f"sqlite3.connect('/var/lib/fleet-power/journal.sqlite').execute('{counts}').fetchall()"
+        assert node.ssh(f'python3 -c "import sqlite3; print({kept})"').strip() == "[(1, 0, 0)]"
+        count = len(received.asked)
+        crash(node, lobby)
+
+        made(playbook("node", [node], node_python="none", node_check=False, node_restore_on_boot=False))
+        assert units(node) == {}
+        assert node.ssh(f"ls {UNITS} /etc/systemd/system/multi-user.target.wants/fleet-power-* 2>/dev/null", check=False) == ""
+        assert not node.is_up(uuid_of(lobby))
+        assert len(received.asked) == count
 
 
 @pytest.mark.long
@@ -187,10 +195,6 @@ def make(node: Node, *servers: dict[str, Any]) -> None:
     short = {"node_python": "none", "node_user": "", "node_check": False, "node_supervise": False}
     ran = playbook("node", [node], node_definitions=list(servers), node_restore_stagger=STAGGER, **short)
     assert ran.rc == 0, ran.output
-
-
-def act(node: Node, action: str, *servers: dict[str, Any], **options: object) -> dict[str, Any]:
-    return adhoc([node], "server_power", {"server": [uuid_of(each) for each in servers] or ["all"], "action": action, **options})[node.name]
 
 
 def began(node: Node, each: dict[str, Any]) -> datetime:

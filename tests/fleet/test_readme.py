@@ -89,7 +89,7 @@ def test_the_first_playbook_and_the_commands_after_it_run_as_they_stand(lease: L
     node = replace(leased, name="node1")
     asked, made, defined, book = (each.text for each in blocks("First playbook"))
     # The only difference: this line would make this machine a node.
-    assert asked == "nodes:\n  hosts:\n    node1: {ansible_connection: local, ansible_python_interpreter: /usr/bin/python3}\n"
+    assert asked == "nodes: {hosts: {node1: {ansible_connection: local, ansible_python_interpreter: /usr/bin/python3}}}\n"
     where = inventory([node])
     exported, making = made.splitlines()
     assert exported == "export ANSIBLE_INVENTORY=$PWD/inventory.yml"
