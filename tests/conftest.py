@@ -36,15 +36,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Ran:
     """Writes the ids of all tests that ran to the file that ``FLEET_POWER_RAN`` names, as JSON: ``passed``, ``failed`` and ``skipped``.
 
-    A run that ends early, such as by Ctrl-C, leaves no file.
+    ``repeats``: the run repeats the failed tests of the run before, so their outcomes replace those in the file. Another run that ends
+    early, such as by Ctrl-C, leaves no file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, repeats: bool) -> None:
         self._path = path
         self._outcomes: dict[str, str] = {}
-        path.unlink(missing_ok=True)
+        if repeats and path.exists():
+            self._outcomes = {test: outcome for outcome, tests in json.loads(path.read_text()).items() for test in tests}
+        else:
+            path.unlink(missing_ok=True)
+        self._begun: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.nodeid not in self._begun:
+            self._begun.add(report.nodeid)
+            self._outcomes.pop(report.nodeid, None)
         if report.failed or report.skipped or report.when == "call":
             before = self._outcomes.get(report.nodeid, "passed")
             self._outcomes[report.nodeid] = max(before, report.outcome, key=_OUTCOMES.index)
@@ -63,4 +71,4 @@ class Ran:
 def pytest_configure(config: pytest.Config) -> None:
     path = os.environ.get("FLEET_POWER_RAN")
     if path and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Ran(Path(path)))
+        config.pluginmanager.register(Ran(Path(path), repeats=getattr(config.option, "lf", False)))

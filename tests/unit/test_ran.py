@@ -28,11 +28,11 @@ def test_interrupted(): raise KeyboardInterrupt
 """
 
 
-def run(directory: Path, *arguments: str) -> Path:
+def run(directory: Path, *arguments: str, sample: str = _SAMPLE) -> Path:
     record = directory / "records/ran.json"
     shutil.copy(Path(__file__).parents[1] / "conftest.py", directory)
-    (directory / "test_sample.py").write_text(_SAMPLE)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, "test_sample.py"]
+    (directory / "test_sample.py").write_text(sample)
+    command = [sys.executable, "-m", "pytest", "-q", *arguments, "test_sample.py"]
     environment = {**os.environ, "FLEET_POWER_RAN": str(record)}
     subprocess.run(command, cwd=directory, env=environment, stdout=subprocess.DEVNULL, check=False, timeout=60)
     return record
@@ -42,6 +42,20 @@ def test_the_record_names_each_test_once_with_its_worst_outcome(tmp_path: Path) 
     record = json.loads(run(tmp_path, "-n", "2", "-k", "not interrupted").read_text())
     names = {outcome: [test.partition("::")[2] for test in tests] for outcome, tests in record.items()}
     assert names == {"passed": ["test_good"], "skipped": ["test_skipped"], "failed": ["test_bad", "test_bad_end"]}
+
+
+def test_a_repetition_of_failed_tests_replaces_their_outcomes(tmp_path: Path) -> None:
+    run(tmp_path, "-k", "not interrupted")
+    record = json.loads(
+        run(
+            tmp_path, "-k", "not interrupted", "--last-failed", sample=_SAMPLE.replace("test_bad(): assert False", "test_bad(): pass")
+        ).read_text()
+    )
+    assert {outcome: [test.partition("::")[2] for test in tests] for outcome, tests in record.items()} == {
+        "passed": ["test_bad", "test_good"],
+        "skipped": ["test_skipped"],
+        "failed": ["test_bad_end"],
+    }
 
 
 def test_an_interrupted_run_leaves_no_record(tmp_path: Path) -> None:
