@@ -114,6 +114,7 @@ def test_after_a_power_cut_only_servers_that_should_be_up_start(node: Node) -> N
     act(node, "kill", killed)
     overdue["settings"]["suspended"] = True
     node.define(overdue)
+    node.ssh("sync")
 
     node.faults.halt()
     node.faults.boot()
