@@ -178,7 +178,9 @@ class TestOrder:
     def test_a_stop_is_in_the_journal_before_its_hook_begins(self, fake: FakeNode, programs: Programs, tmp_path: Path) -> None:
         configure(fake, post_stop=FALSE)
         fake.up()
-        programs.run(f"{BEGUN}; cat {tmp_path}/locks/{UUID}.lock; touch {tmp_path}/in-hook; while [ -e {tmp_path}/in-hook ]; do sleep 0.01; done")
+        programs.run(
+            f"{BEGUN}; cat {tmp_path}/locks/{UUID}.lock; touch {tmp_path}/in-hook; while [ -e {tmp_path}/in-hook ]; do sleep 0.01; done"
+        )
         thread = threading.Thread(target=fake.perform, args=("stop",))
         thread.start()
         try:
@@ -200,13 +202,14 @@ def wait(predicate: Callable[[], bool]) -> None:
 
 
 class TestFailure:
-    def test_a_failed_post_stop_is_a_warning_with_its_last_lines(self, fake: FakeNode, programs: Programs) -> None:
+    @pytest.mark.parametrize("action", ["stop", "restart"])
+    def test_a_failed_post_stop_is_a_warning_with_its_last_lines(self, fake: FakeNode, programs: Programs, action: str) -> None:
         configure(fake, post_stop=FALSE)
         fake.define(environment={"TOKEN": "hunter22"})
         fake.up()
         programs.run(f"{BEGUN}; seq 100000; printf 'the token is hunter22 %01000d\\n' 0; exit 3")
-        result = fake.perform("restart")
-        assert (ending(result), fake.live) == (("done", ""), True)
+        result = fake.perform(action)
+        assert (ending(result), fake.live) == (("done", ""), action == "restart")
         assert f"server {UUID}: its hook post_stop ended with exit code 3" in result.warnings
         ((hook),) = shown(result)
         assert (hook["exit_code"], len(hook["output"]), hook["output"][-2]) == (3, 20, "100000")

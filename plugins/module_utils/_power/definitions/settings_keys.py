@@ -130,7 +130,12 @@ def _hook_keys(hook: str, when: str) -> tuple[KeySpec, ...]:
 _HOOK_KEYS = (
     *_HOOK_SELECTORS,
     *_hook_keys(POST_STOP, "after a stop"),
-    KeySpec(f"{POST_STOP}.on_failure", one_of(WARN, STAY_DOWN), WARN, "A restart after its failure: go on with a warning, or stay down"),
+    KeySpec(
+        f"{POST_STOP}.on_failure",
+        one_of(WARN, STAY_DOWN),
+        WARN,
+        "After its failure a restart starts the server with a warning, or not",
+    ),
     *_hook_keys(PRE_START, "before a start"),
 )
 

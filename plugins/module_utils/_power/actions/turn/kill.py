@@ -64,9 +64,9 @@ def _kill(context: ActionContext) -> Ending:
         except LockUnavailable as error:
             faults.append(str(error))
         fault = _kill_first(context, lock)
-        _end_hook(context, warns=lock is not None)
         if is_raised:
             _keep_generation(context)
+        _end_hook(context, warns=lock is not None)
         progress.begin(node.journal)
         if fault:
             msg = "its last known container is down, but the engine or an action under way might start the server again"
