@@ -184,7 +184,7 @@ class TestOrder:
         thread = threading.Thread(target=fake.perform, args=("stop",))
         thread.start()
         try:
-            wait(lambda: (tmp_path / "in-hook").exists())
+            wait((tmp_path / "in-hook").exists)
             intent = fake.build().journal.intents.of(UUID)
             assert intent is not None and not intent.up
             holder = fake.node.locks.holder(UUID)
