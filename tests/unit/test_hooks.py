@@ -96,7 +96,7 @@ class Programs:
         self._bin.mkdir()
         self.units.mkdir()
         monkeypatch.setenv("PATH", f"{self._bin}{os.pathsep}{os.environ['PATH']}")
-        monkeypatch.setattr(hook_unit, "_BOOTED", str(root))
+        monkeypatch.setattr(hook_unit, "_NEEDED", (str(root),))
         monkeypatch.setattr(pauses, "_TRANSIENT_UNITS", str(self.units))
         monkeypatch.setattr(hook_unit.os, "geteuid", lambda: 0)
         self.run(f"{BEGUN}; exit 0")
@@ -337,7 +337,7 @@ class TestRefusal:
     def test_a_hook_that_cannot_run_is_refused(self, fake: FakeNode, programs: Programs, given: dict[str, Any]) -> None:
         configure(fake, pre_start={**FALSE, **given})
         if not given:
-            programs.patch.setattr(hook_unit, "_BOOTED", "/no/such/directory")
+            programs.patch.setattr(hook_unit, "_NEEDED", ("/no/such/directory",))
         result = fake.perform("start")
         assert ending(result) == ("refused", "hook_unavailable")
         assert result.hooks == ()

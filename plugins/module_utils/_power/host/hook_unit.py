@@ -18,7 +18,8 @@ from ..model.clock import SYSTEM_CLOCK
 from ..model.records import dataclass
 from .pauses import hook_runs, hook_unit_of
 
-_BOOTED = "/run/systemd/system"
+#: With systemd as process 1, and its bus.
+_NEEDED = ("/run/systemd/system", "/run/dbus/system_bus_socket")
 _CGROUPS = "/proc/self/cgroup"
 #: The unit's shell announces itself, then waits for an answer. So an actor that died before knows no unit that begins after it.
 _SHELL = ("/bin/sh", "-c", 'echo && read -r _ && exec "$@" </dev/null', "hook")
@@ -59,8 +60,8 @@ def unavailable(command: Sequence[str], user: str) -> str:
     """Return why a hook cannot run here, as the end of a sentence; "" if it can."""
     if os.geteuid() != 0:
         return "only root can run them; act as root (become: true)"
-    if not os.path.isdir(_BOOTED) or shutil.which("systemd-run") is None:
-        return "systemd does not run this machine, and they need it"
+    if not all(map(os.path.exists, _NEEDED)) or shutil.which("systemd-run") is None:
+        return "they need systemd as process 1, and its bus (Debian package dbus)"
     if not (os.path.isfile(command[0]) and os.access(command[0], os.X_OK)):
         return f"{command[0]} is no program; install it, or correct hooks in the settings"
     try:
