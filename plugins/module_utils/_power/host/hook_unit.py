@@ -89,7 +89,7 @@ def run(uuid: str, words: Sequence[str], timeout: int, is_cancelled: Callable[[]
     began, code = SYSTEM_CLOCK.monotonic(), None
     deadline = Deadline(SYSTEM_CLOCK, began + timeout + _GRACE_SECONDS + _LATE_SECONDS)
     # A session of its own: a signal for this process must not end the wait for the unit.
-    # pylint: disable-next=ansible-bad-function,consider-using-with
+    # pylint: disable-next=ansible-bad-function
     child = subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/", bufsize=0, start_new_session=True
     )
