@@ -485,6 +485,14 @@ servers:
       elements: dict
       returned: when there are any
       sample: [{"changed": true, "seconds": 0.021, "step": "placement"}]
+    hooks:
+      description:
+        - The hooks that ran, with the last lines of their output, at most 20, secrets masked. In check mode, the hooks that would run.
+        - Without C(exit_code), the hook was ended, or did not start.
+      type: list
+      elements: dict
+      returned: when there are any, not in an ad-hoc command without C(-v) that went well
+      sample: [{"exit_code": 0, "hook": "post_stop", "output": ["snapshot 79766175 saved"], "seconds": 12.3}]
     phases:
       description:
         - When each phase and each wait before the lock began. Besides the phases of a lock holder these are V(players), V(countdown),

@@ -27,6 +27,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.report im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import (
     Downtime,
+    HookReport,
     Outcome,
     Phase,
     PlanStep,
@@ -135,6 +136,7 @@ def full_result() -> Result:
         holder={"action": "stop"},
         plan=(PlanStep.STOP, PlanStep.PREBOOT, PlanStep.START),
         preboot=(PrebootStep("volume", changed=True),),
+        hooks=(HookReport("post_stop", 0, 1.0, ("saved",)),),
         cancelled=PowerAction.START,
         exit_code=1,
         players=PlayerCount(3, 20),

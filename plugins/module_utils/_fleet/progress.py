@@ -32,6 +32,7 @@ _DOING = {
     "prepare": "being looked at",
     "pull": "getting its image",
     "stop": "stopping",
+    "hook": "running a hook",
     "queue": "waiting for its turn",
     "preboot": "being made ready to boot",
     "start": "starting",
@@ -45,7 +46,7 @@ _DOING = {
     "starting": "starting",
 }
 #: The limit of a phase, if the news has it.
-_UNTIL = {"stop": "SIGKILL at", PLAYERS: "at most until", COUNTDOWN: "due at"}
+_UNTIL = {"stop": "SIGKILL at", "hook": "at most until", PLAYERS: "at most until", COUNTDOWN: "due at"}
 _SHOWN: dict[str, tuple[type, ...]] = {
     "servers": (int,),
     "seconds": (int, float),

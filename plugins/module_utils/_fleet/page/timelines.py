@@ -85,7 +85,7 @@ _KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "countdown": ("countdown", (COUNTDOWN,)),
     "prepare": ("looked at, image", ("prepare", "pull")),
     "stop": ("stop", ("stop", "stopping")),
-    "preboot": ("pre-boot", ("preboot",)),
+    "preboot": ("pre-boot, hooks", ("preboot", "hook")),
     "start": ("start", ("start", "observe", "starting")),
     "ready": ("becoming ready", (READY,)),
     "kill": ("kill", ("kill",)),

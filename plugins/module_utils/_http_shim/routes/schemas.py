@@ -71,6 +71,7 @@ OPERATION = {
         "player_wait": {"type": "object", "description": "how long it waited for players, and which warnings they got"},
         "run": {"type": "object", "description": "the run that it started or found"},
         "lock": {"type": "object"},
+        "hooks": list_of({"type": "object", "description": "a hook that ran"}),
         "phases": {
             "description": "the start of each phase, in seconds since the action began",
             **list_of({"type": "object", "properties": {"phase": {"type": "string"}, "at": {"type": "number"}}}),

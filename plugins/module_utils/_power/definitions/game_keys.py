@@ -78,13 +78,13 @@ class GameRule:
 
 
 def _words(value: object, place: KeyLocation) -> tuple[str, ...]:
-    found: tuple[str, ...] = list_of(FILLED_TEXT, _ARGV.words).read(value, place)
+    found: tuple[str, ...] = list_of(FILLED_TEXT, ARGV.words).read(value, place)
     if not found or len(found) > _MOST_WORDS or any(len(word) > _LONGEST_WORD for word in found):
         raise Mismatch(place.key, f"is a list of {len(found)} words, expected 1 to {_MOST_WORDS} of at most {_LONGEST_WORD} characters")
     return found
 
 
-_ARGV = ValueType("a list of words, the program first", _words)
+ARGV = ValueType("a list of words, the program first", _words)
 
 
 def _announcing_words(value: object, place: KeyLocation) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ def _variable_name(value: object, place: KeyLocation) -> str:
 
 _NAME_OF_VARIABLE = ValueType("the name of a variable, such as RCON_PASSWORD", _variable_name)
 _PORT = whole_number(1, 65535)
-_COUNT_KEYS = (KeySpec("command", _ARGV, REQUIRED, "Command in the container; prints the number of players"),)
+_COUNT_KEYS = (KeySpec("command", ARGV, REQUIRED, "Command in the container; prints the number of players"),)
 
 
 def _query(value: object, place: KeyLocation) -> str | tuple[str, ...]:

@@ -70,8 +70,7 @@ def _receivers(value: object, place: KeyLocation, kind: ValueType) -> tuple[Rece
     known, gathered = len(place.unknown), Gathered()
     found: tuple[ReceiverRule, ...] = gathered.read(list_of(kind, _WORDS).read, value, place) or ()
     # An ignored misspelt key could send too many events, or unsigned ones.
-    gathered.note(*(Mismatch(key, "is not a key of a receiver") for key in place.unknown[known:]))
-    del place.unknown[known:]
+    gathered.note(*place.take_unknown(known, "a receiver"))
     names = [rule.name for rule in found]
     for index, name in enumerate(names):
         if name in names[:index]:

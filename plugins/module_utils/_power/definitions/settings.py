@@ -18,7 +18,7 @@ from ..model.schema import Check, KeyLocation, KeySpec, Mismatch, ReadValues, re
 from .definition_text import placing, yaml_fault, yaml_library
 from .game_keys import PROFILES_EXIST, GameProfile, GameRule
 from .receiver_keys import ReceiverRule
-from .settings_keys import KEYS, LOG_BEGINS, SupervisorRule
+from .settings_keys import HOOKS, KEYS, LOG_BEGINS, HookRule, SupervisorRule
 
 DEFAULT_PATH = "/etc/fleet-power/config.yml"
 
@@ -58,6 +58,7 @@ class Settings:
     supervisor_max_restarts: int
     supervisor_reset_after: int
     supervisor_rules: tuple[SupervisorRule, ...]
+    hooks: tuple[HookRule, ...]
     #: Only profiles of the settings; `game_keys.profile_named` adds built-in ones.
     game_profiles: Mapping[str, GameProfile]
     game_rules: tuple[GameRule, ...]
@@ -143,9 +144,9 @@ def parse_settings(raw: object, *, where: str) -> Settings:
     """Return the settings of a document and of the Wings file it names; ``where`` names it in errors. Raises as `load_settings`."""
     ours = _read(raw, where)
     wings_path = ours.values.get("wings_config")
-    # Wings may have keys we do not know: they are no fault. It cannot name another file.
+    # Wings may have keys we do not know: they are no fault. It cannot name another file. The Panel can write it, so it has no hooks.
     wings = _wings(wings_path, where) if wings_path else {}
-    given = {**wings, **ours.values}
+    given = {**wings, HOOKS: (), **ours.values}
     values = {field_of(key): given.get(key.name, key.default) for key in KEYS if key.used}
     values["wings_config"] = wings_path
     values["uid"], values["gid"] = _owner(values)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys of the settings, and rules for supervision; pure. If a key is unset, the key of Wings counts."""
+"""The keys of the settings, and rules for supervision and hooks; pure. If a key is unset, the key of Wings counts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..model.records import dataclass
-from ..model.schema import Check, KeyLocation, KeySpec, Mismatch, ValueType, read_keys
+from ..model.records import dataclass, replace
+from ..model.request import ALL
+from ..model.schema import Check, Gathered, KeyLocation, KeySpec, Mismatch, ValueType, read_keys
 from ..model.supervision import Limits
-from .game_keys import GAME_KEYS
+from .game_keys import ARGV, GAME_KEYS
 from .kinds import (
     ABSOLUTE_PATH,
     ADDRESS,
@@ -28,14 +29,16 @@ from .kinds import (
     SECONDS,
     TEXT,
     TIMEZONE,
+    checked,
     list_of,
     map_of,
     one_of,
     record,
+    text_that,
     whole_number,
 )
 from .receiver_keys import EVENT_KEYS
-from .selectors import EGG_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, names_of, take_selector
+from .selectors import EGG_KEY, IMAGE_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, names_of, take_selector
 from .stop_way import LONGEST_STOP_SECONDS
 
 RESTART, LEAVE = "restart", "leave"
@@ -84,6 +87,89 @@ SUPERVISOR_KEYS = (
         "supervisor.reset_after", _POSITIVE_SECONDS, int(Limits.reset_after), "Seconds of a run that reset the count of consecutive crashes"
     ),
     KeySpec("supervisor.rules", _RULES, (), "Rules for some servers; for each key the first match counts"),
+)
+
+WARN, STAY_DOWN = "warn", "stay_down"
+POST_STOP, PRE_START = "post_stop", "pre_start"
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A program to run, with its arguments. ``on_failure`` concerns only post_stop."""
+
+    command: tuple[str, ...]
+    timeout: int
+    user: str
+    on_failure: str = WARN
+
+
+@dataclass(frozen=True)
+class HookRule:
+    """``servers`` without any condition are all servers."""
+
+    servers: ServerSelector
+    post_stop: Hook | None
+    pre_start: Hook | None
+
+
+_PROGRAM = checked(
+    "a list of words, the program with its whole path first", lambda words: words[0].startswith("/") and words[0].isprintable(), ARGV.read
+)
+_USER = text_that("the name of a user", re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}").fullmatch)
+_HOOK_SELECTORS = (replace(SERVER_KEY, meaning="Name or UUID of the server; `all`: every server"), EGG_KEY, IMAGE_KEY, LABEL_KEY)
+
+
+def _hook_keys(hook: str, when: str) -> tuple[KeySpec, ...]:
+    return (
+        KeySpec(f"{hook}.command", _PROGRAM, None, f"Program to run {when}, with its arguments"),
+        KeySpec(f"{hook}.timeout", _POSITIVE_SECONDS, 600, "Seconds until it is ended with all that it began"),
+        KeySpec(f"{hook}.user", _USER, "root", "User to run it as"),
+    )
+
+
+_HOOK_KEYS = (
+    *_HOOK_SELECTORS,
+    *_hook_keys(POST_STOP, "after a stop"),
+    KeySpec(
+        f"{POST_STOP}.on_failure",
+        one_of(WARN, STAY_DOWN),
+        WARN,
+        "After its failure a restart starts the server with a warning, or not",
+    ),
+    *_hook_keys(PRE_START, "before a start"),
+)
+
+
+def _hook_rule(value: object, place: KeyLocation) -> HookRule:
+    reading, gathered = read_keys(value, _HOOK_KEYS, place), Gathered()
+    given = reading.complete(_HOOK_KEYS)
+    servers = gathered.read(take_selector, given, _HOOK_SELECTORS, place)
+    hooks: dict[str, Any] = {}
+    for hook in (POST_STOP, PRE_START):
+        said = {name.partition(".")[2]: given[name] for name in given if name.startswith(f"{hook}.")}
+        hooks[hook] = None if said["command"] is None else Hook(**said)
+        if hooks[hook] is None and any(name.startswith(f"{hook}.") for name in reading.values):
+            gathered.note(Mismatch(place.entry(hook).entry("command").key, f"is missing, expected {_PROGRAM.words}"))
+    gathered.end()
+    if not any(hooks.values()):
+        raise Mismatch(place.key, f"has no hook, expected {POST_STOP}, {PRE_START} or both")
+    return HookRule(replace(servers, server=None) if servers.server == ALL else servers, **hooks)
+
+
+def _hook_rules(value: object, place: KeyLocation) -> tuple[HookRule, ...]:
+    known, gathered = len(place.unknown), Gathered()
+    found: tuple[HookRule, ...] = gathered.read(list_of(_HOOK_RULE, _HOOK_RULES.words).read, value, place)
+    # An ignored misspelt key could give a hook to other servers.
+    gathered.note(*place.take_unknown(known, "a hook"))
+    gathered.end()
+    return found
+
+
+_HOOK_RULE = ValueType("a rule", _hook_rule, _HOOK_KEYS)
+_HOOK_RULES = ValueType("a list of rules", _hook_rules, _HOOK_KEYS)
+HOOKS = "hooks"
+HOOK_KEYS = (
+    KeySpec(HOOKS, _HOOK_RULES, (), "Programs to run after a stop and before a start; for each of the two the first match counts"),
 )
 
 #: Wings' keys, which count if ours are unset. Wings writes the second into its file, true by default.
@@ -270,4 +356,17 @@ _UNUSED = tuple(
     )
 )
 
-KEYS = (*_OURS, *SUPERVISOR_KEYS, *GAME_KEYS, *EVENT_KEYS, *_SYSTEM, *WINGS_CRASH_KEYS, *_PANEL, *_API, *_NETWORK, *_CONTAINER, *_UNUSED)
+KEYS = (
+    *_OURS,
+    *SUPERVISOR_KEYS,
+    *HOOK_KEYS,
+    *GAME_KEYS,
+    *EVENT_KEYS,
+    *_SYSTEM,
+    *WINGS_CRASH_KEYS,
+    *_PANEL,
+    *_API,
+    *_NETWORK,
+    *_CONTAINER,
+    *_UNUSED,
+)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reasons not to act on a node: Wings runs, a maintenance is under way, or there may be a freeze."""
+"""Reasons not to act on a node: Wings runs, a maintenance is under way, there may be a freeze, or a hook runs."""
 
 from __future__ import annotations
 
@@ -108,6 +108,19 @@ def may_be_frozen(state_directory: str) -> bool:
     except OSError as error:
         return not isinstance(error, (FileNotFoundError, NotADirectoryError))
     return True
+
+
+_TRANSIENT_UNITS = "/run/systemd/transient"
+
+
+def hook_unit_of(uuid: str) -> str:
+    """Return the unit of systemd that the hooks of a server run in, one at a time."""
+    return f"fleet-power-hook-{uuid}.service"
+
+
+def hook_runs(uuid: str) -> bool:
+    """Tell if a hook of the server runs, by one look for its unit. systemd removes the unit's file after the last process."""
+    return os.path.lexists(os.path.join(_TRANSIENT_UNITS, hook_unit_of(uuid)))
 
 
 def is_brought_back(state_directory: str, uuid: str) -> bool:

@@ -122,6 +122,18 @@ class PrebootFailed(PowerError, code="preboot_failed"):
     """A pre-boot step failed; the message names it."""
 
 
+class HookFailed(PowerError, code="hook_failed", always_failed=True):
+    """A hook failed, so the server is not started."""
+
+
+class HookUnavailable(PowerError, code="hook_unavailable"):
+    """The server has hooks for the action, and they cannot run, or a hook of a dead action cannot be ended."""
+
+
+class InsideHook(PowerError, code="inside_hook"):
+    """The action comes from a hook of the same server, and would wait for its own end."""
+
+
 class StartFailed(PowerError, code="start_failed", always_failed=True):
     """The server's process did not start, or ended before it was ready."""
 

@@ -113,6 +113,7 @@ def entry(result: Result, *, check: bool, all_steps: bool, detail: Detail = Deta
         "log": list(result.log),
         "plan": [step.value for step in result.plan] if check or result.outcome not in (Outcome.DONE, Outcome.SKIPPED) else None,
         "preboot": preboot,
+        "hooks": [hook.facts() for hook in result.hooks],
         "phases": [{"phase": name, "at": at} for name, at in result.phases],
         "downtime": None if result.downtime is None else result.downtime.facts(),
         "seconds": result.seconds,
@@ -138,7 +139,7 @@ def _needless(result: Result, detail: Detail) -> set[str]:
         return named
     named |= {"short_id", "action", "operation", "phases"}
     if detail is Detail.SPOKEN:
-        named |= {"changed", "run", "preboot", "downtime"}
+        named |= {"changed", "run", "preboot", "hooks", "downtime"}
     if not result.action.boots:
         # The action took it down: that is expected.
         named.add("downtime")

@@ -84,6 +84,7 @@ class Phase(str, Enum):
     PREPARE = "prepare"
     PULL = "pull"
     STOP = "stop"
+    HOOK = "hook"
     QUEUE = "queue"
     PREBOOT = "preboot"
     START = "start"
@@ -118,6 +119,20 @@ class StopReport:
     how: str
     forced: bool
     seconds: float
+
+
+@dataclass(frozen=True)
+class HookReport:
+    """A hook that ran; in check mode only its name. ``exit_code`` is None if it did not end by itself."""
+
+    hook: str
+    exit_code: int | None = None
+    seconds: float | None = None
+    output: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        facts = {"hook": self.hook, "exit_code": self.exit_code, "seconds": self.seconds, "output": list(self.output) or None}
+        return {name: value for name, value in facts.items() if value is not None}
 
 
 class TimeoutSource(str, Enum):
@@ -177,6 +192,7 @@ class Result:
     holder: Mapping[str, Any] | None = None
     plan: tuple[PlanStep, ...] = ()
     preboot: tuple[PrebootStep, ...] = ()
+    hooks: tuple[HookReport, ...] = ()
     cancelled: PowerAction | None = None
     exit_code: int | None = None
     run: Run | None = None

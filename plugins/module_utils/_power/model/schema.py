@@ -152,6 +152,12 @@ class KeyLocation:
         """Note an unknown key, without its value if the blank after the colon is missing."""
         self.unknown.append(self.entry(_cut(name, ":")).key)
 
+    def take_unknown(self, known: int, noun: str) -> list[Mismatch]:
+        """Take out the unknown keys after the first ``known`` ones, as faults. ``noun`` names the record that lacks them."""
+        faults = [Mismatch(key, f"is not a key of {noun}") for key in self.unknown[known:]]
+        del self.unknown[known:]
+        return faults
+
 
 @dataclass(frozen=True)
 class ValueType:

@@ -17,7 +17,19 @@ from ...model.players import PlayerCount, PlayerWait
 from ...model.records import dataclass, field
 from ...model.redaction import mask, mask_line
 from ...model.request import PowerAction, Request
-from ...model.result import Downtime, FileDiff, LimitChange, Outcome, Phase, PlanStep, PrebootStep, Result, StopReport, StopTimeout
+from ...model.result import (
+    Downtime,
+    FileDiff,
+    HookReport,
+    LimitChange,
+    Outcome,
+    Phase,
+    PlanStep,
+    PrebootStep,
+    Result,
+    StopReport,
+    StopTimeout,
+)
 from ...model.server import PowerState, Run, Server, parse_uuid
 from .node import Observed
 
@@ -29,6 +41,7 @@ Ending = tuple[Outcome, str, str]
 _IN_RESULT = (
     *("server", "changed", "state_before", "state", "state_planned", "stop", "stop_timeout", "waited_seconds", "holder", "plan"),
     *("preboot", "players", "player_wait", "limits", "restart", "cancelled", "exit_code", "run", "log", "warnings", "phases", "downtime"),
+    "hooks",
 )
 
 
@@ -61,6 +74,7 @@ class Progress:
     #: The container's run at the last look, ended or not.
     seen_run: Run | None = None
     preboot: tuple[PrebootStep, ...] = ()
+    hooks: tuple[HookReport, ...] = ()
     files: tuple[FileDiff, ...] = ()
     waited_seconds: float = 0.0
     holder: Mapping[str, Any] | None = None

@@ -15,10 +15,11 @@ from dataclasses import replace
 
 from ...host.library_faults import reason_of
 from ...host.machine import end_processes_of
+from ...host.pauses import hook_runs
 from ...locking.holder import EndedHere, Holder, Leftover
 from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline, no_check
-from ...model.errors import UNGUARDED, EngineError, EngineUnreachable, KillUnsettled, LockTimeout, LockUnavailable
+from ...model.errors import UNGUARDED, EngineError, EngineUnreachable, HookUnavailable, KillUnsettled, LockTimeout, LockUnavailable
 from ...model.news import LOCKED
 from ...model.request import PowerAction
 from ...model.result import Outcome, Phase, RunEnd
@@ -65,6 +66,7 @@ def _kill(context: ActionContext) -> Ending:
         fault = _kill_first(context, lock)
         if is_raised:
             _keep_generation(context)
+        _end_hook(context, warns=lock is not None)
         progress.begin(node.journal)
         if fault:
             msg = "its last known container is down, but the engine or an action under way might start the server again"
@@ -74,6 +76,7 @@ def _kill(context: ActionContext) -> Ending:
             lock = _await_holder(context, holder_of(held), faults)
             if lock is not None:
                 stack.enter_context(lock)
+                _end_hook(context, warns=True)
         with _unsettled_without_engine(context):
             snapshot = _await_gone(context) if lock is None else _kill_until_down(context, lock)
         if lock is not None and not _has_changed(progress):
@@ -82,6 +85,17 @@ def _kill(context: ActionContext) -> Ending:
         _forget_if_finished(context)
         _record(context, lock, snapshot, is_change=_has_changed(progress) or bool(faults))
     return _ending(context, faults)
+
+
+def _end_hook(context: ActionContext, *, warns: bool) -> None:
+    """End a hook of the server, also that of an action that died. ``warns``: no other action can end it."""
+    if hook_runs(context.uuid):
+        from .hooks import end_left_hook
+
+        try:
+            end_left_hook(context)
+        except HookUnavailable as error:
+            context.progress.warn(*([str(error)] if warns else []))
 
 
 def _kill_first(context: ActionContext, lock: PowerLock | None) -> str:

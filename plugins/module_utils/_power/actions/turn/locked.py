@@ -15,7 +15,7 @@ from ...model.news import LOCKED
 from ...model.plan import plan
 from ...model.records import dataclass
 from ...model.request import PowerAction
-from ...model.result import Outcome
+from ...model.result import Outcome, PlanStep
 from ...model.server import Snapshot
 from ..node.context import STALE_SECONDS, ActionContext, await_same, date_anew, done_before, refuse_frozen, same_action
 from ..node.node import Observed
@@ -135,7 +135,16 @@ def check(context: ActionContext) -> Checked:
         boot = prepare(context, seen.snapshot)
         fetched_at = context.node.sources.fetched_at(context.uuid)
         known_at = clock.monotonic() if fetched_at is None else fetched_at
+    _check_hooks(context, plan(action, seen.state).steps, boot)
     return Checked(seen, known_at, boot)
+
+
+def _check_hooks(context: ActionContext, steps: tuple[PlanStep, ...], boot: Boot | None) -> None:
+    """Raise `HookUnavailable` if a hook of these steps cannot run."""
+    if context.node.settings.hooks:
+        from .hooks import check_hooks
+
+        check_hooks(context, steps, None if boot is None else boot.definition)
 
 
 def require_chosen_by_outdated(
@@ -189,6 +198,11 @@ def _hold(context: ActionContext, checked: Checked) -> TurnEnd | None:
             return (Outcome.UNCHANGED, "", done_before(same)), _found_run(checked.boot, seen)
         ending, awaited = _follow_plan(context, lock, checked)
         _note_intent(context, lock, ending)
+        if checked.boot is None and context.node.settings.hooks:
+            # After the intent: should this process die now, the stop is whole.
+            from .hooks import run_hooks
+
+            run_hooks(context, lock, None)
     return ending, awaited
 
 
@@ -225,6 +239,7 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
             from ..boot.prepare import prepare
 
             boot = prepare(context, seen.snapshot, again=True)
+    _check_hooks(context, chosen.steps, boot)
     if boot is None:
         return (Outcome.DONE, "", end_run(context, lock, seen, chosen.steps)), None
     from .server_boot import boot_server

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
+from ...host.pauses import hook_runs
 from ...locking.lock import PowerLock
 from ...model.errors import (
     EngineError,
@@ -40,6 +41,10 @@ def identify(context: ActionContext) -> None:
     # A server just found by name exists; one found before its turn may be gone.
     is_certain = request.action.boots or (progress.known is None and parse_uuid(request.server) is None)
     progress.server = server if is_certain else _found_here(context, server)
+    if node.settings.hooks and request.action is not PowerAction.KILL:
+        from .hooks import refuse_inside
+
+        refuse_inside(context)
 
 
 def _found_here(context: ActionContext, server: Server) -> Server:
@@ -82,6 +87,10 @@ def look(context: ActionContext) -> Observed:
 def look_locked(context: ActionContext, lock: PowerLock) -> tuple[Observed, bool]:
     """Resolve what the last holder left unfinished, then look. The second value is True if a start was undone. Raises as `look`."""
     progress = context.progress
+    if hook_runs(context.uuid):
+        from .hooks import end_left_hook
+
+        end_left_hook(context)
     fenced = recover_unfinished(context.node, progress.server, lock)
     progress.changed = progress.changed or fenced
     seen = _as_chosen_by_state(context, context.node.observe_held(context.uuid, lock.leftover))

@@ -79,6 +79,10 @@ def dry_run(context: ActionContext) -> Ending:
     if action.boots:
         refuse_frozen(context)
     boot = prepare(context, seen.snapshot) if action.boots else None
+    if context.node.settings.hooks:
+        from .hooks import check_hooks
+
+        progress.hooks = check_hooks(context, chosen.steps, None if boot is None else boot.definition)
     policy = context.request.players
     if seen.snapshot is not None and PlanStep.STOP in chosen.steps:
         from .stop import graceful_stop

@@ -24,6 +24,10 @@ def boot_server(context: ActionContext, lock: PowerLock, boot: Boot, seen: Obser
         staged = _stage(context, lock, boot, seen.snapshot)
         began = node.clock.monotonic()
         end_run(context, lock, seen, steps)
+        if node.settings.hooks:
+            from .hooks import run_hooks
+
+            run_hooks(context, lock, boot.definition)
         if not context.slot.may_boot():
             context.enter(lock, Phase.QUEUE)
             context.slot.begin_boot(context.check_cancelled)
