@@ -17,11 +17,11 @@ RUN = Run("c1", "s1")
 
 
 def seen(health: str | None = "unhealthy", *, run: Run = RUN, paused: bool = False, live: bool = True, interval: float = 10.0) -> Snapshot:
-    return Snapshot(run.container, "a", live, run.started_at, paused=paused, health=health, health_interval=interval)
+    return Snapshot(run.container, "a", live, run.started_at, paused=paused, health=health, health_seconds=interval)
 
 
 class TestOneServer:
-    def test_it_hangs_after_one_interval_at_the_second_look(self) -> None:
+    def test_a_server_hangs_at_the_second_look_after_the_next_check(self) -> None:
         health = NodeHealth()
         health.saw("a", seen(), 100.0)
         assert (health.seconds_left(104.0), health.to_look_at(109.0), health.hanging()) == (6.0, [], [])
@@ -105,7 +105,7 @@ class TestNode:
             health.saw(name, other, 50.0)
         assert "2 of 2 servers" in self.turn(health, "a", "b", at=100.0)
 
-    def test_one_that_was_restarted_in_between_still_counts(self) -> None:
+    def test_a_server_that_was_restarted_in_between_still_counts(self) -> None:
         health = self.of(3)
         self.turn(health, "a", at=100.0)
         health.saw("a", seen(live=False), 120.0)
@@ -129,7 +129,7 @@ class TestNode:
             health.saw(name, seen("healthy"), 400.0)
         assert self.turn(health, "a", "b", "c", at=500.0)
 
-    def test_of_an_episode_that_has_shrunk_a_later_one_is_no_part(self) -> None:
+    def test_a_later_server_is_no_part_of_an_episode_that_has_shrunk(self) -> None:
         health = self.of(4)
         self.turn(health, "a", "b", "c", at=100.0)
         for name in "bc":

@@ -31,6 +31,7 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
     watched.fake.configure(supervisor={"restart_unhealthy": True})
     watched.begin_anew()
     watched.up()
+    watched.fake.engine.change(UUID, health="starting", health_seconds=30.0)
     yield watched
     watched.fake.close()
 
@@ -102,12 +103,12 @@ class TestRestart:
         assert watched.fake.clock.monotonic() - began == pytest.approx(37, abs=1)
 
     def test_the_interval_of_its_own_check_counts(self, watched: Watched) -> None:
-        watched.fake.engine.change(UUID, health_interval=5.0)
+        watched.fake.engine.change(UUID, health_seconds=5.0)
         hang(watched, 5.0)
         assert watched.starts == 2
 
     def test_back_off_and_count_go_on_and_a_crash_after_a_hang_waits(self, watched: Watched) -> None:
-        watched.fake.engine.change(UUID, health_interval=1.0)
+        watched.fake.engine.change(UUID, health_seconds=1.0)
         hang(watched, 1.0)
         hang(watched, 1.0)
         assert watched.starts == 2

@@ -3,6 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which servers hang by their health checks, and when one is restarted; pure.
 
+The engine begins the next check one interval after the end of the last one. So a server hangs if it is still unhealthy after its interval
+and the timeout of that next check.
+
 Moments are seconds of a clock that stands still while the machine sleeps: then no health check runs either.
 """
 
@@ -66,7 +69,7 @@ class NodeHealth:
             if snapshot.health == "healthy":
                 self.suspects.discard(uuid)
         elif known is None or known.run != snapshot.run:
-            self._unhealthy[uuid] = Unhealthy(snapshot.run, now, now, now + snapshot.health_interval)
+            self._unhealthy[uuid] = Unhealthy(snapshot.run, now, now, now + snapshot.health_seconds)
             self._turned[uuid] = now
         else:
             known.seen = now

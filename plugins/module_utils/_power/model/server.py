@@ -111,8 +111,8 @@ class Snapshot:
     exit_code: int | None = None
     oom_killed: bool = False
     health: str | None = None
-    #: Seconds between two health checks; the engine's default if unset.
-    health_interval: float = 30.0
+    #: Seconds from the end of one health check to the end of the next, at most: its interval and its timeout.
+    health_seconds: float = 60.0
     open_stdin: bool = False
     tty: bool = False
     restart_policy: str = "no"
