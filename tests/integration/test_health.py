@@ -158,10 +158,10 @@ def test_sixty_of_sixty_are_restarted_in_time(lab: Lab, image: str) -> None:
     interval, timeout = 5, 5
     limit = (interval + timeout) * (RETRIES + 1) + 40.0
     with checked(lab, image, 26, (interval, timeout)) as (_supervising, uuids):
-        for number in range(5):
-            # Each group is less than half of the node, and a minute apart from the next.
-            next_at = time.monotonic() + 65.0
-            group = [uuids[(12 * number + place) % len(uuids)] for place in range(12)]
+        for number in range(6):
+            # Each group is less than half of the node, and turns unhealthy more than a minute before the next.
+            next_at = time.monotonic() + 80.0
+            group = [uuids[(10 * number + place) % len(uuids)] for place in range(10)]
             before = {uuid: (stop_process if place % 2 else deadlock)(lab, uuid) for place, uuid in enumerate(group)}
             began = time.monotonic()
             for uuid in group:

@@ -121,9 +121,10 @@ class TestRestart:
         assert watched.starter.seconds_left() == 20
 
     def test_a_calm_run_begins_the_count_again(self, watched: Watched) -> None:
-        hang(watched)
+        watched.fake.engine.change(UUID, health_seconds=5.0)
+        hang(watched, 5.0)
         watched.pass_seconds(700)
-        hang(watched)
+        hang(watched, 5.0)
         assert (watched.starts, watched.row.consecutive_crashes) == (3, 1)
 
     def test_if_the_start_fails_the_row_is_due_with_back_off(self, watched: Watched) -> None:
@@ -184,6 +185,15 @@ class TestRefused:
         hang(watched, between=watched.fake.kill_elsewhere)
         assert watched.starts == 1 and not hung(watched)
 
+    def test_a_run_that_the_journal_does_not_know_is_left_alone(self, watched: Watched) -> None:
+        watched.fake.node.journal.store.execute("UPDATE runs SET container = 'another'", {})
+        watched.restarter.saw(UUID, watched.fake.engine.change(UUID, health="unhealthy"))
+        watched.pass_seconds(30)
+        watched.restarter.saw(UUID, watched.fake.seen())
+        watched.restarter.begin()
+        watched.restarter.join()
+        assert watched.starts == 1
+
     def test_without_a_wish_to_be_up_it_is_left_alone(self, watched: Watched) -> None:
         watched.fake.node.journal.store.execute("UPDATE intents SET up = 0", {})
         hang(watched)
@@ -223,7 +233,8 @@ class TestRefused:
     def test_a_held_lock_delays_it(self, watched: Watched) -> None:
         with watched.fake.lock("limit"):
             hang(watched)
-        assert watched.starts == 1
+        operation = watched.fake.node.journal.operations.last(UUID)
+        assert watched.starts == 1 and operation is not None and operation.action == "start"
         watched.pass_seconds(60)
         look(watched)
         turn(watched)

@@ -174,7 +174,7 @@ class EngineWatch:
         if self._next_all.is_over:
             self._look_at_all()
         for uuid in self._restarter.to_look_at():
-            self._dirty[uuid] = _NOW
+            self._dirty.setdefault(uuid, _NOW)
         self._look()
         if self._observer.is_shutting_down:
             # An open stream would delay the end of the engine by some seconds.

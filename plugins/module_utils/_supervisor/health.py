@@ -121,7 +121,7 @@ class Step(Enum):
 class Facts:
     """What counts for one server that hangs.
 
-    ``allowed``: settings, intent and kills allow its restart, and no freeze forbids it. ``wait`` is its back-off in seconds. ``in_hour``
+    ``allowed``: settings and freezes allow its restart, and no other action is at work. ``wait`` is its back-off in seconds. ``in_hour``
     counts its restarts for this reason within an hour.
     """
 

@@ -113,20 +113,14 @@ class Restarter:
         policy, journal, now = policy_of(node.settings, server, definition), node.journal, node.clock.now()
         if not policy.restart_unhealthy:
             return _Known(server, policy, 0, 0, Facts(allowed=False))
-        seen, intent = journal.runs.known_of(uuid), journal.intents.known_of(uuid)
-        # A kill since the start of the run wants it down, also a kill that has just begun.
-        is_wanted = (
-            intent is not None
-            and intent.up
-            and seen is not None
-            and (seen.run, seen.generation) == (hang.run, node.generations.read_or_none(uuid))
-        )
+        seen = journal.runs.known_of(uuid)
+        is_known = seen is not None and seen.run == hang.run
         is_free = node.locks.holder(uuid) is None and not frozen_fault(PowerAction.RESTART, uuid, node)
         before, began = journal.ended_runs.newest_of_each([uuid]).get(uuid), engine_time(hang.run.started_at)
         is_calm = began is not None and (now - began).total_seconds() >= policy.limits.reset_after
         crashes = 1 + (before.consecutive_crashes if before is not None and before.next_run == hang.run and not is_calm else 0)
         in_hour = journal.ended_runs.hung_since(uuid, now - timedelta(seconds=HOUR_SECONDS))
-        facts = Facts(is_wanted and is_free, wait_before(crashes, 0, policy.limits), in_hour)
+        facts = Facts(is_known and is_free, wait_before(crashes, 0, policy.limits), in_hour)
         return _Known(server, policy, crashes, 0 if seen is None else seen.generation, facts)
 
     def _restart(self, node: Node, known: _Known, hang: Unhealthy) -> None:
@@ -136,6 +130,7 @@ class Restarter:
             action=PowerAction.RESTART,
             operation=new_operation_id(),
             requested_at=node.clock.now(),
+            # A kill since the start of the run wants it down, also a kill that has just begun.
             generations={uuid: known.generation},
             stop_timeout=node.settings.supervisor_unhealthy_stop_timeout,
             should_be_up=frozenset(),

@@ -89,8 +89,5 @@ def _unheard(evidence: Evidence) -> Verdict:
 def awaits_shutdown(evidence: Evidence) -> bool:
     """Tell if the engine's own shutdown may have caused the end. That shows only when its stream breaks."""
     return evidence.may_be_requested and not (
-        evidence.ended_here is not None
-        or evidence.console_stop
-        or evidence.another_engine
-        or (evidence.killed and not evidence.contradicts_stop)
+        evidence.ended_here or evidence.console_stop or evidence.another_engine or (evidence.killed and not evidence.contradicts_stop)
     )

@@ -105,16 +105,12 @@ def refuse_after_newer_run(context: ActionContext, snapshot: Snapshot | None) ->
 
 
 def require_hanging(context: ActionContext, seen: Observed) -> None:
-    """Raise `NotSelected` if the supervisor's restart finds its run over, healthy or paused, or a stop that may still be in progress.
-
-    Certain under the lock.
-    """
-    request, snapshot, left = context.request, seen.snapshot, seen.leftover if seen.stop_left else None
+    """Raise `NotSelected` if the supervisor's restart finds its run over, healthy or paused. Certain under the lock."""
+    request, snapshot = context.request, seen.snapshot
     if request.ended_run is None or request.follows_end:
         return
-    is_stopped = left is not None and left.action != PowerAction.RESTART.value
-    if snapshot is None or not snapshot.live or snapshot.paused or snapshot.health != UNHEALTHY or is_stopped:
-        raise NotSelected(f"Cannot {context.verb} server {context.uuid}: it does not hang, or another action stops it")
+    if snapshot is None or not snapshot.live or snapshot.paused or snapshot.health != UNHEALTHY:
+        raise NotSelected(f"Cannot {context.verb} server {context.uuid}: it no longer hangs")
 
 
 def refuse_frozen(context: ActionContext) -> None:
