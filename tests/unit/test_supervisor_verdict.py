@@ -118,6 +118,7 @@ def test_only_an_unexplained_stop_signal_may_be_a_shutdown_of_the_engine(evidenc
         ("crashed", 1, "started in 0 s"),
         ("ended", 3, "started in 20 s"),
         ("crashed", 11, "11 in a row, given up: tried once an hour"),
+        ("hung", 2, "started in 10 s"),
         # These start at once, whatever came before.
         ("engine_stopped", 3, "started in 0 s"),
         ("restarting", 3, "started in 0 s"),
