@@ -349,6 +349,17 @@ def connect(watched: Watched) -> EngineWatch:
     return watch
 
 
+class TestOff:
+    def test_without_any_rule_no_look_takes_place_and_nothing_is_reported(self, watched: Watched, lines: list[str]) -> None:
+        watched.fake.configure(supervisor={"restart_unhealthy": False, "rules": [{"server": UUID, "restart_unhealthy": False}]})
+        watch = connect(watched)
+        watched.restarter.saw(OTHER, watched.fake.engine.change(UUID, health="unhealthy"))
+        watch._next_all = connection_watch._NOW
+        watch.turn()
+        assert not watched.restarter.changed(watched.fake.engine.listed())
+        assert (list(watched.restarter.health.unhealthy), lines, left(watched)) == ([], [], "")
+
+
 class TestLoop:
     def hang(self, watched: Watched) -> EngineWatch:
         watch = connect(watched)

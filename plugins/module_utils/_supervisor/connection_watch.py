@@ -292,7 +292,7 @@ class EngineWatch:
             return
         lost |= {uuid for uuid, run in self._up.items() if listed.get(run.container) != uuid}
         lost |= {uuid for container, uuid in listed.items() if uuid not in self._up or self._up[uuid].container != container}
-        lost |= {each.server for each in found if each.unhealthy != (each.server in self._restarter.health.unhealthy)}
+        lost |= self._restarter.changed(found)
         lost |= {uuid for number, uuid in enumerate(sorted(self._up)) if number % _ROUNDS == self._round}
         for uuid in lost:
             self._dirty.setdefault(uuid, _NOW)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from .._power.actions.node.context import frozen_fault
@@ -21,7 +21,7 @@ from .._power.model.clock import engine_time
 from .._power.model.records import dataclass
 from .._power.model.request import PowerAction, Request, new_operation_id
 from .._power.model.result import Result
-from .._power.model.server import Run, Server, Snapshot
+from .._power.model.server import ListedContainer, Run, Server, Snapshot
 from .._power.model.supervision import HANGS, ORIGIN, EndedRun, Hang, Verdict, wait_before
 from .health import HOUR_SECONDS, MOST_IN_HOUR, Facts, NodeHealth, Step, Unhealthy, decide
 
@@ -53,8 +53,20 @@ class Restarter:
         self._too_often: set[str] = set()
         self._recorded = ""
 
+    @property
+    def _is_on(self) -> bool:
+        """True if any server may be restarted for a hang. Otherwise no look takes place for it, and nothing is reported."""
+        settings = self._node().settings
+        return settings.supervisor_restart_unhealthy or any(rule.restart_unhealthy for rule in settings.supervisor_rules)
+
     def saw(self, uuid: str, snapshot: Snapshot | None) -> None:
-        self.health.saw(uuid, snapshot, self._now)
+        if self._is_on:
+            self.health.saw(uuid, snapshot, self._now)
+
+    def changed(self, listed: Iterable[ListedContainer]) -> set[str]:
+        """Return the servers whose health differs from that at the last look: events get lost."""
+        unhealthy = self.health.unhealthy
+        return {each.server for each in listed if each.unhealthy != (each.server in unhealthy)} if self._is_on else set()
 
     def to_look_at(self) -> list[str]:
         return self.health.to_look_at(self._now)
