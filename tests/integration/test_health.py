@@ -157,7 +157,8 @@ def phase_of(lab: Lab, uuid: str) -> str:
 def test_sixty_of_sixty_are_restarted_in_time(lab: Lab, image: str) -> None:
     interval, timeout = 5, 5
     limit = (interval + timeout) * (RETRIES + 1) + 40.0
-    with checked(lab, image, 26, (interval, timeout)) as (_supervising, uuids):
+    # A stopped process hears no signal, so each stop takes its whole default timeout.
+    with checked(lab, image, 26, (interval, timeout), unhealthy_stop_timeout=30) as (_supervising, uuids):
         for number in range(6):
             # Each group is less than half of the node, and turns unhealthy more than a minute before the next.
             next_at = time.monotonic() + 80.0

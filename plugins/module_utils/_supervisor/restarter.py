@@ -25,7 +25,7 @@ from .._power.model.server import ListedContainer, Run, Server, Snapshot
 from .._power.model.supervision import HANGS, ORIGIN, EndedRun, Hang, Verdict, wait_before
 from .health import HOUR_SECONDS, MOST_IN_HOUR, Facts, NodeHealth, Step, Unhealthy, decide
 
-_MOST_AT_ONCE = 8
+_MOST_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,8 @@ class Restarter:
             self.health.put_off(uuid, hang.run, at)
             if step is Step.LEAVE and uuid not in self._too_often:
                 self._too_often.add(uuid)
-                announce_line(f"{uuid} hangs, and is left up: it was restarted for that {MOST_IN_HOUR} times within an hour", warn=True)
+                named = f"{uuid} ({known.server.name})" if known.server.name else uuid
+                announce_line(f"{named} hangs, and is left up: it was restarted for that {MOST_IN_HOUR} times within an hour", warn=True)
 
     def join(self) -> None:
         for thread in list(self._threads.values()):
