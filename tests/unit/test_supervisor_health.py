@@ -137,22 +137,19 @@ class TestNode:
         assert self.turn(health, "d", at=300.0) == "" and health.suspects == {"a"}
 
 
-HANG = Unhealthy(RUN, since=100.0, seen=130.0, next_at=130.0)
-
-
 @pytest.mark.parametrize(
     "facts, decided",
     [
         (Facts(allowed=True), (Step.RESTART, 130.0)),
-        (Facts(allowed=True, in_hour=2, wait=30.0), (Step.RESTART, 130.0)),
-        (Facts(allowed=True, wait=30.1), (Step.WAIT, 130.1)),
+        (Facts(allowed=True, in_hour=2, wait=-30.0), (Step.RESTART, 130.0)),
+        (Facts(allowed=True, wait=0.1), (Step.WAIT, 130.1)),
         (Facts(allowed=True, in_hour=3), (Step.LEAVE, 190.0)),
         (Facts(allowed=False, in_hour=3), (Step.WAIT, 190.0)),
         (Facts(allowed=False), (Step.WAIT, 190.0)),
     ],
 )
 def test_the_next_step(facts: Facts, decided: tuple[Step, float]) -> None:
-    assert decide(HANG, facts, 130.0) == decided
+    assert decide(facts, 130.0) == decided
 
 
 @dataclass
@@ -165,8 +162,9 @@ class Simulated:
     status: str = "healthy"
     paused: bool = False
     number: int = 0
-    #: The moment at which it became as it is.
+    #: The moments at which it became as it is, and at which its run began.
     since: float = 0.0
+    started: float = 0.0
     looks: list[tuple[float, Snapshot]] = field(default_factory=list)
     restarts: list[float] = field(default_factory=list)
 
@@ -246,7 +244,7 @@ class Schedule:
         else:
             server.status = self.dice.choice(("healthy", "unhealthy", "unhealthy", "starting", "down"))
             if server.status in ("starting", "down"):
-                server.number, server.paused = server.number + 1, False
+                server.number, server.paused, server.started = server.number + 1, False, self.now
         server.since = self.now
         return server.snapshot != before
 
@@ -264,7 +262,7 @@ class Schedule:
 
     def consider(self, server: Simulated, hang: Unhealthy) -> None:
         in_hour = sum(self.now - at < 3600.0 for at in server.restarts)
-        step, until = decide(hang, Facts(server.allowed, self.back_off, in_hour), self.now)
+        step, until = decide(Facts(server.allowed, self.back_off - (self.now - server.started), in_hour), self.now)
         self.left += step is Step.LEAVE
         if step is not Step.RESTART:
             self.health.put_off(server.name, hang.run, until)
@@ -276,13 +274,14 @@ class Schedule:
             return
         self.check(server, in_hour)
         server.restarts.append(self.now)
-        server.number, server.status, server.since = server.number + 1, self.dice.choice(("healthy", "unhealthy")), self.now
+        server.number, server.status = server.number + 1, self.dice.choice(("healthy", "unhealthy"))
+        server.since = server.started = self.now
 
     def check(self, server: Simulated, in_hour: int) -> None:
         """Check each rule that forbids a restart."""
         first = min(server.series(), default=self.now)
         assert self.now - first >= server.interval, "within its interval"
-        assert self.now - first >= self.back_off, "within its back-off"
+        assert self.now - server.started >= self.back_off, "within its back-off"
         assert server.allowed and in_hour < 3
         for moment, names in self.together:
             was_healthy = any(moment <= at and look.health == "healthy" and not look.paused for at, look in server.looks)

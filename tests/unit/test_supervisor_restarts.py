@@ -120,6 +120,13 @@ class TestRestart:
         assert (row.verdict, row.consecutive_crashes) == (Verdict.CRASHED, 3)
         assert watched.starter.seconds_left() == 20
 
+    def test_the_back_off_counts_from_the_start_of_the_run(self, watched: Watched) -> None:
+        watched.fake.engine.change(UUID, health_seconds=1.0)
+        hang(watched, 1.0)
+        watched.pass_seconds(9)
+        hang(watched, 1.0)
+        assert (watched.starts, watched.row.consecutive_crashes) == (3, 2)
+
     def test_a_calm_run_begins_the_count_again(self, watched: Watched) -> None:
         watched.fake.engine.change(UUID, health_seconds=5.0)
         hang(watched, 5.0)

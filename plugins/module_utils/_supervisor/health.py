@@ -121,8 +121,8 @@ class Step(Enum):
 class Facts:
     """What counts for one server that hangs.
 
-    ``allowed``: settings and freezes allow its restart, and no other action is at work. ``wait`` is its back-off in seconds. ``in_hour``
-    counts its restarts for this reason within an hour.
+    ``allowed``: settings and freezes allow its restart, and no other action is at work. ``wait`` is what remains of its back-off in seconds,
+    which counts from the start of its run. ``in_hour`` counts its restarts for this reason within an hour.
     """
 
     allowed: bool
@@ -130,12 +130,12 @@ class Facts:
     in_hour: int = 0
 
 
-def decide(hang: Unhealthy, facts: Facts, now: float) -> tuple[Step, float]:
+def decide(facts: Facts, now: float) -> tuple[Step, float]:
     """Return the next step for a server that hangs, and the moment at which it is considered again."""
     if not facts.allowed:
         return Step.WAIT, now + _AGAIN_SECONDS
     if facts.in_hour >= MOST_IN_HOUR:
         return Step.LEAVE, now + _AGAIN_SECONDS
-    if now - hang.since < facts.wait:
-        return Step.WAIT, hang.since + facts.wait
+    if facts.wait > 0:
+        return Step.WAIT, now + facts.wait
     return Step.RESTART, now

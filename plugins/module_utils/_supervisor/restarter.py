@@ -102,7 +102,7 @@ class Restarter:
             if uuid in self._threads or len(self._threads) >= _MOST_AT_ONCE:
                 continue
             known = self._known(node, uuid, hang)
-            step, at = decide(hang, known.facts, self._now)
+            step, at = decide(known.facts, self._now)
             if step is Step.RESTART:
                 self._restart(node, known, hang)
                 continue
@@ -130,10 +130,11 @@ class Restarter:
         is_known = seen is not None and seen.run == hang.run
         is_free = node.locks.holder(uuid) is None and not frozen_fault(PowerAction.RESTART, uuid, node)
         before, began = journal.ended_runs.newest_of_each([uuid]).get(uuid), engine_time(hang.run.started_at)
-        is_calm = began is not None and (now - began).total_seconds() >= policy.limits.reset_after
-        crashes = 1 + (before.consecutive_crashes if before is not None and before.next_run == hang.run and not is_calm else 0)
+        up = 0.0 if began is None else (now - began).total_seconds()
+        counts_on = before is not None and before.next_run == hang.run and up < policy.limits.reset_after
+        crashes = 1 + (before.consecutive_crashes if before is not None and counts_on else 0)
         in_hour = journal.ended_runs.hung_since(uuid, now - timedelta(seconds=HOUR_SECONDS))
-        facts = Facts(is_known and is_free, wait_before(crashes, 0, policy.limits), in_hour)
+        facts = Facts(is_known and is_free, wait_before(crashes, 0, policy.limits) - up, in_hour)
         return _Known(server, policy, crashes, 0 if seen is None else seen.generation, facts)
 
     def _restart(self, node: Node, known: _Known, hang: Unhealthy) -> None:
