@@ -129,8 +129,10 @@ class TestRestart:
 
     def test_a_calm_run_begins_the_count_again(self, watched: Watched) -> None:
         watched.fake.engine.change(UUID, health_seconds=5.0)
+        watched.fake.configure(supervisor={"restart_unhealthy": True, "max_restarts": 1})
         hang(watched, 5.0)
         watched.pass_seconds(700)
+        # Without the calm run, this would be the second in a row, and a crash loop.
         hang(watched, 5.0)
         assert (watched.starts, watched.row.consecutive_crashes) == (3, 1)
 

@@ -121,8 +121,8 @@ class Step(Enum):
 class Facts:
     """What counts for one server that hangs.
 
-    ``allowed``: settings and freezes allow its restart, and no other action is at work. ``wait`` is what remains of its back-off in seconds,
-    which counts from the start of its run. ``in_hour`` counts its restarts for this reason within an hour.
+    ``allowed``: settings and freezes allow its restart, and no other action is at work. ``wait`` is what remains of its back-off, which
+    counts from the start of its run, in seconds. ``in_hour`` counts its restarts for this reason within an hour.
     """
 
     allowed: bool
