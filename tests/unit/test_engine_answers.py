@@ -75,7 +75,7 @@ def test_a_listed_container_is_assigned_to_its_server(name: str, labels: Any, st
         (None, False),
     ],
 )
-def test_the_list_of_containers_shows_the_unhealthy_ones(status: str | None, unhealthy: bool) -> None:
+def test_the_list_of_containers_shows_unhealthy_servers(status: str | None, unhealthy: bool) -> None:
     row = {"Id": "i", "Names": [f"/{UUID}"], "Labels": OURS, "State": "running", "Status": status}
     assert listed_of(row, lambda _row: None) == ListedContainer(UUID, "i", live=True, unhealthy=unhealthy)
 
