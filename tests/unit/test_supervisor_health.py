@@ -121,20 +121,15 @@ class TestNode:
         health.saw("b", None, 120.0)
         assert not health.suspects
 
-    def test_an_episode_is_reported_once_and_takes_in_those_that_follow(self) -> None:
-        health = self.of(4)
+    def test_an_episode_is_reported_once_and_takes_in_those_that_follow_within_the_minute(self) -> None:
+        health = self.of(5)
         assert self.turn(health, "a", "b", "c", at=100.0)
-        assert self.turn(health, "d", at=300.0) == "" and health.suspects == {"a", "b", "c", "d"}
-        for name in "abcd":
+        assert self.turn(health, "d", at=160.0) == "" and health.suspects == {"a", "b", "c", "d"}
+        assert self.turn(health, "e", at=161.0) == "" and health.suspects == {"a", "b", "c", "d"}
+        # A suspect of long ago is no part of the next episode.
+        for name in "bcde":
             health.saw(name, seen("healthy"), 400.0)
-        assert self.turn(health, "a", "b", "c", at=500.0)
-
-    def test_a_later_server_is_no_part_of_an_episode_that_has_shrunk(self) -> None:
-        health = self.of(4)
-        self.turn(health, "a", "b", "c", at=100.0)
-        for name in "bc":
-            health.saw(name, seen("healthy"), 200.0)
-        assert self.turn(health, "d", at=300.0) == "" and health.suspects == {"a"}
+        assert "3 of 5" in self.turn(health, "b", "c", "d", at=500.0)
 
 
 @pytest.mark.parametrize(

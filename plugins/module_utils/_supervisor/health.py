@@ -77,13 +77,13 @@ class NodeHealth:
     def suspect(self, now: float) -> str:
         """Find out if servers turned unhealthy together, which means that the node is at fault; return a sentence if that is new."""
         self._turned = {uuid: at for uuid, at in self._turned.items() if now - at <= _TOGETHER_SECONDS}
-        together, checked = self._turned.keys() | self.suspects, self._checked | self._turned.keys()
-        if not self._turned or len(together) < 2 or 2 * len(together) <= len(checked):
+        together, checked = self._turned.keys(), self._checked | self._turned.keys()
+        if len(together) < 2 or 2 * len(together) <= len(checked):
             return ""
-        is_new = not self.suspects
+        is_new = not together & self.suspects
         self.suspects |= together & self._unhealthy.keys()
         said = f"{len(together)} of {len(checked)} servers with a health check turned unhealthy within a minute"
-        return f"{said}: the node is suspect, none of them is restarted before it was healthy again" if is_new and self.suspects else ""
+        return f"{said}: the node is suspect, none of them is restarted before it was healthy again" if is_new else ""
 
     def to_look_at(self, now: float) -> list[str]:
         """Return the servers whose wait is over, and that had no look since."""
