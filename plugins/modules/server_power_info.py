@@ -247,17 +247,19 @@ servers:
           a row, with one try an hour. V(flapping), it is up and crashed more than 5 times in 24 hours. V(stays_down), see C(verdict).
           V(off), the node's policy exempts it, and C(why) names the setting.
         - C(running) and C(paused) are as in C(supervisor) of the result. C(paused) is also V(frozen), a freeze with the supervisor.
-        - C(verdict) is that on its last run, V(null) while it is up or has none yet. V(crashed), V(ended) (by itself, exit code 0),
-          V(ended_unobserved), V(stopped), V(restarting), V(engine_stopped), V(stopped_externally), V(initially_down).
+        - C(verdict) is that on its last run, V(null) while it is up or has none yet. V(crashed), V(hung), V(ended) (by itself, exit
+          code 0), V(ended_unobserved), V(stopped), V(restarting), V(engine_stopped), V(stopped_externally), V(initially_down).
         - C(exit_code), C(oom_killed) (by the kernel, for memory) and C(ended_at) are of that run.
         - C(code), such as V(suspended) or V(disk_full), and C(msg) say why the last try failed. C(next_at) is the time of the next one,
           V(null) without a supervisor, or if it is paused or a freeze holds it back.
-        - C(consecutive_crashes) are in a row, C(crashes_today) in the last 24 hours.
+        - C(consecutive_crashes) are in a row, C(crashes_today) in the last 24 hours. A hang counts as a crash.
+        - C(hang) says why the supervisor leaves the server up although it is unhealthy. V(suspect), most servers of the node turned
+          unhealthy together. V(too_often), it was restarted for that three times within an hour.
       type: dict
       returned: always, with an endpoint if it reports it
       sample: {"code": null, "consecutive_crashes": 3, "crashes_today": 3, "ended_at": "2026-01-31T04:12:00.123456789Z", "exit_code": 3,
-               "msg": null, "next_at": "2026-01-31T04:12:10.000Z", "oom_killed": false, "paused": null, "running": true, "state": "backoff",
-               "verdict": "crashed", "why": null}
+               "hang": null, "msg": null, "next_at": "2026-01-31T04:12:10.000Z", "oom_killed": false, "paused": null, "running": true,
+               "state": "backoff", "verdict": "crashed", "why": null}
     crashes:
       description:
         - The last ended runs, newest first, V(null) if the journal cannot be read. Only if O(crashes) is not V(0).

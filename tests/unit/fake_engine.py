@@ -322,7 +322,7 @@ class FakeEngine:
         waiting = [each for each in self.containers.values() if each.name.endswith(WAITING)]
         named = [each for each in self.containers.values() if parse_uuid(each.name)]
         found = [ListedContainer(each.name[:36], each.id, each.live, waiting=True) for each in waiting]
-        return [*(ListedContainer(each.name, each.id, each.live) for each in named), *found]
+        return [*(ListedContainer(each.name, each.id, each.live, unhealthy=each.health == "unhealthy") for each in named), *found]
 
     def publisher(self, published: str, address: str) -> str | None:
         self.happen(self.before["publisher"])
@@ -354,7 +354,8 @@ class FakeEngine:
         if found is None or found.live:
             return
         started_at = self._moment(next(self.count))
-        self.put(replace(found, live=self.crash is None, started_at=started_at, exit_code=self.crash))
+        health = None if found.health is None else "starting"
+        self.put(replace(found, live=self.crash is None, started_at=started_at, exit_code=self.crash, health=health))
 
     def end(self, name: str, code: int = 0) -> None:
         found = self.find(name)

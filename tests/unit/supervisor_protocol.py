@@ -49,6 +49,10 @@ CASTS = {
     "two actions here": (_UP._replace(left=Left(crashes=1, actions=2, cuts=1, faults=1)),),
     "two actions cut off": (_UP._replace(left=Left(actions=2, cuts=2, starts=1, deaths=1)),),
     "a replaced journal": (_UP._replace(left=Left(crashes=1, actions=1, cuts=1, deaths=1, faults=1, replacements=1)),),
+    "a hang": (
+        _UP._replace(left=Left(hangs=1, recoveries=1, actions=1, cuts=1, deaths=1, starts=1)),
+        _UP._replace(left=Left(hangs=1, stops=1, deaths=1, shutdowns=1)),
+    ),
     "an engine shut down in an action": (_UP._replace(left=Left(crashes=1, actions=1, cuts=1, deaths=1, shutdowns=1)),),
 }
 
@@ -72,6 +76,7 @@ _SHOWN = {
         Rule.KEEP_GENERATION,
     ),
     "a full disk": (Rule.START_ASKS_RECORD, Rule.KEEP_UNWRITTEN, Rule.KEEP_LEFTOVER),
+    "a hang": (Rule.HANG_ASKS_RUN, Rule.HANG_ASKS_RECORD, Rule.HANG_KEEPS_GENERATION, Rule.HANG_IN_RECORD),
     "two actions cut off": (Rule.KILL_ENDS_RESTART,),
     "a replaced journal": (Rule.INTENT_IS_KNOWN, Rule.JUDGE_ASKS_NONE),
 }

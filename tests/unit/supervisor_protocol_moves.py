@@ -63,8 +63,12 @@ def settled(state: State, rules: Rules) -> State:
     if unsaid and record.ended_it and not state.writable:
         state = state.run(record.run, excused=True)
     elif unsaid and record.ended_it and Rule.ENDER_WRITES_ROW in rules:
-        state = state.run(record.run, row=Row(Verdict.TO_START if record.action is Action.RESTART else Verdict.OURS))
+        state = state.run(record.run, row=Row(_after_restart(record) if record.action is Action.RESTART else Verdict.OURS))
     return state._replace(record=None)
+
+
+def _after_restart(record: Record) -> Verdict:
+    return Verdict.HUNG if record.hung else Verdict.TO_START
 
 
 def recorded(state: State, record: Record) -> State:
@@ -128,7 +132,12 @@ def journal_replaced(state: State) -> State:
 
 
 def run_moves(state: State) -> Iterator[Move]:
-    """The ends of a run by itself."""
+    """The ends of a run by itself, and its hangs."""
+    run = state.runs[-1]
+    if state.left.hangs and not run.hangs:
+        yield "the run hangs", state.used("hangs").run(state.newest, hangs=True)
+    if state.left.recoveries and run.hangs and not run.asked:
+        yield "the run is healthy again", state.used("recoveries").run(state.newest, hangs=False)
     if state.left.crashes and not state.runs[-1].asked:
         for telling in (True, False):
             code = "3" if telling else "143"
@@ -263,7 +272,7 @@ def look_moves(state: State, task: Task, name: str, rules: Rules) -> Iterator[Mo
     else:
         restarts = task.action is Action.RESTART
         kept = Action.RESTART if restarts and Rule.KEEP_RESTART in rules else Action.STOP
-        asked = recorded(state.run(state.newest, asked=True), Record(kept, state.newest, generation=task.generation))
+        asked = recorded(state.run(state.newest, asked=True, counts=False), Record(kept, state.newest, generation=task.generation))
         wish = Wish.DOWN if not restarts else Wish.UP if state.intended_up else Wish.EITHER
         yield f"{name} asks the run to end", asked._replace(wish=wish).at(At.AWAIT_END, hit=state.newest)
 
@@ -317,7 +326,7 @@ def verdict_of(state: State, number: int, rules: Rules) -> Verdict:
     run, record = state.runs[number], state.record
     if record is not None and record.run == number and record.ended_it:
         killed = record.generation != state.raised and Rule.KILL_ENDS_RESTART in rules
-        return Verdict.TO_START if record.action is Action.RESTART and not killed else Verdict.OURS
+        return _after_restart(record) if record.action is Action.RESTART and not killed else Verdict.OURS
     if not state.tells_of(number):
         return Verdict.UNOBSERVED
     if run.heard and not run.signalled:
@@ -355,6 +364,10 @@ def supervisor_moves(state: State, rules: Rules) -> Iterator[Move]:
         yield "the supervisor lives again", seen_up(state._replace(supervisor=Supervisor()))
     elif supervisor.at is At.WRITE:
         yield "the supervisor writes the row", written(state, supervisor, rules)
+    elif supervisor.at is At.HANG and state.free:
+        yield "the supervisor takes the lock for the run that hangs", asked_to_end(taken(state, rules), supervisor, rules)
+    elif supervisor.at is At.AWAIT_END and state.runs[supervisor.run].cause is not None:
+        yield "the supervisor sees the end of the run that hung", hang_ended(state, supervisor)
     elif supervisor.at is At.RESTART:
         yield from restart_moves(state, supervisor, rules)
     elif supervisor.at is At.CLOSE:
@@ -379,6 +392,10 @@ def idle_moves(state: State, rules: Rules) -> Iterator[Move]:
     for number, run in enumerate(state.runs):
         row = run.row
         if run.cause is None:
+            if run.hangs and wants_restart(state, rules):
+                of_start = Rule.HANG_KEEPS_GENERATION in rules
+                busy = Supervisor(At.HANG, number, generation=run.generation if of_start else state.raised)
+                yield f"the supervisor finds that run {number} hangs", state._replace(supervisor=busy)
             continue
         if row is None or not _is_judged(run):
             yield from judge_moves(state, number, number == known, rules)
@@ -392,6 +409,37 @@ def idle_moves(state: State, rules: Rules) -> Iterator[Move]:
             yield f"the supervisor closes the row of run {number}, which another followed", state.run(number, row=row._replace(due=False))
         elif row.due and state.free and not state.stopping:
             yield from start_moves(state, number, rules)
+
+
+def wants_restart(state: State, rules: Rules) -> bool:
+    """Whether the newest run may be restarted because it hangs: it should be up, and no stop or kill here is about to end it."""
+    record = state.record
+    is_stopped = record is not None and record.run == state.newest and record.action is Action.STOP
+    killed = state.runs[-1].generation != state.raised and Rule.HANG_KEEPS_GENERATION in rules
+    return not state.stopping and state.intent is True and not killed and not (is_stopped and Rule.HANG_ASKS_RECORD in rules)
+
+
+def asked_to_end(state: State, supervisor: Supervisor, rules: Rules) -> State:
+    """The state in which a run that hangs is asked to end, or left alone. The caller holds the lock."""
+    run, idle = state.runs[-1], state._replace(supervisor=Supervisor())
+    still = supervisor.run == state.newest and run.hangs
+    killed = supervisor.generation != state.raised
+    if not state.up or killed or state.away or not wants_restart(state, rules) or (not still and Rule.HANG_ASKS_RUN in rules):
+        return idle
+    kept = Record(Action.RESTART, state.newest, generation=supervisor.generation, hung=Rule.HANG_IN_RECORD in rules)
+    # A kill that waits for the lock raises the generation again for each holder; see the kill protocol.
+    waits = state.task is not None and state.task.action is Action.KILL and state.task.at is At.ACQUIRE
+    asked = recorded(state.run(state.newest, asked=True, counts=True)._replace(raised=state.raised + waits), kept)
+    return asked._replace(supervisor=supervisor._replace(at=At.AWAIT_END, run=state.newest), wronged=not run.hangs)
+
+
+def hang_ended(state: State, supervisor: Supervisor) -> State:
+    """The state in which the run that hung has its row, unless the journal refuses it. A start follows."""
+    number, record = supervisor.run, state.record
+    if state.writable and state.runs[number].row is None and record is not None and record.run == number:
+        verdict = _after_restart(record) if record.generation == state.raised else Verdict.OURS
+        state = state.run(number, row=Row(verdict, due=verdict is not Verdict.OURS))._replace(record=None)
+    return state._replace(supervisor=supervisor._replace(at=At.RESTART))
 
 
 def judge_moves(state: State, number: int, newest: bool, rules: Rules) -> Iterator[Move]:

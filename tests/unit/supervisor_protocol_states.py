@@ -4,7 +4,7 @@
 """A model of the supervisor's protocol, small enough to walk every order of its events.
 
 The model has one server, its runs, and these actors:
-- The run crashes or ends. A person here starts, stops, restarts or kills the server.
+- The run crashes, ends or hangs. A person here starts, stops, restarts or kills the server.
 - A person at the engine uses `docker stop`, `kill`, `start` and `restart`, or sends a signal that stops no run.
 - The engine shuts down and returns as another process, with or without the run. The power fails.
 - The journal cannot be written, or is replaced. The supervisor and the actions die between any two steps.
@@ -41,11 +41,12 @@ class Verdict(str, Enum):
     PERSON = "a stop by a person at the engine"
     CRASH = "a crash"
     ENDED = "ended by itself"
+    HUNG = "a hang: the supervisor ended it"
     UNOBSERVED = "ended unobserved"
     BASELINE = "down at the first look"
 
 
-STARTED = frozenset((Verdict.CRASH, Verdict.ENGINE, Verdict.TO_START))
+STARTED = frozenset((Verdict.CRASH, Verdict.ENGINE, Verdict.TO_START, Verdict.HUNG))
 
 
 class Wish(str, Enum):
@@ -77,6 +78,7 @@ class At(str, Enum):
     NOTE_INTENT = "note the intent"
     # the supervisor
     IDLE = "idle"
+    HANG = "end the run that hangs"
     WRITE = "write the row"
     RESTART = "send its start"
     CLOSE = "close the row"
@@ -107,6 +109,7 @@ class Run(NamedTuple):
     heard: bool = False
     kept: bool = False  # the journal records that it was seen up
     asked: bool = False  # an action asked it to end, and it will
+    hangs: bool = False  # the engine calls it unhealthy
     orphaned: bool = False  # its engine was killed
     in_startup: bool = False  # it ended before the next engine accepted requests
     engine: int = 0  # the engine's process when it was last seen up
@@ -117,6 +120,7 @@ class Run(NamedTuple):
     owed: bool = False  # an actor could, and did not
     blurred: bool = False  # the evidence of its end was removed while the journal could not be written
     dulled: bool = False  # its end could have been heard, and was not
+    counts: bool = False  # the supervisor asked it to end because it hung, and no person did so later
 
 
 def row_fault(run: Run) -> str:
@@ -127,6 +131,8 @@ def row_fault(run: Run) -> str:
         return "two starts for one row"
     if run.row.copies > 1:
         return "two rows for one end"
+    if run.counts and run.row.verdict is Verdict.TO_START:
+        return "a hang that does not count"
     if run.cause is Cause.HERE and not run.excused:
         return {Verdict.CRASH: "a stop reported as a crash", Verdict.PERSON: "an action here reported as a stop at the engine"}.get(
             run.row.verdict, ""
@@ -138,12 +144,13 @@ def row_fault(run: Run) -> str:
 
 
 class Record(NamedTuple):
-    """The lock record: a stop (or kill) or a restart, its run, and whether it ends that run."""
+    """The lock record: a stop (or kill) or a restart, its run, and whether it ends that run. ``hung``: the supervisor's restart."""
 
     action: Action
     run: int
     ended_it: bool = True
     generation: int = 0
+    hung: bool = False
 
 
 class Task(NamedTuple):
@@ -170,6 +177,8 @@ class Left(NamedTuple):
 
     crashes: int = 0
     ends: int = 0
+    hangs: int = 0
+    recoveries: int = 0  # of a run that hangs
     actions: int = 0
     deaths: int = 0  # of the supervisor
     cuts: int = 0  # of actions here
@@ -204,6 +213,7 @@ class State(NamedTuple):
     wish: Wish = Wish.UP
     intended_up: bool | None = True
     guessed: bool = False
+    wronged: bool = False  # the supervisor ended a run that did not hang
 
     @property
     def newest(self) -> int:
@@ -246,7 +256,8 @@ class State(NamedTuple):
     @property
     def bad_at_once(self) -> str:
         """The fault of this state that no later event repairs; empty without a fault."""
-        return next(filter(None, map(row_fault, self.runs)), "started on a guess" if self.guessed else "")
+        other = "started on a guess" if self.guessed else "a run that did not hang was ended" if self.wronged else ""
+        return next(filter(None, map(row_fault, self.runs)), other)
 
     @property
     def bad_at_rest(self) -> str:
@@ -255,6 +266,8 @@ class State(NamedTuple):
             return "a crash without a row"
         if self.up and self.wish is Wish.DOWN:
             return "up although a person stopped it"
+        if self.up and self.runs[-1].hangs and self.intent and self.wish is Wish.UP:
+            return "up and hangs for good"
         if not self.up and self.wish is Wish.UP and not self._doubtful:
             return "down although it should be up"
         return ""
@@ -306,6 +319,10 @@ class Rule(Enum):
     KEEP_SIGNAL = "the journal keeps such a signal: the engine does not report it again after a boot"
     UNSEEN_IS_DOWN = "after an end that was not heard and that may be a stop, the server stays down"
     BASELINE = "a server that is down at the first look stays down"
+    HANG_ASKS_RUN = "a restart of what hangs checks while it holds the lock that the run is still the newest, and still hangs"
+    HANG_ASKS_RECORD = "that restart leaves a run alone that a stop here has asked to end"
+    HANG_KEEPS_GENERATION = "that restart has the generation of the start of its run: it ends no run that a kill here is about to end"
+    HANG_IN_RECORD = "the lock record says that the restart is for a hang, so the end counts, also if the supervisor dies"
 
 
 ALL_RULES = frozenset(Rule)

@@ -207,6 +207,12 @@ def test_a_paused_supervisor_and_a_missing_one_have_different_sentences() -> Non
     assert "because of supervisor.enabled" in texts["off"]
 
 
+@pytest.mark.parametrize("hang, words", [("suspect", "the node is suspect"), ("too_often", "three times within an hour")])
+def test_why_says_why_a_server_that_hangs_is_left_up(hang: str, words: str) -> None:
+    text = "\n".join(why_lines(known(supervision={"running": True, "state": "ok", "hang": hang})))
+    assert "The supervisor leaves it up although it hangs" in text and words in text
+
+
 def test_the_guide_shows_what_why_prints() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "docsite" / "rst" / "command_guide.rst").read_text()
     sample = guide.partition("$ fleet-power why Dune\n")[2].partition("\n\n")[0]

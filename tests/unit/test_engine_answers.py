@@ -65,6 +65,37 @@ def test_a_listed_container_is_assigned_to_its_server(name: str, labels: Any, st
     assert asked == ([row] if found == "asked" else [])
 
 
+@pytest.mark.parametrize(
+    "status, unhealthy",
+    [
+        ("Up 2 hours (unhealthy)", True),
+        ("Up 2 hours (healthy)", False),
+        ("Up 2 hours (Paused)", False),
+        ("Up 2 hours", False),
+        (None, False),
+    ],
+)
+def test_the_list_of_containers_shows_unhealthy_servers(status: str | None, unhealthy: bool) -> None:
+    row = {"Id": "i", "Names": [f"/{UUID}"], "Labels": OURS, "State": "running", "Status": status}
+    assert listed_of(row, lambda _row: None) == ListedContainer(UUID, "i", live=True, unhealthy=unhealthy)
+
+
+@pytest.mark.parametrize(
+    "check, seconds",
+    [
+        ({"Interval": 5 * 10**9, "Timeout": 2 * 10**9}, 7.0),
+        ({"Interval": 5 * 10**9}, 35.0),
+        ({"Interval": 0, "Timeout": 0}, 60.0),
+        (None, 60.0),
+    ],
+    ids=str,
+)
+def test_a_health_check_lasts_for_its_interval_and_its_timeout(check: dict[str, int] | None, seconds: float) -> None:
+    found = inspected(Running=True, Health={"Status": "unhealthy"})
+    found["Config"]["Healthcheck"] = check
+    assert (snapshot_of(found).health, snapshot_of(found).health_seconds) == ("unhealthy", seconds)
+
+
 def inspected(bindings: Any = None, **state: object) -> dict[str, Any]:
     """Return an inspect answer of the engine."""
     usual = {"Running": False, "Paused": False, "Restarting": False, "ExitCode": 0, "OOMKilled": False, "StartedAt": "", "FinishedAt": ""}

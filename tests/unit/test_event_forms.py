@@ -167,6 +167,11 @@ def test_unexpected_data_still_gives_a_line() -> None:
         discord_line(Event(kind, "", {}), "n")
 
 
+def test_a_hang_is_no_crash_in_a_message() -> None:
+    assert "**hung** (" in content(event(EventType.SERVER_CRASHED, verdict="hung"))
+    assert "**crashed** (" in content(event(EventType.SERVER_CRASHED, verdict="crashed"))
+
+
 def test_a_freeze_of_servers_names_their_number_and_a_freeze_of_the_node_does_not() -> None:
     few, whole, over = (
         content(event(EventType.NODE_FROZEN)),

@@ -53,7 +53,7 @@ def test_events_arrive_from_split_chunks_and_other_data_is_skipped(engine: Scrip
     assert list(stream) == []
     asked = parse_qs(urlsplit(engine.asked[0]).query)
     assert asked["since"] == ["0.000000005"]
-    assert json.loads(asked["filters"][0]) == {"type": ["container"], "event": ["start", "die", "kill", "destroy"]}
+    assert json.loads(asked["filters"][0]) == {"type": ["container"], "event": ["start", "die", "kill", "destroy", "health_status"]}
 
 
 @pytest.mark.parametrize("said", [b"", chunk(event(1))[:30], chunk(event(1)[:30])])

@@ -34,7 +34,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.clock imp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Described
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server, Snapshot
-from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, SeenRun, Verdict
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import HANGS, EndedRun, SeenRun, Verdict
 from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, UUID, FakeGame, FakeNode
 
 
@@ -299,6 +299,16 @@ def test_facts_show_a_crash_loop_and_flapping(fake: FakeNode) -> None:
     fake.engine.calls.clear()
     fake.perform("start")
     assert (supervision_of(fake)["state"], supervision_of(fake)["verdict"]) == ("flapping", None)
+
+
+def test_facts_say_why_a_server_that_hangs_is_left_up(fake: FakeNode) -> None:
+    fake.up(health="unhealthy")
+    fake.node.journal.supervisor.set_values([(HANGS, f'{{"{UUID}": "suspect"}}')])
+    assert supervision_of(fake)["hang"] is None
+    with supervisor(fake):
+        assert supervision_of(fake)["hang"] == "suspect"
+        fake.engine.change(UUID, health="healthy")
+        assert supervision_of(fake)["hang"] is None
 
 
 @pytest.mark.parametrize("verdict", ["stopped_externally", "ended", "ended_unobserved", "initially_down"])

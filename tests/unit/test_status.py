@@ -85,6 +85,7 @@ def supervision(**fields: Any) -> dict[str, Any]:
     [
         ({}, "offline, crashed 3 times, next try 04:12:10"),
         ({"state": "crash_loop", "consecutive_crashes": 11}, "offline, crash loop (11 crashes), next try 04:12:10"),
+        ({"verdict": "hung"}, "offline, hung 3 times, next try 04:12:10"),
         ({"code": "disk_full"}, "offline, crashed 3 times, last try disk_full, next try 04:12:10"),
         ({"state": "stays_down", "verdict": "stopped_externally", "exit_code": 143, "next_at": None}, "offline, stopped at the engine"),
         ({"state": "off", "next_at": None}, "offline, should be up, crashed 3 times"),
@@ -93,6 +94,14 @@ def supervision(**fields: Any) -> dict[str, Any]:
 def test_the_line_of_a_crashed_server_shows_the_work_of_the_supervisor(given: dict[str, Any], words: str) -> None:
     line = line_of(entry(state="offline", intent={"up": True}, supervision=supervision(**given)))
     assert f"Lobby  {words}  01-31" in line
+
+
+@pytest.mark.parametrize(
+    "hang, words", [("suspect", "hangs with others: suspect is the node"), ("too_often", "hangs, restarted too often")]
+)
+def test_the_line_of_a_server_says_why_it_is_left_up(hang: str, words: str) -> None:
+    line = line_of(entry(supervision=supervision(state="ok", verdict=None, next_at=None, hang=hang), container={"health": "unhealthy"}))
+    assert f"Lobby  running, {words}, unhealthy  " in line
 
 
 FROZEN = {"is_frozen": True, "until": "2026-02-01T18:00:00.000Z", "at": "x", "origin": "alice@web1", "reason": "final"}

@@ -11,8 +11,8 @@ import pytest
 from ansible_collections.fleet.power.tests.unit.supervisor_protocol import CASTS, SHOWN_BY, Walk, walk
 from ansible_collections.fleet.power.tests.unit.supervisor_protocol_states import ALL_RULES, At, Rule, Verdict
 
-#: These casts take two seconds in total, and reach every step and verdict.
-_QUICK = ("two crashes", "a person at the engine", "the first look", "an engine shut down", "a replaced journal")
+#: These casts take three seconds in total, and reach every step and verdict.
+_QUICK = ("two crashes", "a hang", "a person at the engine", "the first look", "an engine shut down", "a replaced journal")
 
 _walked = functools.lru_cache(maxsize=None)(functools.partial(walk, rules=ALL_RULES))
 

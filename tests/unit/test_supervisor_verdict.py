@@ -38,8 +38,9 @@ STOP = ReportedEnd(1, 143, signalled=True)
     "evidence, verdict",
     [
         # An action of this node explains the end.
-        (Evidence(heard=CRASH, exit_code=3, ended_here=True), "stopped"),
-        (Evidence(heard=CRASH, exit_code=3, ended_here=True, restarts=True), "restarting"),
+        (Evidence(heard=CRASH, exit_code=3, ended_here=Verdict.STOPPED), "stopped"),
+        (Evidence(heard=CRASH, exit_code=3, ended_here=Verdict.RESTARTING), "restarting"),
+        (Evidence(heard=CRASH, exit_code=3, ended_here=Verdict.HUNG), "hung"),
         (Evidence(heard=CRASH, exit_code=3, console_stop=True), "stopped"),
         # The end was heard, and no signal was sent.
         (Evidence(heard=CRASH, exit_code=3), "crashed"),
@@ -99,7 +100,7 @@ def test_the_evidence_decides_the_verdict(evidence: Evidence, verdict: str) -> N
     [
         (Evidence(heard=STOP, exit_code=0), True),
         (Evidence(heard=STOP, exit_code=3, killed=True), True),
-        (Evidence(heard=STOP, exit_code=0, ended_here=True), False),
+        (Evidence(heard=STOP, exit_code=0, ended_here=Verdict.STOPPED), False),
         (Evidence(heard=STOP, exit_code=0, console_stop=True), False),
         (Evidence(heard=STOP, exit_code=137, killed=True), False),
         (Evidence(heard=STOP, exit_code=0, another_engine=True), False),
@@ -117,6 +118,7 @@ def test_only_an_unexplained_stop_signal_may_be_a_shutdown_of_the_engine(evidenc
         ("crashed", 1, "started in 0 s"),
         ("ended", 3, "started in 20 s"),
         ("crashed", 11, "11 in a row, given up: tried once an hour"),
+        ("hung", 2, "started in 10 s"),
         # These start at once, whatever came before.
         ("engine_stopped", 3, "started in 0 s"),
         ("restarting", 3, "started in 0 s"),
@@ -317,6 +319,7 @@ def connect(watched: Watched, reader: NoEvents | None = None) -> EngineWatch:
         read,
         watched.reports,
         watched.starter,
+        watched.restarter,
         lambda _why: None,
     )
     watch.first_look()

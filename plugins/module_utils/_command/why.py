@@ -21,10 +21,14 @@ from .._power.model.records import dataclass
 from .._power.model.result import Result
 from .._power.model.schema import one_line
 from .._power.model.server import PowerState
-from .._power.model.supervision import SupervisionState
+from .._power.model.supervision import Hang, SupervisionState
 
 _ADOPT = "fleet-power {action} {name} --adopt replaces its container by one of the definition."
 _VERDICTS = {**STAYS_DOWN, "restarting": "stopped by a restart"}
+_LEFT_UP = {
+    Hang.SUSPECT.value: "most servers of this node with a health check turned unhealthy within a minute, so the node is suspect",
+    Hang.TOO_OFTEN.value: "it was restarted for that three times within an hour",
+}
 _OFFLINE = PowerState.OFFLINE.value
 _LONGEST_TEXT, _LONGEST_ROW = 500, 140
 _HEAD = re.compile(r"Cannot \w+ server [0-9a-f-]{36}: ")
@@ -128,6 +132,8 @@ def _end(known: Known) -> Iterator[str]:
         loop = ", a crash loop" if seen.get("state") == SupervisionState.CRASH_LOOP.value else ""
         row = f"{plural(crashes, 'time')} in a row{loop}, and " if crashes else ""
         yield f"It crashed {row}{plural(today, 'time')} in 24 hours."
+    if seen.get("hang") in _LEFT_UP:
+        yield f"The supervisor leaves it up although it hangs: {_LEFT_UP[seen['hang']]}."
     for crash in ends[1:]:
         up = "" if crash.get("seconds") is None else f" after {crash['seconds']:.0f} s"
         yield f"Before: {_verdict(crash)}{up} at {_at(crash.get('ended_at'), known.now)}."

@@ -16,7 +16,7 @@ from .._power.model.players import COUNTING
 from .._power.model.request import DEFAULT_PRIORITY
 from .._power.model.schema import few
 from .._power.model.server import PowerState
-from .._power.model.supervision import SupervisionState, Verdict
+from .._power.model.supervision import CRASHES, Hang, SupervisionState, Verdict
 from .look_result import called, code_of, is_unseen, list_fault, reason_of
 from .table import Column, plural, render_within, render_wrapped, text_of, wrapped
 
@@ -320,6 +320,8 @@ STAYS_DOWN = {
     Verdict.ENDED_UNOBSERVED.value: "ended unseen",
     Verdict.INITIALLY_DOWN.value: "down before it was supervised",
 }
+#: Why the supervisor leaves a server up that hangs.
+_LEFT_UP = {Hang.SUSPECT.value: "hangs with others: suspect is the node", Hang.TOO_OFTEN.value: "hangs, restarted too often"}
 _PAUSES = {
     "wings": "Wings is alive",
     "maintenance": "a maintenance has not ended",
@@ -339,6 +341,8 @@ def _supervision_words(entry: Mapping[str, Any]) -> Iterator[str]:
     if is_down and (entry.get("intent") or {}).get("up") and not explained:
         yield "should be up"
     yield from down
+    if supervision.get("hang"):
+        yield _LEFT_UP.get(supervision["hang"], supervision["hang"])
     if supervision.get("state") == SupervisionState.FLAPPING.value:
         yield f"flapping ({plural(supervision.get('crashes_today') or 0, 'crash', 'crashes')} in 24 h)"
 
@@ -352,8 +356,8 @@ def _down_words(seen: Mapping[str, Any]) -> Iterator[str]:
         # For the other verdicts the exit code only says how it was stopped.
         code = f" (exit code {seen['exit_code']})" if verdict == Verdict.ENDED.value and seen.get("exit_code") is not None else ""
         yield f"{STAYS_DOWN[verdict]}{code}"
-    elif verdict == Verdict.CRASHED.value and state != SupervisionState.OK.value:
-        yield f"crashed {plural(count, 'time')}" if count > 1 else "crashed"
+    elif verdict in CRASHES and state != SupervisionState.OK.value:
+        yield f"{verdict} {plural(count, 'time')}" if count > 1 else str(verdict)
     if seen.get("code"):
         yield f"last try {seen['code']}"
     if seen.get("next_at"):

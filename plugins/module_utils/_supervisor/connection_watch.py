@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from .._power.actions.node.node import Node
+from .._power.actions.node.run_end import limits_of
 from .._power.engine.event_stream import ContainerEvent
 from .._power.host.concurrency import map_concurrently
 from .._power.host.pauses import maintenance_pause
@@ -20,11 +21,12 @@ from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, engine_time
 from .._power.model.errors import EngineError, EngineUnreachable, LockUnavailable
 from .._power.model.server import Run
-from .._power.model.supervision import EndedRun, Limits, Verdict, wait_before
+from .._power.model.supervision import CRASHES, EndedRun, Limits, Verdict, wait_before
 from .end_reports import OBEY_SECONDS, STOPPING, EndReports
 from .engine_link import EngineLink, EventReader
 from .observer import Looked, Observer, Values, obeys_within
-from .starter import Starter, limits_of
+from .restarter import Restarter
+from .starter import Starter
 
 
 def beside_wings(node: Node) -> bool:
@@ -51,6 +53,7 @@ _SAID = {
     Verdict.ENGINE_STOPPED: "stopped with the engine",
     Verdict.STOPPED_EXTERNALLY: "stopped externally, left down",
     Verdict.CRASHED: "crashed",
+    Verdict.HUNG: "hung, and was stopped",
     Verdict.ENDED: "ended",
     Verdict.ENDED_UNOBSERVED: "ended unobserved, left down",
     Verdict.INITIALLY_DOWN: "was initially down, left down",
@@ -99,7 +102,7 @@ _LOOK_SECONDS = 15.0
 _SERVING_SECONDS = 5.0
 #: Each round also inspects this part of the unchanged servers, because events get lost.
 _ROUNDS = 10
-_WARNED = (Verdict.CRASHED, Verdict.ENDED_UNOBSERVED, Verdict.INITIALLY_DOWN)
+_WARNED = (*CRASHES, Verdict.ENDED_UNOBSERVED, Verdict.INITIALLY_DOWN)
 
 #: Keys in the journal: the first look is done, the boot, and the cursor in the engine's events.
 LOOKED, BOOT, CURSOR = "looked", "boot", "cursor"
@@ -119,6 +122,7 @@ class EngineWatch:
         reader: EventReader,
         reports: EndReports,
         starter: Starter,
+        restarter: Restarter,
         tell: Callable[[str], None],
     ) -> None:
         self._node = node
@@ -126,6 +130,7 @@ class EngineWatch:
         self._reader = reader
         self._reports = reports
         self._starter = starter
+        self._restarter = restarter
         self._tell = tell
         self._observer = Observer(node, reports, link, self._cursor)
         self._dirty: dict[str, Deadline] = {}
@@ -168,17 +173,22 @@ class EngineWatch:
             return
         if self._next_all.is_over:
             self._look_at_all()
+        for uuid in self._restarter.to_look_at():
+            self._dirty.setdefault(uuid, _NOW)
         self._look()
         if self._observer.is_shutting_down:
             # An open stream would delay the end of the engine by some seconds.
             self._reader.close()
-        elif self._is_due():
+            return
+        if self._starter.seconds_left() == 0 and self._may_begin():
             self._starter.begin()
+        if self._restarter.is_due and self._may_begin():
+            try:
+                self._restarter.begin()
+            except (JournalUnusable, OSError):
+                self.notice_trouble()
 
-    def _is_due(self) -> bool:
-        left = self._starter.seconds_left()
-        if left is None or left > 0:
-            return False
+    def _may_begin(self) -> bool:
         if self._next_due_pause.is_over:
             self._pause()
         return not self.paused
@@ -192,8 +202,8 @@ class EngineWatch:
         if self.paused == "wings":
             return _WAIT_SECONDS
         waits = [_WAIT_SECONDS, self._next_all.left, *(at.left for at in self._dirty.values())]
-        due = None if self.paused else self._starter.seconds_left()
-        return max(0.0, min(waits if due is None else [*waits, max(due, 0.1)]))
+        dues = [self._restarter.seconds_left(), None if self.paused else self._starter.seconds_left()]
+        return max(0.0, min([*waits, *(max(due, 0.1) for due in dues if due is not None)]))
 
     def _cursor(self) -> Values:
         return ((CURSOR, f"{self._link.life} {self._reports.earliest()}"),)
@@ -269,7 +279,8 @@ class EngineWatch:
         self._next_all = _after(_ALL_SECONDS)
         self._round = (self._round + 1) % _ROUNDS
         try:
-            listed = {each.id: each.server for each in node.engine.listed() if each.live}
+            found = [each for each in node.engine.listed() if each.live]
+            listed = {each.id: each.server for each in found}
             lost = {row.server.uuid for row in node.journal.ended_runs.pending()} | (node.journal.runs.open() - self._up.keys())
             for container in self._reports.signalled_before(time.time_ns() - int(OBEY_SECONDS * 1e9)):
                 self._note_outlived(container, listed.get(container))
@@ -281,6 +292,7 @@ class EngineWatch:
             return
         lost |= {uuid for uuid, run in self._up.items() if listed.get(run.container) != uuid}
         lost |= {uuid for container, uuid in listed.items() if uuid not in self._up or self._up[uuid].container != container}
+        lost |= self._restarter.changed(found)
         lost |= {uuid for number, uuid in enumerate(sorted(self._up)) if number % _ROUNDS == self._round}
         for uuid in lost:
             self._dirty.setdefault(uuid, _NOW)
@@ -302,6 +314,7 @@ class EngineWatch:
         rows: dict[int, EndedRun] = {}
         while self._results:
             uuid, looked = self._results.popleft()
+            self._restarter.saw(uuid, looked.snapshot)
             self._up.pop(uuid, None)
             if looked.up is not None:
                 self._up[uuid] = looked.up
@@ -311,6 +324,7 @@ class EngineWatch:
             self._starter.remember([*looked.due, *looked.rows])
         if rows:
             self._say(rows.values())
+        self._restarter.note()
         self._record_first()
 
     def _record_first(self) -> None:
@@ -337,4 +351,4 @@ class EngineWatch:
         node = self._node()
         node.journal.sync()
         for row in rows:
-            announce_line(line_of(row, limits_of(node, row)), warn=row.verdict in _WARNED)
+            announce_line(line_of(row, limits_of(node, row.server)), warn=row.verdict in _WARNED)

@@ -42,12 +42,13 @@ _AGAIN_SECONDS = 0.5
 
 @dataclass
 class Looked:
-    """Result of a look: rows that it wrote, due rows of other processes, and the seconds until the next look, if needed."""
+    """Result of a look: rows that it wrote, due rows of other processes, the seconds until the next look, if needed, and the container."""
 
     rows: list[EndedRun] = field(default_factory=list)
     due: list[EndedRun] = field(default_factory=list)
     again: float | None = None
     up: Run | None = None
+    snapshot: Snapshot | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Observer:
         """Look at a server. Raises `JournalUnusable`, OSError, `LockUnavailable`, and the engine's errors."""
         node = self._node()
         snapshot, seen = node.engine.inspect(uuid), node.journal.runs.known_of(uuid)
-        looked = Looked()
+        looked = Looked(snapshot=snapshot)
         ends = self._ends(node, uuid, snapshot, seen)
         # Most servers are unchanged and need no definition.
         definition = node.sources.definition_for_stop(uuid) if ends else None
@@ -188,8 +189,7 @@ class Observer:
             oom_killed=(snapshot is not None and snapshot.oom_killed) or (pending is not None and pending.oom_killed),
             is_there=snapshot is not None or pending is not None,
             forgotten=end.forgotten,
-            ended_here=fate in (Verdict.STOPPED, Verdict.RESTARTING),
-            restarts=fate is Verdict.RESTARTING,
+            ended_here=None if fate is Verdict.ENDED_UNOBSERVED else fate,
             console_stop=seen is not None and _by_console(node, end, seen),
             killed=seen is not None and generation is not None and generation != seen.generation,
             marked=None if snapshot is None or (seen is not None and seen.spoilt) else manual_stop_mark(self._link.root, run.container),
@@ -200,7 +200,7 @@ class Observer:
     def _wait(self, node: Node, end: _End, evidence: Evidence) -> float | None:
         """Return the seconds until the next look at the end; None if it can be judged now."""
         holder = node.locks.holder(end.server.uuid)
-        if holder is not None and (evidence.ended_here or (holder.action == PowerAction.KILL.value and evidence.killed)):
+        if holder is not None and (evidence.ended_here is not None or (holder.action == PowerAction.KILL.value and evidence.killed)):
             return _AGAIN_SECONDS
         if end.server.uuid in self.first or not awaits_shutdown(evidence):
             return None

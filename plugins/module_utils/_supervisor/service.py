@@ -34,6 +34,7 @@ from .._service import FreshNode, OwnLock, ServiceManager, own_lock, print_line,
 from .connection_watch import BOOT, CURSOR, EngineWatch, pause_line
 from .end_reports import EndReports
 from .engine_link import EventReader, StreamEnded, link_to
+from .restarter import Restarter
 from .starter import Starter
 
 _STAYS = (Verdict.STOPPED, Verdict.STOPPED_EXTERNALLY)
@@ -120,6 +121,7 @@ class Supervisor:
             wait_for=options.wait_for,
             on_trouble=self._on_trouble,
         )
+        self._restarter = Restarter(self._node.now, self._on_trouble)
         self._manager = ServiceManager()
         self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
 
@@ -143,6 +145,7 @@ class Supervisor:
         finally:
             self._manager.stopping()
             self._starter.join()
+            self._restarter.join()
             self._node.close()
 
     def _connect(self) -> None:
@@ -157,7 +160,7 @@ class Supervisor:
             again = link_to(engine, self._host)
             if again.life != link.life:
                 return
-            self._watch = EngineWatch(self._node.now, link, reader, self._reports, self._starter, self._tell)
+            self._watch = EngineWatch(self._node.now, link, reader, self._reports, self._starter, self._restarter, self._tell)
             with contextlib.suppress(StreamEnded):
                 self._watch.first_look()
                 self._manager.ready()

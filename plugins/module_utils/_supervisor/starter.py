@@ -15,6 +15,7 @@ from .._power.actions.many.bulk import Target, perform_each
 from .._power.actions.many.service_facts import freeze_facts
 from .._power.actions.node.limiter import Limiter, Slot
 from .._power.actions.node.node import Node
+from .._power.actions.node.run_end import limits_of
 from .._power.actions.turn.perform import perform
 from .._power.definitions.supervision import definition_fingerprint, policy_of
 from .._power.host.machine import boot_id, boot_seconds
@@ -32,7 +33,7 @@ from .._power.model.errors import (
 )
 from .._power.model.request import PowerAction, Priorities, Request, WaitFor, new_operation_id
 from .._power.model.result import Outcome, Result
-from .._power.model.supervision import ORIGIN, EndedRun, Limits, Verdict, seconds_left, wait_before
+from .._power.model.supervision import ORIGIN, EndedRun, Verdict, seconds_left, wait_before
 
 if TYPE_CHECKING:
     from .._power.journal.freezes import FreezeFacts
@@ -268,7 +269,7 @@ class Starter:
 
     def _put_off(self, node: Node, row: EndedRun, code: str, msg: str) -> None:
         """Put off the next try by the next longer wait. Raises `JournalUnusable`."""
-        limits = limits_of(node, row)
+        limits = limits_of(node, row.server)
         tries = row.tries + 1
         wait = wait_before(row.consecutive_crashes, tries, limits)
         put_off = replace(row, code=code, msg=msg, tries=tries, boot=boot_id(), next_at=boot_seconds() + wait, attempt="")
@@ -282,10 +283,6 @@ class Starter:
             if row.number in self._due and self._due[row.number].run == row.run:
                 del self._due[row.number]
             self._asleep.pop(row.number, None)
-
-
-def limits_of(node: Node, row: EndedRun) -> Limits:
-    return policy_of(node.settings, row.server, node.sources.definition_for_stop(row.server.uuid)).limits
 
 
 def _lacks_stop(node: Node, row: EndedRun) -> bool:
@@ -306,6 +303,7 @@ def _reason(row: EndedRun) -> str:
         return f"crashed{code}{memory}, {row.consecutive_crashes} in a row"
     reasons = {
         Verdict.ENGINE_STOPPED: "stopped by the engine or a boot",
+        Verdict.HUNG: f"hung, {row.consecutive_crashes} in a row",
         Verdict.RESTARTING: "a restart ended before its start",
         Verdict.ENDED: "ended with exit code 0",
     }

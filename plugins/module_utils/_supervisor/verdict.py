@@ -17,7 +17,7 @@ _OF_STOPS = (0, 130, 137, 143)
 class Evidence:
     """The known facts of an end; None is unknown.
 
-    ``heard``: the engine's report. ``ended_here``: the lock's record says that an action ended the run; ``restarts``: it was a restart.
+    ``heard``: the engine's report. ``ended_here``: the verdict by the lock's record, which says that an action ended the run.
     ``killed``: a kill came after the latest start request. ``console_stop``: our console sent the stop command. ``marked``: the engine's
     mark of a manual stop. ``forgotten``: the engine knows only an earlier run.
     ``another_engine``: the run was up in another life of the engine; ``in_startup``: it ended while this engine
@@ -29,8 +29,7 @@ class Evidence:
     oom_killed: bool = False
     is_there: bool = True
     forgotten: bool = False
-    ended_here: bool = False
-    restarts: bool = False
+    ended_here: Verdict | None = None
     console_stop: bool = False
     killed: bool = False
     marked: bool | None = None
@@ -59,8 +58,8 @@ def judge(evidence: Evidence) -> Verdict:
     after a kill, because the engine also reports the signal of a kill that ends a run. Next come our kill and a stop of the whole engine.
     Every other reported end is a stop of this server at the engine. `_unheard` judges the ends without a report.
     """
-    if evidence.ended_here:
-        return Verdict.RESTARTING if evidence.restarts else Verdict.STOPPED
+    if evidence.ended_here is not None:
+        return evidence.ended_here
     if evidence.console_stop:
         return Verdict.STOPPED
     if evidence.forgotten and evidence.another_engine and evidence.heard is None:

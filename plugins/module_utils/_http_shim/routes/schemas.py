@@ -14,7 +14,7 @@ from ..._power.model.players import COUNTING, EARLIEST_MARK_SECONDS, MOST_MARKS,
 from ..._power.model.request import POWER_ACTIONS, PowerAction, WaitFor
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState
-from ..._power.model.supervision import SupervisionState, Verdict
+from ..._power.model.supervision import Hang, SupervisionState, Verdict
 from ..._power.options import POWER_OPTIONS
 from .event_followers import CURSOR_PATTERN
 
@@ -100,6 +100,7 @@ _SUPERVISION = {
         "oom_killed": {"type": ["boolean", "null"]},
         "consecutive_crashes": {**_NUMBER, "description": "crashes without a long run between them"},
         "crashes_today": {**_NUMBER, "description": "in the last 24 hours"},
+        "hang": {"enum": [*(why.value for why in Hang), None], "description": "why it is left up although it is unhealthy"},
         **dict.fromkeys(("ended_at", "next_at", "code", "msg"), _MAYBE_TEXT),
     },
 }

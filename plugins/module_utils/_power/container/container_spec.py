@@ -86,6 +86,9 @@ def container_spec(
         "Tty": True,
         "User": f"{user[0]}:{user[1]}",
     }
+    health = next((rule.check for rule in settings.healthchecks if rule.servers.selects(definition.server, definition)), None)
+    if health is not None:
+        config["Healthcheck"] = dict(health)
     configs = [asdict(each) for each in definition.configs]
     parts = parts_label(config, image_id, configs, outgoing=network is not None and network.name != settings.network_name)
     labels[LABEL_SPEC], labels[LABEL_PARTS] = _hash(config, image_id), parts

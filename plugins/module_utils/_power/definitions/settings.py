@@ -17,6 +17,7 @@ from ..model.records import dataclass, field, fields
 from ..model.schema import Check, KeyLocation, KeySpec, Mismatch, ReadValues, read_keys
 from .definition_text import placing, yaml_fault, yaml_library
 from .game_keys import PROFILES_EXIST, GameProfile, GameRule
+from .health_keys import HealthRule
 from .receiver_keys import ReceiverRule
 from .settings_keys import HOOKS, KEYS, LOG_BEGINS, HookRule, SupervisorRule
 
@@ -57,7 +58,10 @@ class Settings:
     supervisor_clean_exit: str | None
     supervisor_max_restarts: int
     supervisor_reset_after: int
+    supervisor_restart_unhealthy: bool
+    supervisor_unhealthy_stop_timeout: int
     supervisor_rules: tuple[SupervisorRule, ...]
+    healthchecks: tuple[HealthRule, ...]
     hooks: tuple[HookRule, ...]
     #: Only profiles of the settings; `game_keys.profile_named` adds built-in ones.
     game_profiles: Mapping[str, GameProfile]

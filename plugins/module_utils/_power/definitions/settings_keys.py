@@ -14,6 +14,7 @@ from ..model.request import ALL
 from ..model.schema import Check, Gathered, KeyLocation, KeySpec, Mismatch, ValueType, read_keys
 from ..model.supervision import Limits
 from .game_keys import ARGV, GAME_KEYS
+from .health_keys import HEALTH_KEYS
 from .kinds import (
     ABSOLUTE_PATH,
     ADDRESS,
@@ -53,6 +54,7 @@ _SAYINGS = (
     KeySpec("clean_exit", _CLEAN_EXIT, None, "`supervisor.clean_exit` for them"),
     KeySpec("max_restarts", _MAX_RESTARTS, None, "`supervisor.max_restarts` for them"),
     KeySpec("reset_after", _POSITIVE_SECONDS, None, "`supervisor.reset_after` for them"),
+    KeySpec("restart_unhealthy", BOOLEAN, None, "`supervisor.restart_unhealthy` for them"),
 )
 _RULE_KEYS = (*_SELECTORS, *_SAYINGS)
 
@@ -66,6 +68,7 @@ class SupervisorRule:
     clean_exit: str | None
     max_restarts: int | None
     reset_after: int | None
+    restart_unhealthy: bool | None
 
 
 def _rule(value: object, place: KeyLocation) -> SupervisorRule:
@@ -86,6 +89,8 @@ SUPERVISOR_KEYS = (
     KeySpec(
         "supervisor.reset_after", _POSITIVE_SECONDS, int(Limits.reset_after), "Seconds of a run that reset the count of consecutive crashes"
     ),
+    KeySpec("supervisor.restart_unhealthy", BOOLEAN, False, "Restart supervised servers that hang, by the health check of their container"),
+    KeySpec("supervisor.unhealthy_stop_timeout", SECONDS, 30, "Seconds from the stop in such a restart to SIGKILL"),
     KeySpec("supervisor.rules", _RULES, (), "Rules for some servers; for each key the first match counts"),
 )
 
@@ -359,6 +364,7 @@ _UNUSED = tuple(
 KEYS = (
     *_OURS,
     *SUPERVISOR_KEYS,
+    *HEALTH_KEYS,
     *HOOK_KEYS,
     *GAME_KEYS,
     *EVENT_KEYS,

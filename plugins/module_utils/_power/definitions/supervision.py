@@ -23,12 +23,16 @@ _Said = TypeVar("_Said")
 
 @dataclass(frozen=True)
 class Policy:
-    """``clean_exit``: restart the server after exit code 0 too. ``why`` names the setting that exempts it, else it is empty."""
+    """``clean_exit``: restart the server after exit code 0 too. ``why`` names the setting that exempts it, else it is empty.
+
+    ``restart_unhealthy``: restart it also while it hangs.
+    """
 
     supervised: bool
     clean_exit: bool
     limits: Limits
     why: str = ""
+    restart_unhealthy: bool = False
 
 
 def policy_of(settings: Settings, server: Server, definition: Definition | None) -> Policy:
@@ -39,6 +43,7 @@ def policy_of(settings: Settings, server: Server, definition: Definition | None)
     clean_exit = _first((*(rule.clean_exit for rule in rules), settings.supervisor_clean_exit))
     max_restarts = _first(rule.max_restarts for rule in rules)
     reset_after = _first(rule.reset_after for rule in rules)
+    restart_unhealthy = _first((*(rule.restart_unhealthy for rule in rules), settings.supervisor_restart_unhealthy))
     return Policy(
         supervised=not why,
         clean_exit=settings.clean_exit_is_crash if clean_exit is None else clean_exit == RESTART,
@@ -47,6 +52,7 @@ def policy_of(settings: Settings, server: Server, definition: Definition | None)
             float(settings.supervisor_reset_after if reset_after is None else reset_after),
         ),
         why=why,
+        restart_unhealthy=not why and restart_unhealthy is True,
     )
 
 

@@ -33,7 +33,7 @@ _USES = ("memory_bytes", "memory_limit_bytes", "cpu_absolute", "disk_bytes", "up
 _NETWORK = ("rx_bytes", "tx_bytes")
 _SUPERVISION = (
     *("state", "why", "running", "paused", "verdict", "exit_code", "oom_killed", "ended_at", "code", "msg"),
-    *("next_at", "consecutive_crashes", "crashes_today"),
+    *("next_at", "consecutive_crashes", "crashes_today", "hang"),
 )
 _FREEZE, _FREEZE_FLAGS = ("until", "at", "origin", "reason"), ("is_frozen", "supervisor", "node")
 _SUPERVISION_FLAGS = ("running", "oom_killed")

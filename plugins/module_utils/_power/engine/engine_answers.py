@@ -19,6 +19,8 @@ from ..model.server import ImageSeen, ListedContainer, Snapshot, parse_uuid
 CHANGES = ("start", "die", "kill", "attach", "destroy")
 LIVE = ("running", "paused", "restarting")
 _EVERYWHERE = frozenset(("0.0.0.0", "::"))
+#: The engine's default for both times of a health check, in nanoseconds.
+_CHECK_DEFAULT = 30 * 10**9
 #: The exit code of SIGKILL, with which the kernel ends a process without memory.
 _KILLED = 137
 #: 2026-01-31T12:00:00.123456789
@@ -31,6 +33,7 @@ def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
     bindings = host.get("PortBindings") or {}
     live = bool(state["Running"] or state["Paused"] or state["Restarting"])
     health = (state.get("Health") or {}).get("Status")
+    times = [read_whole((config.get("Healthcheck") or {}).get(name)) or _CHECK_DEFAULT for name in ("Interval", "Timeout")]
     exit_code = None if live else int(state["ExitCode"])
     return Snapshot(
         id=str(found["Id"]),
@@ -45,6 +48,7 @@ def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
         # The engine also says so after the end of a mere child, and 20.10 in all later runs of the container.
         oom_killed=bool(state["OOMKilled"]) and exit_code == _KILLED,
         health=None if health in (None, "none") else str(health),
+        health_seconds=sum(times) / 1e9,
         open_stdin=bool(config.get("OpenStdin")),
         tty=bool(config.get("Tty")),
         restart_policy=str((host.get("RestartPolicy") or {}).get("Name") or "no"),
@@ -95,7 +99,7 @@ def listed_of(row: Mapping[str, Any], renamed: Callable[[Mapping[str, Any]], str
     uuid = name if claimed == name else parse_uuid(name) if made_by_wings(row.get("Labels") or {}) else None
     if uuid is None and live and claimed is not None:
         uuid = renamed(row)
-    return None if uuid is None else ListedContainer(uuid, str(row["Id"]), live)
+    return None if uuid is None else ListedContainer(uuid, str(row["Id"]), live, unhealthy="(unhealthy)" in str(row.get("Status")))
 
 
 def publisher_of(row: Mapping[str, Any], published: str, address: str) -> str | None:

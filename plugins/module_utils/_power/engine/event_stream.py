@@ -18,8 +18,8 @@ from ..model.records import dataclass
 from .engine_answers import server_in_event
 from .engine_calls import EngineCalls
 
-#: Events that begin or end a run, or explain its end.
-ACTIONS = ("start", "die", "kill", "destroy")
+#: Events that begin or end a run, explain its end, or change its health.
+ACTIONS = ("start", "die", "kill", "destroy", "health_status")
 _NANOSECONDS = 10**9
 _MOST = 2**63
 _WHAT = "follow the engine's events"

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..model.records import dataclass
 from ..model.schema import one_line
+from ..model.supervision import Verdict
 from .event import Event, EventType
 
 CONTENT_TYPE = "application/json"
@@ -70,7 +71,7 @@ def _crashed(data: Mapping[str, Any]) -> str:
         said.append(f"after {data['seconds']:.0f} s")
     if isinstance(data.get("consecutive_crashes"), int) and data["consecutive_crashes"] > 1:
         said.append(f"{data['consecutive_crashes']} in a row")
-    return f"**crashed**{_in_brackets(said)}"
+    return f"**{'hung' if data.get('verdict') == Verdict.HUNG.value else 'crashed'}**{_in_brackets(said)}"
 
 
 def _crash_loop(data: Mapping[str, Any]) -> str:

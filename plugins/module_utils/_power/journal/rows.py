@@ -23,7 +23,7 @@ from .schema import insertion, replacing, storable, text, value_of
 
 _COLUMNS = (
     *("uuid", "name", "container", "started_at", "verdict", "ended_at", "exit_code", "oom_killed", "seconds", "log", "operation", "origin"),
-    *("at", "due", "consecutive_crashes", "tries", "boot", "next_at", "definition", "seen", "generation"),
+    *("at", "due", "consecutive_crashes", "tries", "boot", "next_at", "attempt", "definition", "seen", "generation"),
 )
 
 #: The first verdict on a run stays. ``PENDING`` is no verdict yet.
@@ -86,9 +86,9 @@ LATEST = (
     + """WHERE uuid IN ({{holes}}) AND number IN
     (SELECT number FROM ended_runs AS own WHERE own.uuid = ended_runs.uuid ORDER BY number DESC LIMIT {limit:d}) ORDER BY number DESC"""
 )
-CRASHES = (
-    "SELECT uuid, count(*) AS crashes FROM ended_runs WHERE verdict = 'crashed' AND at >= '{since}' AND uuid IN ({{holes}}) GROUP BY uuid"
-)
+CRASHES = """SELECT uuid, count(*) AS crashes FROM ended_runs
+    WHERE verdict IN ('crashed', 'hung') AND at >= '{since}' AND uuid IN ({{holes}}) GROUP BY uuid"""
+HUNG = "SELECT count(*) AS runs FROM ended_runs WHERE uuid = ? AND verdict = 'hung' AND at >= ?"
 COUNT = "INSERT INTO ended_totals (verdict, runs) VALUES (?, 1) ON CONFLICT (verdict) DO UPDATE SET runs = runs + 1"
 COUNTED = "SELECT verdict, runs FROM ended_totals"
 SEEN = "SELECT * FROM runs WHERE uuid IN ({holes})"
@@ -203,6 +203,7 @@ def _end(row: EndedRun) -> dict[str, Any]:
     return {
         "container": row.run.container,
         "started_at": row.run.started_at,
+        "verdict": row.verdict.value,
         "ended_at": row.ended_at or None,
         "exit_code": row.exit_code,
         "oom_killed": row.oom_killed,

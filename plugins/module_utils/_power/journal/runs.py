@@ -170,6 +170,10 @@ class EndedRuns:
         """Return one row. Raises `JournalUnusable`, OSError."""
         return next(iter(self._known(rows.NUMBERED, (number,))), None)
 
+    def hung_since(self, uuid: str, moment: datetime) -> int:
+        """Return how often the supervisor has restarted a server because it hung. Raises `JournalUnusable`, OSError."""
+        return int(self._store.rows_or_raise(rows.HUNG, (uuid, timestamp(moment)))[0]["runs"])
+
     def newest_of_each(self, uuids: Iterable[str]) -> dict[str, EndedRun]:
         """Return the newest row of each server that has any. Raises `JournalUnusable`, OSError."""
         found = (row for uuid in uuids for row in self._known(rows.NEWEST.format(holes="?"), (uuid,)))

@@ -127,7 +127,8 @@ class Request:
     diff: bool = False
     origin: str = ""
     reason: str = ""
-    #: The ended run that a supervisor's start follows. A newer run makes this start void; it writes no intent.
+    #: The ended run that a supervisor's start follows, or the run that its restart ends, because it hangs. Another run makes the action
+    #: void; it writes no intent.
     ended_run: EndedRun | None = None
     #: The action runs once under this key, with which ``reason`` begins; empty: every time.
     idempotency_key: str = ""
@@ -138,6 +139,11 @@ class Request:
         # Results, logs, locks and the journal show these to other users.
         for name in ("origin", "reason", "idempotency_key"):
             object.__setattr__(self, name, blanked(getattr(self, name)))
+
+    @property
+    def follows_end(self) -> bool:
+        """True for a start by the supervisor after a run's end."""
+        return self.ended_run is not None and self.action is PowerAction.START
 
     def generation(self, uuid: str) -> int:
         """Return the kill generation of ``uuid`` at the request; if that is unknown, that of all servers."""

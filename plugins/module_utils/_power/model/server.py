@@ -91,6 +91,8 @@ class ContainerLimits:
     nano_cpus: int = 0
 
 
+#: The state of a failed health check in the engine.
+UNHEALTHY = "unhealthy"
 NEVER_STARTED = "0001-01-01T00:00:00Z"
 
 
@@ -109,6 +111,8 @@ class Snapshot:
     exit_code: int | None = None
     oom_killed: bool = False
     health: str | None = None
+    #: Seconds from the end of one health check to the end of the next, at most: its interval and its timeout.
+    health_seconds: float = 60.0
     open_stdin: bool = False
     tty: bool = False
     restart_policy: str = "no"
@@ -145,12 +149,13 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class ListedContainer:
-    """A server's container in the engine's list. ``waiting``: ours, and about to replace another."""
+    """A server's container in the engine's list. ``waiting``: ours, and about to replace another. ``unhealthy``: and not paused."""
 
     server: str
     id: str
     live: bool
     waiting: bool = False
+    unhealthy: bool = False
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,29 @@ class Verdict(str, Enum):
     STOPPED_EXTERNALLY = "stopped_externally"
     CRASHED = "crashed"
     ENDED = "ended"
+    #: The supervisor ended it with a restart, because it was unhealthy.
+    HUNG = "hung"
     ENDED_UNOBSERVED = "ended_unobserved"
     INITIALLY_DOWN = "initially_down"
 
 
 #: After these a server that should be up starts again.
-STARTED_AFTER = frozenset((Verdict.CRASHED, Verdict.ENGINE_STOPPED, Verdict.RESTARTING))
+STARTED_AFTER = frozenset((Verdict.CRASHED, Verdict.HUNG, Verdict.ENGINE_STOPPED, Verdict.RESTARTING))
+
+
+#: A run that hangs counts as a crash.
+CRASHES = (Verdict.CRASHED, Verdict.HUNG)
+
+
+#: The key of the supervisor's values in the journal with `Hang` by server, as JSON.
+HANGS = "hangs"
+
+
+class Hang(str, Enum):
+    """Why the supervisor leaves a server up that hangs: the node itself is suspect, or it was restarted too often."""
+
+    SUSPECT = "suspect"
+    TOO_OFTEN = "too_often"
 
 
 @dataclass(frozen=True)
@@ -101,7 +118,7 @@ class EndedRun:
 
     @property
     def is_crash(self) -> bool:
-        return self.verdict is Verdict.CRASHED
+        return self.verdict in CRASHES
 
     @property
     def counts(self) -> bool:

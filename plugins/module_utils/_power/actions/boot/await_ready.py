@@ -25,7 +25,7 @@ from .startup import AwaitedRun, exited, start_failed
 #: Verdicts on a run that ended by itself. PENDING: the end was found, and no action here caused it.
 _BY_ITSELF = (Verdict.CRASHED, Verdict.ENDED, Verdict.PENDING)
 #: Verdicts on a run that another action ended.
-_BY_ACTION = (Verdict.STOPPED, Verdict.RESTARTING)
+_BY_ACTION = (Verdict.STOPPED, Verdict.RESTARTING, Verdict.HUNG)
 #: Longest wait for output, and seconds between looks at the engine and at the log of this run.
 _READ_SECONDS, _LOOK_SECONDS, _LOG_SECONDS = 0.1, 0.5, 1.0
 

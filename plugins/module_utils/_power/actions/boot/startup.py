@@ -10,6 +10,7 @@ import contextlib
 from ...definitions.definition import Definition
 from ...engine.output import Output
 from ...engine.readiness import Matchers, readable_lines
+from ...journal.schema import JournalUnusable
 from ...locking.holder import EndedHere
 from ...locking.lock import PowerLock
 from ...model.errors import CancelledByKill, EngineError, EngineUnreachable, StartFailed
@@ -89,8 +90,12 @@ def start_container(context: ActionContext, lock: PowerLock, staged: Staged, *, 
 
 
 def _started_run(context: ActionContext, snapshot: Snapshot) -> SeenRun:
-    request = context.request
-    return SeenRun(snapshot.run, request.generation(context.uuid), answers=0 if request.ended_run is None else request.ended_run.number)
+    request, row = context.request, context.request.ended_run
+    if row is not None and not request.follows_end:
+        # Its restart has written the row.
+        with contextlib.suppress(JournalUnusable, OSError):
+            row = context.node.journal.ended_runs.of_run(row.run)
+    return SeenRun(snapshot.run, request.generation(context.uuid), answers=0 if row is None else row.number)
 
 
 def _request_start(context: ActionContext, lock: PowerLock, before: Run) -> None:

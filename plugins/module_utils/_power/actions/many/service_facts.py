@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,9 @@ from ...journal.journal import Journal
 from ...journal.runs import RunHistory
 from ...journal.schema import JournalUnusable
 from ...model.clock import timestamp
-from ...model.records import dataclass
-from ...model.server import Snapshot
-from ...model.supervision import DAY_SECONDS, EndedRun, Verdict, seconds_left, supervision_of
+from ...model.records import dataclass, field
+from ...model.server import UNHEALTHY, Snapshot
+from ...model.supervision import DAY_SECONDS, HANGS, EndedRun, Verdict, seconds_left, supervision_of
 from ..node.node import Node
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class SupervisionFacts:
     boot_seconds: float
     #: A message if the state of the supervisor is unknown.
     warning: str = ""
+    #: `Hang` by server, as the supervisor wrote it.
+    hangs: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, node: Node, uuids: list[str], limit: int) -> SupervisionFacts:
@@ -68,7 +71,7 @@ class SupervisionFacts:
         now = node.clock.now()
         supervisor, warning = supervisor_facts(node.settings.state_directory)
         ends = node.journal.ended_runs.history(uuids, limit, now - timedelta(seconds=DAY_SECONDS))
-        return cls(ends, supervisor, now, boot_id(), boot_seconds(), warning)
+        return cls(ends, supervisor, now, boot_id(), boot_seconds(), warning, _hangs(node.journal) if supervisor["running"] else {})
 
     def of(self, uuid: str, snapshot: Snapshot | None, policy: Policy, *, should_be_down: bool, is_frozen: bool) -> dict[str, Any] | None:
         """Return the facts of one server; None if its ended runs are unknown. ``is_frozen``: a freeze holds back the supervisor."""
@@ -91,6 +94,8 @@ class SupervisionFacts:
             "next_at": self._next_at(row) if row is not None and is_open and not is_frozen else None,
             "consecutive_crashes": _consecutive_crashes(newest, row, snapshot),
             "crashes_today": crashes,
+            # The supervisor may not have written a recovery yet.
+            "hang": self.hangs.get(uuid) if snapshot is not None and live and snapshot.health == UNHEALTHY else None,
         }
 
     def crashes_of(self, uuid: str) -> list[dict[str, Any]] | None:
@@ -100,6 +105,14 @@ class SupervisionFacts:
         if not row.due or not self.supervisor["running"] or self.supervisor["paused"]:
             return None
         return timestamp(self.now + timedelta(seconds=seconds_left(row, self.boot, self.boot_seconds)))
+
+
+def _hangs(journal: Journal) -> dict[str, str]:
+    """Return `Hang` by server; empty if it is unreadable, which the code that reads operations reports."""
+    try:
+        return {str(uuid): str(why) for uuid, why in json.loads(journal.supervisor.value(HANGS) or "{}").items()}
+    except (JournalUnusable, OSError, ValueError, AttributeError):
+        return {}
 
 
 def _counts(row: EndedRun, snapshot: Snapshot | None) -> bool:

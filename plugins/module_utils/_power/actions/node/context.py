@@ -22,7 +22,7 @@ from ...model.news import News
 from ...model.records import dataclass, field
 from ...model.request import PowerAction, Request
 from ...model.result import Outcome, Phase
-from ...model.server import PowerState, Run, Snapshot
+from ...model.server import UNHEALTHY, PowerState, Run, Snapshot
 from ...model.supervision import SeenRun
 from .limiter import Slot
 from .node import Node, Observed
@@ -86,7 +86,7 @@ T = TypeVar("T")
 
 
 def refuse_after_newer_run(context: ActionContext, snapshot: Snapshot | None) -> None:
-    """Raise `NotSelected` if a start follows an ended run, and a newer run followed it, even an ended one.
+    """Raise `NotSelected` if an action of the supervisor follows a run, and a newer run followed it, even an ended one.
 
     A new container that never ran is no newer run. Raises `IntentUnknown` if the journal is unreadable, and `UnderMaintenance`: maintenance
     may begin while hundreds of starts wait. Certain under the lock, right before the request.
@@ -95,13 +95,22 @@ def refuse_after_newer_run(context: ActionContext, snapshot: Snapshot | None) ->
     if ended_run is None:
         return
     if maintenance_pause(context.node.settings.state_directory):
-        raise UnderMaintenance(f"Cannot {context.verb} server {context.uuid}: a maintenance is under way; the server is started after it")
+        raise UnderMaintenance(f"Cannot {context.verb} server {context.uuid}: a maintenance is under way; it is done after that")
     newest = snapshot.run if snapshot is not None and snapshot.has_run else None
     if newest is None or (snapshot is not None and not snapshot.live and newest.precedes(ended_run.run)):
         last = known(context, lambda: context.node.journal.runs.known_of(context.uuid))
         newest = ended_run.run if last is None else last.run
     if newest != ended_run.run:
         raise NotSelected(f"Cannot {context.verb} server {context.uuid}: another run has followed the one that ended")
+
+
+def require_hanging(context: ActionContext, seen: Observed) -> None:
+    """Raise `NotSelected` if the supervisor's restart finds its run over, healthy or paused. Certain under the lock."""
+    request, snapshot = context.request, seen.snapshot
+    if request.ended_run is None or request.follows_end:
+        return
+    if snapshot is None or not snapshot.live or snapshot.paused or snapshot.health != UNHEALTHY:
+        raise NotSelected(f"Cannot {context.verb} server {context.uuid}: it no longer hangs")
 
 
 def refuse_frozen(context: ActionContext) -> None:
@@ -111,7 +120,7 @@ def refuse_frozen(context: ActionContext) -> None:
     """
     request = context.request
     if not request.ignores_freeze:
-        why = frozen_fault(request.action, context.uuid, context.node, by_supervisor=request.ended_run is not None)
+        why = frozen_fault(request.action, context.uuid, context.node, by_supervisor=request.follows_end)
         if why:
             raise Frozen(why)
 

@@ -18,7 +18,7 @@ from ...model.errors import EngineError
 from ...model.request import PowerAction
 from ...model.result import Downtime, Phase, RunEnd
 from ...model.server import Run, Server, Snapshot
-from ...model.supervision import EndedRun, Verdict
+from ...model.supervision import ORIGIN, STARTED_AFTER, EndedRun, Limits, Verdict
 from .context import ActionContext
 from .node import Node
 from .progress import Progress
@@ -32,7 +32,7 @@ def record_stop(
     node: Node, server: Server, lock: PowerLock | None, ended: EndedHere, operation: str = "", end: RunEnd = _UNSEEN_END
 ) -> None:
     """Write the row of a run that was ended here, else keep it in the lock's record. Clears the leftover."""
-    written = node.journal.ended_runs.write(_row_here(node, server, ended, operation, end))
+    written = _write_here(node, server, ended, operation, end)
     if lock is not None:
         lock.clear(carry=None if written else ended)
 
@@ -68,7 +68,7 @@ def write_ended_run(node: Node, server: Server, lock: PowerLock) -> None:
     if ended is None:
         return
     is_newest = _is_of_newest_run(ended, node.engine.inspect(server.uuid))
-    written = not ended.ended_it or node.journal.ended_runs.write(_row_here(node, server, ended))
+    written = not ended.ended_it or _write_here(node, server, ended)
     action = PowerAction.named(ended.action)
     # A kill of a restarting server writes its own intent.
     if written and is_newest and (action is None or not action.boots):
@@ -117,14 +117,19 @@ def warn_of_unwritten_start(progress: Progress) -> None:
 
 
 def fate_of(node: Node, server: Server, ended: EndedHere) -> Verdict:
-    """Return the verdict for the run in the lock's record; `ENDED_UNOBSERVED` if the kill generation is unreadable."""
+    """Return the verdict for the run in the lock's record; `ENDED_UNOBSERVED` if the kill generation is unreadable.
+
+    The supervisor restarts only what hangs.
+    """
     action = PowerAction.named(ended.action)
     if action is None or not action.boots:
         return Verdict.STOPPED
     generation = node.generations.read_or_none(server.uuid)
     if generation is None:
         return Verdict.ENDED_UNOBSERVED
-    return Verdict.RESTARTING if generation == ended.generation else Verdict.STOPPED
+    if generation != ended.generation:
+        return Verdict.STOPPED
+    return Verdict.HUNG if ended.origin == ORIGIN else Verdict.RESTARTING
 
 
 def note_found_end(node: Node, server: Server, snapshot: Snapshot | None) -> None:
@@ -149,7 +154,20 @@ def ended_row_of(node: Node, server: Server, snapshot: Snapshot, verdict: Verdic
     )
 
 
-def _row_here(node: Node, server: Server, ended: EndedHere, operation: str = "", end: RunEnd = _UNSEEN_END) -> EndedRun:
+def limits_of(node: Node, server: Server) -> Limits:
+    """Return the limits of a server's back-off, by its present definition."""
+    # Only a hang needs this code.
+    from ...definitions.supervision import policy_of
+
+    return policy_of(node.settings, server, node.sources.definition_for_stop(server.uuid)).limits
+
+
+def _write_here(node: Node, server: Server, ended: EndedHere, operation: str = "", end: RunEnd = _UNSEEN_END) -> bool:
+    row = _row_here(node, server, ended, operation, end)
+    return node.journal.ended_runs.write(row, limits_of(node, server)) if row.is_crash else node.journal.ended_runs.write(row)
+
+
+def _row_here(node: Node, server: Server, ended: EndedHere, operation: str, end: RunEnd) -> EndedRun:
     verdict = fate_of(node, server, ended)
     return EndedRun(
         server,
@@ -160,7 +178,9 @@ def _row_here(node: Node, server: Server, ended: EndedHere, operation: str = "",
         operation=operation,
         origin=ended.origin,
         at=timestamp(node.clock.now()),
-        due=verdict is Verdict.RESTARTING,
+        due=verdict in STARTED_AFTER,
+        # The restart itself is the first try, and the run that it starts continues the count.
+        attempt=operation if verdict is Verdict.HUNG else "",
         boot=boot_id(),
         next_at=boot_seconds(),
     )

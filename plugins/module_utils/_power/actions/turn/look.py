@@ -23,7 +23,7 @@ from ...model.errors import (
 from ...model.request import PowerAction, Request
 from ...model.server import PowerState, Server, Startup, parse_uuid
 from ...model.supervision import Verdict
-from ..node.context import ActionContext, fell_since, known, refuse_after_newer_run
+from ..node.context import ActionContext, fell_since, known, refuse_after_newer_run, require_hanging
 from ..node.node import Observed
 from ..node.run_end import recover_unfinished, unwritten_stop
 
@@ -140,6 +140,7 @@ def _require_chosen(context: ActionContext, seen: Observed, *, with_record: bool
         require_selected(context.request, context.uuid, seen.state)
     _require_should_be_up(context, seen, with_record=with_record)
     refuse_after_newer_run(context, seen.snapshot)
+    require_hanging(context, seen)
     return seen
 
 
@@ -161,7 +162,7 @@ def _require_should_be_up(context: ActionContext, seen: Observed, *, with_record
     if should_be_up is None:
         return
     intents = context.node.journal.intents
-    # Only a supervisor's start must not continue without the intent.
+    # Only the supervisor must not continue without the intent.
     intent = intents.of(uuid) if context.request.ended_run is None else known(context, lambda: intents.known_of(uuid))
     if intent is not None and not intent.up:
         who = f" by {intent.origin}" if intent.origin else ""
