@@ -102,6 +102,12 @@ class TestRestart:
         assert signals == ["SIGTERM", "SIGKILL"] and watched.fake.live
         assert watched.fake.clock.monotonic() - began == pytest.approx(37, abs=1)
 
+    def test_no_hook_runs_after_the_stop(self, watched: Watched) -> None:
+        hook = {"command": ["/no/such/program"]}
+        watched.fake.configure(supervisor={"restart_unhealthy": True}, hooks=[{"server": "all", "post_stop": hook}])
+        hang(watched)
+        assert watched.starts == 2
+
     def test_the_interval_of_its_own_check_counts(self, watched: Watched) -> None:
         watched.fake.engine.change(UUID, health_seconds=5.0)
         hang(watched, 5.0)
