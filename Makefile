@@ -58,7 +58,7 @@ lab-down: ## remove the nodes with their servers
 
 .PHONY: test needs lint sanity sanity-quick unit integration fleet machines fresh installed
 test: needs venv ## all checks from lint to installed, two at a time
-	@MAKE='$(MAKE)' tests/tools/side_by_side $(CHECKOUT)/.build/beside.log fresh fleet machines -- lint sanity-quick unit installed integration
+	@MAKE='$(MAKE)' tests/tools/side_by_side $(CHECKOUT)/.build/beside.log fresh fleet machines sanity-quick -- lint unit installed integration
 
 needs:
 	@tests/lab/needs test

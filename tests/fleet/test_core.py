@@ -52,7 +52,7 @@ def test_a_call_sends_no_file_of_the_core(node: Node) -> None:
     assert node.ssh(f"rm -r {kept}; find {HOME} | sort") == before
 
 
-@pytest.mark.samples("file")
+@pytest.mark.long
 @pytest.mark.parametrize(
     "fault, why",
     [

@@ -61,6 +61,7 @@ def hostile_modules(node: Node, *names: str) -> Iterator[None]:
         node.ssh(f"rm -f {files} /tmp/hostile-*")
 
 
+@pytest.mark.long
 def test_a_machine_becomes_a_node_and_a_second_run_changes_nothing(node: Node, tmp_path: Path) -> None:
     lobby, game = server("lobby", NOTE="hunter2-note"), server("game", NOTE="{{NOT_A_TEMPLATE}} ä")
     # The directory's name is a pattern that does not match itself.
