@@ -57,8 +57,8 @@ lab-down: ## remove the nodes with their servers
 ##### to check
 
 .PHONY: test needs lint sanity sanity-quick unit integration fleet machines fresh installed
-test: needs venv ## all checks from lint to installed, two at a time
-	@MAKE='$(MAKE)' tests/tools/side_by_side $(CHECKOUT)/.build/beside.log fresh fleet machines sanity-quick -- lint unit installed integration
+test: needs venv ## all checks from lint to unit, two at a time
+	@MAKE='$(MAKE)' tests/tools/side_by_side $(CHECKOUT)/.build/beside.log fresh fleet machines sanity-quick -- lint integration installed unit
 
 needs:
 	@tests/lab/needs test
