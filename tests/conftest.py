@@ -47,11 +47,9 @@ class Ran:
             self._outcomes = {test: outcome for outcome, tests in json.loads(path.read_text()).items() for test in tests}
         else:
             path.unlink(missing_ok=True)
-        self._begun: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.nodeid not in self._begun:
-            self._begun.add(report.nodeid)
+        if report.when == "setup":
             self._outcomes.pop(report.nodeid, None)
         if report.failed or report.skipped or report.when == "call":
             before = self._outcomes.get(report.nodeid, "passed")

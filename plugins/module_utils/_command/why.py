@@ -20,7 +20,7 @@ from .._power.model.errors import DefinitionInvalid, EngineUnreachable, Frozen, 
 from .._power.model.records import dataclass
 from .._power.model.result import Result
 from .._power.model.schema import one_line
-from .._power.model.server import PowerState
+from .._power.model.server import UNHEALTHY, PowerState
 from .._power.model.supervision import Hang, SupervisionState
 
 _ADOPT = "fleet-power {action} {name} --adopt replaces its container by one of the definition."
@@ -73,7 +73,7 @@ def _state(known: Known) -> Iterator[str]:
         _exit(container.get("exit_code")): is_down and container.get("exit_code") is not None,
         "killed by the kernel for lack of memory": container.get("oom_killed"),
         "paused at the engine": container.get("paused"),
-        "its health check fails": container.get("health") == "unhealthy",
+        "its health check fails": container.get("health") == UNHEALTHY,
         "suspended": entry.get("suspended"),
     }
     words = ", ".join(note for note, is_so in notes.items() if is_so)
@@ -258,7 +258,7 @@ def _advice_if_up(known: Known, name: str) -> str:
         return "correct the cause above, and look again."
     if entry.get("suspended"):
         return f"fleet-power stop {name}: it is suspended and should be down."
-    if (entry.get("container") or {}).get("health") == "unhealthy" or entry.get("state") == PowerState.STARTING.value:
+    if (entry.get("container") or {}).get("health") == UNHEALTHY or entry.get("state") == PowerState.STARTING.value:
         return f"read fleet-power log {name}; if the server hangs, {restart}"
     if result is not None and code not in ("", Frozen.code):
         return f"nothing now; before the next restart{' with --adopt' if known.adopted else ''}, {_step(result.msg)}."

@@ -15,7 +15,7 @@ from .._power.model.clock import timestamp
 from .._power.model.players import COUNTING
 from .._power.model.request import DEFAULT_PRIORITY
 from .._power.model.schema import few
-from .._power.model.server import PowerState
+from .._power.model.server import UNHEALTHY, PowerState
 from .._power.model.supervision import CRASHES, Hang, SupervisionState, Verdict
 from .look_result import called, code_of, is_unseen, list_fault, reason_of
 from .table import Column, plural, render_within, render_wrapped, text_of, wrapped
@@ -220,7 +220,7 @@ def _state_words(entry: Mapping[str, Any], container: Mapping[str, Any]) -> Iter
         yield "paused"
     if container.get("oom_killed"):
         yield "out of memory"
-    if container.get("health") == "unhealthy":
+    if container.get("health") == UNHEALTHY:
         yield "unhealthy"
 
 
