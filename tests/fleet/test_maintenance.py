@@ -16,7 +16,6 @@ from .maintenance import FAR_SECONDS, MARK, RECORD, boot_of, run_with, starts, t
 from .ran import words_of
 
 
-@pytest.mark.long
 def test_running_servers_are_down_for_the_work_and_start_in_order_after_it(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     proxy, lobby, game, idle = server("proxy", priority=1), server("lobby", priority=50), server("game"), server("idle")
@@ -67,6 +66,7 @@ def test_the_next_run_finishes_a_killed_start_and_stops_no_server(lease: Lease) 
     assert text_of(node, RECORD) == ""
 
 
+@pytest.mark.long
 def test_a_node_reboots_once_if_a_kill_separates_reboot_and_start(lease: Lease) -> None:
     (node,) = lease(1)
     proxy, game, idle = server("proxy", priority=1), server("game"), server("idle")
