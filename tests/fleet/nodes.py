@@ -96,6 +96,8 @@ class Node:
     address: str
     #: The longest wait for a connection.
     connect_seconds: ClassVar[int] = 5
+    #: How much longer a short time on the node may take than on a machine of its own.
+    slowness: ClassVar[float] = 1.0
 
     @property
     def faults(self) -> Faults:

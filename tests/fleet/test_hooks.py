@@ -161,7 +161,9 @@ def test_the_next_action_ends_the_hook_of_a_dead_actor_and_starts_the_server_onc
         watch_end(node)
         found = done(node, lobby, follower)
         assert "code" not in found, found
-        assert ended_after(node, found["operation"]["requested_at"]) < (KILL_SECONDS if follower == "kill" else BACK_SECONDS)
+        assert ended_after(node, found["operation"]["requested_at"]) < (
+            KILL_SECONDS * node.slowness if follower == "kill" else BACK_SECONDS
+        )
         assert (processes(node), is_unit_left(node, lobby), node.is_up(uuid_of(lobby))) == ([], False, follower == "start")
     assert len(starts(node, lobby)[0]) == 3
 

@@ -47,10 +47,20 @@ def test_the_oldest_sdk_runs_a_server_from_its_start_to_its_kill(lab: Lab, pytho
         assert child.returncode == 0, err
         return out
 
+    def used(uuid: str) -> str:
+        script = (
+            "import sys; from ansible_collections.fleet.power.plugins.module_utils._power.engine import connection, docker_engine; "
+            "print(docker_engine.DockerEngine(connection.connect({'docker_host': sys.argv[1]}, None)).use(sys.argv[2]))"
+        )
+        return subprocess.run(
+            [str(python), "-c", script, lab.docker_host, uuid], env=here, capture_output=True, text=True, check=True
+        ).stdout
+
     uuid = lab.server(name="Lobby")
     assert ran("start", "Lobby", "--wait-for", "running").startswith("Lobby: start done in ")
     assert json.loads(ran("status", "Lobby", "--json"))["servers"][0]["state"] == "running"
     assert ran("log", "Lobby") == "ready\n"
+    assert used(uuid).startswith("Use(")
     with begun("log", "Lobby", "-f") as log:
         assert log.stdout is not None and log.stdout.readline() == "ready\n"
         assert ran("restart", "Lobby", "--wait-for", "running").startswith("Lobby: restart done in ")

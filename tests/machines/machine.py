@@ -18,6 +18,7 @@ class Machine(Node):
 
     # A loaded machine answers late.
     connect_seconds = 30
+    slowness = 4.0
 
     def ssh_words(self) -> list[str]:
         return self._ssh()

@@ -344,8 +344,13 @@ class DockerEngine:
 
     def use(self, name: str) -> Use | None:
         """Return the current use, without a second sample; None if it does not run."""
-        what = f"read what container {name} uses"
-        found = self._calls.unless_missing(what, lambda client: client.stats(name, stream=False, one_shot=True))
+
+        def ask(client: Any) -> Any:
+            # The call of SDK 5 cannot ask for one sample alone.
+            parameters = {"stream": False, "one-shot": True}
+            return client._result(client._get(client._url("/containers/{0}/stats", name), params=parameters), json=True)
+
+        found = self._calls.unless_missing(f"read what container {name} uses", ask)
         return None if found is None else use_of(found)
 
     def facts(self) -> Mapping[str, Any]:
