@@ -5,8 +5,9 @@
 
 Two starts (or the second halves of two restarts) and two kills act on one server. Each of them may die between any two steps. A start
 request may reach the engine after the death of its sender. The engine may be slow, may drop the request of a dead caller, and may stop
-answering. The model assumes: calls that start and remove one container do not overlap, the engine removes a running container only with
-force, and it never starts a removed container.
+answering. A start that proves a new version may revert: it takes the lock again, ends its own run, and starts the previous version. Its
+second turn is another process, which goes on after the death of the first. The model assumes: calls that start and remove one container
+do not overlap, the engine removes a running container only with force, and it never starts a removed container.
 
 *Revived* is a bad state: a kill has reported success, and the server runs because of an earlier start request. *Unheard* is another: a
 kill gave up, and the lock holder has not seen its generation.
@@ -24,6 +25,7 @@ class Rule(Enum):
     RAISE_FIRST = "a kill raises the generation before it does anything else"
     RAISE_AGAIN = "a kill that waits raises it again for every holder that has not seen it"
     REMEMBER_AT_REQUEST = "a start remembers the generation of the moment it was requested"
+    REVERT_KEEPS_GENERATION = "a start that reverts has the generation of its first request, also in another process"
     LOOK_UNDER_LOCK = "a start compares the generation again under the lock, before it sends"
     WAIT_FOR_HOLDER = "a kill that found the lock held waits for it"
     KILL_UNDER_LOCK = "a kill that has waited for the lock kills once more under it"
@@ -57,6 +59,8 @@ class At(Enum):
     FENCE_OWN = "fence its own request"
     REMOVE_OWN = "remove, for its own request"
     RELEASE = "release"
+    PROVE = "await the proof"
+    TAKE_DOWN = "end its own run, to revert"
     # a kill
     RAISE = "raise"
     TRY = "try the lock"
@@ -74,7 +78,7 @@ class At(Enum):
 
 
 STARTER_HOLDS = frozenset(
-    (At.FENCE, At.REMOVE, At.LOOK, At.SEND, At.AWAIT, At.LOOK_AGAIN, At.UNDO, At.FENCE_OWN, At.REMOVE_OWN, At.RELEASE)
+    (At.FENCE, At.REMOVE, At.LOOK, At.SEND, At.AWAIT, At.LOOK_AGAIN, At.UNDO, At.FENCE_OWN, At.REMOVE_OWN, At.RELEASE, At.TAKE_DOWN)
 )
 KILL_HOLDS = frozenset((At.KILL, At.KILL_FENCE, At.KILL_REMOVE, At.CHECK))
 KILL_ENDED = frozenset((At.SETTLED, At.UNSETTLED, At.UNHEARD, At.OVER))
@@ -89,6 +93,13 @@ class Starter(NamedTuple):
     flight: Flight | None = None
     runs: bool = False  # the server runs because of this start
     carries: bool = False  # knows of a leftover start
+    proves: bool = False  # reverts after its release, if its proof fails
+    reverts: bool = False
+
+    @property
+    def over(self) -> At:
+        """The step after its release or its death."""
+        return At.PROVE if self.proves else At.OVER
 
 
 class Kill(NamedTuple):
@@ -175,7 +186,7 @@ def engine_moves(state: State, index: int) -> Iterator[Move]:
     if starter.flight is Flight.QUEUED:
         if not state.executing:
             yield f"{name} is taken up", state.starter(index, flight=Flight.EXECUTING)
-        if starter.at is At.OVER:
+        if starter.at in (At.OVER, At.PROVE):
             yield f"{name} is dropped, because its caller is gone", state.starter(index, flight=None)
     elif starter.flight is Flight.EXECUTING:
         done = state.starter(index, flight=None)
@@ -190,7 +201,12 @@ def starter_moves(state: State, index: int, rules: frozenset[Rule]) -> Iterator[
         early = tuple(kill.at is At.RAISE for kill in state.kills)
         yield f"{name} is requested", state.starter(index, at=At.ACQUIRE, early=early)
         return
-    yield f"{name} dies", state.starter(index, at=At.OVER, carries=False)
+    if starter.at is At.PROVE:
+        yield f"{name} is proved", state.starter(index, at=At.OVER)
+        stale = starter.stale and Rule.REVERT_KEEPS_GENERATION in rules
+        yield f"{name} fails its proof", state.starter(index, at=At.ACQUIRE, proves=False, reverts=True, stale=stale)
+        return
+    yield f"{name} dies", state.starter(index, at=starter.over, carries=False)
     if starter.at is At.ACQUIRE:
         if state.free:
             yield f"{name} takes the lock", starter_acquires(state, index, rules)
@@ -234,7 +250,10 @@ def starter_proceeds(state: State, index: int, rules: frozenset[Rule]) -> Iterat
     starter, name = state.starters[index], f"start {index}"
     if starter.at is At.LOOK:
         cancelled = starter.stale and Rule.LOOK_UNDER_LOCK in rules
-        yield f"{name} looks", state.starter(index, at=At.RELEASE if cancelled or state.up else At.SEND)
+        found = At.SEND if not state.up else At.TAKE_DOWN if starter.reverts else At.RELEASE
+        yield f"{name} looks", state.starter(index, at=At.RELEASE if cancelled else found)
+    elif starter.at is At.TAKE_DOWN:
+        yield f"{name} ends its own run", state.killed().starter(index, at=At.LOOK)
     elif starter.at is At.SEND:
         recorded = state._replace(phase_start=Rule.RECORD_BEFORE_SENDING in rules, moved=False)
         yield f"{name} sends its request", recorded.starter(index, at=At.AWAIT, flight=Flight.QUEUED)
@@ -244,13 +263,13 @@ def starter_proceeds(state: State, index: int, rules: frozenset[Rule]) -> Iterat
         else:
             yield f"{name} waits no longer for its answer", state.starter(index, at=At.FENCE_OWN)
             kept = Rule.KEEP_UNANSWERED in rules and state.phase_start
-            yield f"{name} releases without an answer", state.starter(index, at=At.OVER).released(leftover=kept)
+            yield f"{name} releases without an answer", state.starter(index, at=starter.over).released(leftover=kept)
     elif starter.at is At.LOOK_AGAIN:
         yield f"{name} looks again", state.starter(index, at=At.UNDO if starter.stale else At.RELEASE)
     elif starter.at is At.UNDO:
         yield f"{name} kills what it started", state.killed().starter(index, at=At.RELEASE)
     elif starter.at is At.RELEASE:
-        yield f"{name} releases", state.starter(index, at=At.OVER).released(leftover=state.leftover)
+        yield f"{name} releases", state.starter(index, at=starter.over).released(leftover=state.leftover)
 
 
 def kill_moves(state: State, index: int, rules: frozenset[Rule]) -> Iterator[Move]:
@@ -331,9 +350,12 @@ class Walk(NamedTuple):
     bad: dict[str, list[str]]
 
 
-def walk(rules: frozenset[Rule], *, starters: int = 2, kills: int = 2, first_bad: bool = False) -> Walk:
-    """Walk every reachable state with these rules. ``first_bad`` ends the walk at the first bad state."""
-    begin = State((Starter(),) * starters, (Kill(),) * kills)
+def walk(rules: frozenset[Rule], *, proves: bool = False, first_bad: bool = False) -> Walk:
+    """Walk every reachable state with these rules; ``first_bad`` ends the walk at the first bad state.
+
+    Two starts act, or (``proves``) one start that reverts if its proof fails.
+    """
+    begin = State((Starter(proves=True),) if proves else (Starter(),) * 2, (Kill(),) * 2)
     before: dict[State, tuple[State, str] | None] = {begin: None}
     queue = deque([begin])
     bad: dict[str, list[str]] = {}
@@ -359,10 +381,11 @@ def way_to(state: AnyState, before: dict[AnyState, tuple[AnyState, str] | None])
 
 
 def main() -> None:
-    everything = walk(ALL_RULES)
-    print(f"all rules: {everything.states} states, bad: {everything.bad or 'none'}")
+    for proves in (False, True):
+        everything = walk(ALL_RULES, proves=proves)
+        print(f"all rules{', with a revert' if proves else ''}: {everything.states} states, bad: {everything.bad or 'none'}")
     for rule in Rule:
-        found = walk(ALL_RULES - {rule}, first_bad=True)
+        found = walk(ALL_RULES - {rule}, proves=rule is Rule.REVERT_KEEPS_GENERATION, first_bad=True)
         for kind, events in found.bad.items():
             print(f"\nwithout {rule.name} ({rule.value}): {kind} after {found.states} states")
             print("\n".join(f"  {number}. {event}" for number, event in enumerate(events, 1)))
