@@ -81,6 +81,13 @@ options:
       - V(true) is refused with O(api_url).
     type: bool
     default: false
+  retry_reverted:
+    description:
+      - With O(outdated), act also on servers whose present definition and image failed before and were reverted, see O(on_failed_start).
+        Without it they are V(skipped), code C(not_selected), until the definition or the image changes.
+      - For O(action=restart) only. An action without O(outdated) always tries the present definition.
+    type: bool
+    default: false
   max_parallel:
     description:
       - How many servers are acted on at the same time, each from its turn to the end of its O(wait_for).
@@ -142,6 +149,27 @@ options:
     description: Timeout of O(wait_for) in seconds, at most a week. After it the server fails with code C(start_timeout) and stays up.
     type: int
     default: 300
+  on_failed_start:
+    description:
+      - What happens after a V(start) or V(restart) that fails. Refused for V(stop) and V(kill), and with O(api_url).
+      - V(leave), the server stays as it is.
+      - V(revert), if a new version of the server does not become ready within O(wait_timeout), or ends within O(settle) seconds after
+        that, the supervisor takes it down and starts the previous container again. The server is V(failed), code C(reverted). With this,
+        O(wait_for=container) means V(running).
+      - "B(Attention:) an old version can destroy data that the new one converted. Set C(revertible: false) in C(revert.rules) of the node's
+        settings for such servers. They stay down instead, code C(left_down)."
+      - V(revert) needs root and a running supervisor, else the server is V(refused), code C(revert_unavailable). Without a previous version
+        a failed start is left, with a warning before the stop.
+      - The default is C(settings.on_failed_start) of the definition, then C(revert.rules) and C(revert.on_failed_start) of the node's
+        settings, V(leave) if they have none. If V(revert) is only the default, an action that cannot revert gives a warning and goes on.
+    type: str
+    choices: [leave, revert]
+  settle:
+    description:
+      - Seconds that a new version must stay up after it is ready, V(0) to V(3600), for O(on_failed_start=revert). The action ends after
+        them. Refused with O(api_url).
+      - The default is C(revert.settle) of the node's settings, V(30) if they have none.
+    type: int
   players_at_most:
     description:
       - Wait until at most this many people play on the server, V(0) to V(1000000), for at most O(max_delay). Bots do not count if the game
@@ -283,6 +311,13 @@ EXAMPLES = r"""
     server: all
     action: restart
     outdated: true
+
+- name: Restart outdated servers, and go back to the previous version of those that do not come up
+  fleet.power.server_power:
+    server: all
+    action: restart
+    outdated: true
+    on_failed_start: revert
 
 - name: Start the servers that should be up and are down
   fleet.power.server_power:
@@ -493,10 +528,21 @@ servers:
       elements: dict
       returned: when there are any, not in an ad-hoc command without C(-v) that went well
       sample: [{"exit_code": 0, "hook": "post_stop", "output": ["snapshot 79766175 saved"], "seconds": 12.3}]
+    proof:
+      description:
+        - The proof of a new version, with O(on_failed_start=revert). C(ended) is V(proved), V(reverted), V(left_down), V(void) (somebody
+          acted on the server), V(failed) (there was no way back), or V(open) if the action ended before it.
+        - C(run) is the run of the new version. C(differs) has the keys in which the versions
+          differ. C(restored) and C(not_restored) are configuration files that were put back, and those that were not.
+      type: dict
+      returned: if the action put a new version on trial
+      sample: {"at": "2026-01-31T04:12:00.123Z", "differs": ["image"], "ended": "reverted", "msg": "its process ended with exit code 3",
+               "operation": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10",
+               "run": {"container": "4d2f1b...", "started_at": "2026-01-31T04:12:01.456789Z"}}
     phases:
       description:
         - When each phase and each wait before the lock began. Besides the phases of a lock holder these are V(players), V(countdown),
-          V(locked) (a wait of more than a second for the lock) and V(ready) (up, but not ready).
+          V(locked) (a wait of more than a second for the lock), V(ready) (up, but not ready) and V(proof) (on trial).
         - C(at) is in seconds after the action's beginning, which is RV(servers[].seconds) before its end.
       type: list
       elements: dict

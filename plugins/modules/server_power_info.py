@@ -183,12 +183,24 @@ servers:
         - C(is_outdated) is V(null) if unknown. A warning says why, unless it has no definition.
         - C(differs) has the keys that differ, V(null) if unknown, for example for a container of Wings or an earlier version; C(why) says
           why. C(restart) has those that need a restart, C(in_place) those that M(fleet.power.server_limits) can set while the server runs.
+        - C(failed) is V(true) if this definition with this image failed and was taken back; see the guide to updates. An action with
+          O(fleet.power.server_power#module:outdated) skips the server then. V(null) if unknown.
         - C(next_start) has keys that are up to date, but that the process sees only after its next start. They do not make it outdated.
           V(environment.SERVER_MEMORY), after its memory was changed while it ran.
       type: dict
       returned: always, with an endpoint if it reports it
-      sample: {"differs": ["build.memory_limit", "image"], "in_place": ["build.memory_limit"], "is_outdated": true, "next_start": [],
-               "restart": ["image"], "why": null}
+      sample: {"differs": ["build.memory_limit", "image"], "in_place": ["build.memory_limit"], "is_outdated": true, "failed": false,
+               "next_start": [], "restart": ["image"], "why": null}
+    proof:
+      description:
+        - The last proof of a new version, V(null) if there was none; see the guide to updates. C(ended) is V(open) while it is on trial,
+          then V(proved), V(reverted), V(left_down), V(void) (somebody acted on the server) or V(failed) (there was no way back).
+        - C(run) is the run of the new version, C(msg) says why it failed. C(differs) has the keys that differ from the previous version.
+          C(restored) and C(not_restored) are configuration files that were put back, and those that were not. Empty values are omitted.
+      type: dict
+      returned: not through an endpoint
+      sample: {"at": "2026-01-31T04:12:00.123Z", "differs": ["image"], "ended": "reverted", "msg": "its process ended with exit code 3",
+               "operation": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10"}
     lock:
       description: Its lock holder, V(null) if there is none.
       type: dict

@@ -235,6 +235,16 @@ def test_long_reasons_leave_the_screen_to_the_rest() -> None:
     assert max(map(len, why_lines(known(operations=rows)))) <= 142
 
 
+def test_why_tells_of_a_new_version_on_trial_and_of_a_failed_update() -> None:
+    proof = {"at": "2026-01-31T02:55:00Z", "msg": "its process ended"}
+    outdated = {"is_outdated": True, "differs": ["image"], "failed": False}
+    on_trial = why_lines(known(outdated=outdated, proof={**proof, "ended": "open"}))
+    assert any(each.startswith("A new version is on trial, since 02:55:00 UTC (5 min ago):") for each in on_trial)
+    failed = why_lines(known(outdated={**outdated, "failed": True}, proof={**proof, "ended": "reverted"}))
+    assert any("at 02:55:00 UTC (5 min ago) to this definition with this image failed (its process ended)" in each for each in failed)
+    assert failed[-1] == "Do: correct the definition or the image; the present one failed."
+
+
 def test_an_outdated_server_is_restarted_after_the_freeze() -> None:
     entry = known(outdated={"is_outdated": True, "differs": ["image"]}).entry
     frozen = Known("Lobby", entry, NOW, result(Outcome.REFUSED, "frozen", "it is frozen; wait", PowerAction.RESTART))

@@ -362,6 +362,8 @@ def test_a_signal_ends_a_search_for_all_servers_or_for_named_servers() -> None:
         {"stop_timeout": 0},
         {"definitions": [{}]},
         {"outdated": True},
+        {"on_failed_start": "leave"},
+        {"settle": 0},
     ],
     ids=lambda given: next(iter(given)),
 )

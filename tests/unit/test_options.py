@@ -51,6 +51,24 @@ def checked(**params: Any) -> Any:
     return call.checked(module_with(**params).params, pytest.fail)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "fitting"),
+    [
+        ("if_meant_up", True, ["start", "restart"]),
+        ("outdated", True, ["restart"]),
+        ("retry_reverted", True, ["restart"]),
+        ("on_failed_start", "leave", ["start", "restart"]),
+    ],
+)
+def test_an_option_is_refused_for_actions_that_cannot_have_it(option: str, value: object, fitting: list[str]) -> None:
+    for action in ("start", "stop", "restart", "kill"):
+        if action in fitting:
+            assert checked(action=action, **{option: value})[option] == value
+        else:
+            with pytest.raises(SettingsInvalid, match=f"Cannot {action} with {option}: it applies only to {' and '.join(fitting)};"):
+                checked(action=action, **{option: value})
+
+
 @pytest.mark.parametrize("seconds", [-1, 3601])
 def test_the_stagger_is_an_hour_at_most(seconds: int) -> None:
     with pytest.raises(SettingsInvalid, match=f"Cannot use stagger={seconds}: expected a whole number from 0 to 3600"):

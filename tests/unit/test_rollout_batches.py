@@ -189,6 +189,19 @@ def test_only_a_restart_accepts_outdated(action: str) -> None:
         criteria({"action": "restart", "servers": ["all"], "outdated": "perhaps"})
 
 
+@pytest.mark.parametrize(
+    ("action", "given", "message"),
+    [
+        ("restart", {"on_failed_start": "undo"}, "expected one of leave, revert"),
+        ("stop", {"on_failed_start": "leave"}, "Cannot stop with rollout_on_failed_start: it applies only to start and restart"),
+        ("start", {"retry_reverted": True}, "Cannot start with rollout_retry_reverted: it applies only to restart"),
+    ],
+)
+def test_options_of_a_failed_start_that_do_not_fit_are_refused_before_any_node(action: str, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(RolloutError, match=message):
+        criteria({"action": action, "servers": ["all"], **given})
+
+
 def run_of(batches: Sequence[Sequence[str]]) -> Record:
     record = Record("1b2c3d4e", "restart", "2026-01-31T12:00:00.000Z", {}, batches=len(batches))
     record.rows = [Row(node, f"{node}-{number}", batch=number) for number, nodes in enumerate(batches, 1) for node in nodes]
@@ -240,6 +253,9 @@ POLITE = {"players_at_most": 0, "max_delay": 1000}
         ("restart", {"stop_timeout": "60", "wait_for": "healthy", "wait_timeout": "40", "soak": "7.5"}, 30, 100),
         ("restart", {**POLITE, "players_at_most": 2, "warn": [300, 10], "stop_timeout": 60}, 730, 360),
         ("start", {"wait_for": "running", "soak": 10, "stop_timeout": 60}, 30, 300),
+        ("restart", {"on_failed_start": "revert"}, 30, 600 + 300 + 30 + 600),
+        ("start", {"on_failed_start": "revert", "settle": "5", "stop_timeout": 60, "wait_timeout": 40}, 30, 40 + 5 + 60),
+        ("restart", {"on_failed_start": "leave", "settle": 5}, 30, 600),
         ("kill", {"soak": 10, "wait_seconds": 300}, 0, 0),
     ],
 )

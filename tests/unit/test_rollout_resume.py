@@ -97,6 +97,16 @@ def test_a_server_in_flight_that_did_not_end_well_is_done_again(last: dict[str, 
     assert begin_batch(resumed, 1)["node-1"]["only"] == []
 
 
+@pytest.mark.parametrize("code", ["reverted", "left_down"])
+def test_a_new_version_that_failed_in_flight_is_not_tried_again_unless_failed_servers_are(code: str) -> None:
+    record = opened(fleet(1, 1))
+    begin_batch(record, 1)
+    seen = {"node-1": listing(info(100, operations=[operation("failed", code=code)]))}
+    resumed = opened(seen, again(record))
+    assert [(row.outcome, row.code, row.batch) for row in resumed.rows] == [("failed", code, 0)]
+    assert asked(opened(seen, again(resumed), resume_failed=True)) == [uuid(100)]
+
+
 @pytest.mark.parametrize(
     "more",
     [

@@ -17,7 +17,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.accepta
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LockTimeout
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import read_policy
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import OnFailedStart, PowerAction, Readiness, WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
@@ -39,6 +39,9 @@ def refused(operation: str) -> Result:
 
 def test_the_journal_returns_accepted_actions_unchanged_and_in_order(node: Node) -> None:
     taken = [acceptance("b"), acceptance("a", PowerAction.KILL, server=BETA), acceptance("c", PowerAction.STOP, generation=None)]
+    ready = Readiness(WaitFor.HEALTHY, 60, OnFailedStart.REVERT, 5)
+    players = read_policy("restart", True, {"warn": [5]})
+    taken += [acceptance("d", PowerAction.RESTART, ready=ready, players=players), acceptance("e", ready=replace(ready, settle=None))]
     accept(node.journal(), taken[:2])
     accept(node.journal(), taken[2:])
     assert pending(node.journal()) == taken
@@ -66,11 +69,12 @@ def test_a_moved_generation_changes_a_single_acceptance(node: Node) -> None:
 
 def test_invalid_rows_are_skipped(node: Node) -> None:
     journal = node.journal()
-    accept(journal, [acceptance("whole"), acceptance("a"), acceptance("b"), acceptance("c")])
+    accept(journal, [acceptance("whole"), acceptance("a"), acceptance("b"), acceptance("c"), acceptance("d")])
     with sqlite3.connect(node.file) as connection:
         connection.execute("UPDATE operations SET action = 'dance' WHERE id = 'a'")
         connection.execute("UPDATE operations SET uuid = '../x' WHERE id = 'b'")
         connection.execute("UPDATE acceptances SET deadline = 'soon' WHERE id = 'c'")
+        connection.execute("""UPDATE acceptances SET players = '{"on_failed_start": "undo"}' WHERE id = 'd'""")
     assert [each.operation for each in pending(journal)] == ["whole"]
 
 

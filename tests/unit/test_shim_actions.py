@@ -36,7 +36,13 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.clock imp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EXPIRED, InterruptedBySignal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import Listener, News
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerPolicy
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Readiness, Request, WaitFor
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import (
+    OnFailedStart,
+    PowerAction,
+    Readiness,
+    Request,
+    WaitFor,
+)
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.tests.unit.thread_support import block_until, until
@@ -67,7 +73,7 @@ class World:
         self.tickets: list[Ticket] = []
         #: Called with each reported end.
         self.on_end: Callable[[Result], None] = lambda _result: None
-        #: The listeners of actions with a player policy.
+        #: The listeners of actions, in the order of their beginnings.
         self.listeners: list[Listener] = []
 
     def now(self) -> World:
@@ -84,7 +90,7 @@ class World:
         return Result(server, request.action, outcome, request.operation, request.requested_at, self.clock.now(), code=code)
 
     def report_phase(self, phase: str, deadline: str | None = None) -> None:
-        self.listeners[-1](News(ALPHA, "restart", phase, deadline))
+        self.listeners[0](News(ALPHA, "restart", phase, deadline))
 
     def hold(self, _held: object) -> None:
         self.let_go.wait(20.0)
@@ -550,11 +556,13 @@ def test_an_interrupted_wait_for_players_is_left_to_the_next_process(world: Worl
     assert [(each.action, each.players) for each in pending(world.other())] == [(RESTART, PATIENT)]
 
 
-def test_later_actions_pass_a_restart_when_its_server_is_ready(world: World) -> None:
+# The last one waits because of the node's settings.
+@pytest.mark.parametrize("ready", [Readiness(WaitFor.RUNNING, 600), Readiness(on_failed_start=OnFailedStart.REVERT), Readiness()])
+def test_later_actions_pass_a_restart_that_waits_until_its_server_is_ready(world: World, ready: Readiness) -> None:
     world.acts[RESTART] = world.hold
 
     async def story(actions: Actions) -> None:
-        waits = await actions.accept(ALPHA, RESTART, 30, "", ready=Readiness(WaitFor.RUNNING, 600))
+        waits = await actions.accept(ALPHA, RESTART, 30, "", ready=ready)
         await until(lambda: world.listeners)
         world.report_phase("start")
         assert await actions.accept(ALPHA, STOP, 30, "")

@@ -43,7 +43,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, load_settings, parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import use_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import OnFailedStart, PowerAction, Readiness
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
 from ansible_collections.fleet.power.tests.integration.panel_server import FakePanel, status
 from ansible_collections.fleet.power.tests.unit.fake_node import OTHER, FakeGame
@@ -113,6 +113,18 @@ def test_only_trusted_proxies_name_the_client_address(peer: str, forwarded: list
 )
 def test_a_wait_out_of_range_counts_as_thirty_seconds(given_wait: str, used: int) -> None:
     assert read_power_body(f'{{"action":"stop","wait_seconds":{given_wait}}}'.encode()) == PowerBody(PowerAction.STOP, used)
+
+
+def test_a_body_says_what_happens_after_a_failed_start() -> None:
+    found = read_power_body(b'{"action": "restart", "on_failed_start": "revert", "settle": 5}')
+    assert found.ready == Readiness(on_failed_start=OnFailedStart.REVERT, settle=5)
+    assert read_power_body(b'{"action": "stop", "on_failed_start": "revert", "settle": 5}').ready == Readiness()
+
+
+@pytest.mark.parametrize("name, value, expected", [("on_failed_start", "undo", "leave or revert"), ("settle", 3601, "from 0 to 3600")])
+def test_a_wrong_option_of_a_body_is_refused_by_name(name: str, value: object, expected: str) -> None:
+    refused = read_power_body(json.dumps({"action": "restart", name: value}).encode()).refused
+    assert name in refused and refused.endswith(expected)
 
 
 @given(st.binary(max_size=200))

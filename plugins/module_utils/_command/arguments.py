@@ -24,8 +24,11 @@ ACT_HELP: Mapping[str, str] = {
     "only": "act only on servers in this state; repeat it",
     "if_meant_up": "act only on servers that should be up",
     "outdated": "act only on servers with an outdated container",
+    "retry_reverted": "with --outdated: also what was reverted before",
     "wait_for": "when a server counts as up",
     "wait_timeout": "seconds to wait for that",
+    "on_failed_start": "leave a failed start, or revert it",
+    "settle": "seconds that a new version must stay up",
     "stop_timeout": "seconds until SIGKILL",
     "players_at_most": "wait until at most so many play",
     "max_delay": "wait for players at most so many seconds",
@@ -45,9 +48,13 @@ ACT_HELP: Mapping[str, str] = {
 }
 #: Too rare for the help that fits a screen. The manual has them.
 RARE = frozenset(
-    ("on_max_delay", "warn_message", "max_parallel", "max_failures", "in_order", "stagger", "once", "origin", "definitions_dir")
+    (
+        *("on_max_delay", "warn_message", "max_parallel", "max_failures", "in_order", "stagger", "once", "origin", "definitions_dir"),
+        *("settle", "retry_reverted", "adopt"),
+    )
 )
-_OF_BOOTS = frozenset(("if_meant_up", "wait_for", "wait_timeout", "adopt"))
+_OF_BOOTS = frozenset(("if_meant_up", "wait_for", "wait_timeout", "on_failed_start", "settle", "adopt"))
+_OF_RESTARTS = frozenset(("outdated", "retry_reverted"))
 _OF_PLAYERS = frozenset(("players_at_most", "max_delay", "on_max_delay", "warn", "warn_message", "stop_timeout"))
 
 
@@ -144,7 +151,7 @@ def of_action(action: PowerAction) -> Iterable[str]:
     for name in ACT_HELP:
         is_of = name not in _OF_BOOTS or action.boots
         is_of = is_of and (name not in _OF_PLAYERS or action.traits.affects_players)
-        if is_of and (name != "outdated" or action is PowerAction.RESTART):
+        if is_of and (name not in _OF_RESTARTS or action is PowerAction.RESTART):
             yield name
 
 

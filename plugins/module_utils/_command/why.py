@@ -17,6 +17,7 @@ from .._fleet.status import STAYS_DOWN
 from .._fleet.table import plural
 from .._power.model.clock import engine_time
 from .._power.model.errors import DefinitionInvalid, EngineUnreachable, Frozen, SettingsInvalid, WingsActive
+from .._power.model.proof import ProofEnd
 from .._power.model.records import dataclass
 from .._power.model.result import Result
 from .._power.model.schema import one_line
@@ -196,6 +197,13 @@ def _outdated(known: Known) -> Iterator[str]:
     if found.get("is_outdated"):
         keys = ", ".join(found.get("differs") or ())
         yield f"Its container is outdated: the next start {f'changes {keys}' if keys else 'replaces it'}."
+    proof = known.entry.get("proof") or {}
+    at = _at(proof.get("at"), known.now)
+    if proof.get("ended") == ProofEnd.OPEN.value:
+        then = "it is left down" if proof.get("forbids") else "the supervisor goes back to the previous one"
+        yield f"A new version is on trial, since {at}: if it fails, {then}."
+    elif found.get("failed"):
+        yield f"The update at {at} to this definition with this image failed ({proof.get('msg')}): an update of outdated servers skips it."
 
 
 def _players(known: Known) -> Iterator[str]:
@@ -264,7 +272,10 @@ def _advice_if_up(known: Known, name: str) -> str:
         return f"nothing now; before the next restart{' with --adopt' if known.adopted else ''}, {_step(result.msg)}."
     if known.adopted:
         return f"nothing now; {_ADOPT.format(action='restart', name=name)}"
-    if (entry.get("outdated") or {}).get("is_outdated"):
+    outdated = entry.get("outdated") or {}
+    if outdated.get("failed"):
+        return "correct the definition or the image; the present one failed."
+    if outdated.get("is_outdated"):
         return restart
     return "nothing."
 

@@ -63,9 +63,9 @@ _NAMES = {
     "freeze": "reason servers state supervisor until",
     "rollout": """
         action allow_unknown batch_size before_batch_tasks canary deadline eggs labels left_ok max_delay max_failures max_parallel
-        not_before on_failure on_max_delay options outdated pause players_at_most preview_definitions priorities reason receivers report
-        result_file resume resume_failed resume_file resume_wait serial servers soak states stop_timeout suspended wait_for wait_seconds
-        wait_timeout warn warn_message
+        not_before on_failed_start on_failure on_max_delay options outdated pause players_at_most preview_definitions priorities reason
+        receivers report result_file resume resume_failed resume_file resume_wait retry_reverted serial servers settle soak states
+        stop_timeout suspended wait_for wait_seconds wait_timeout warn warn_message
     """,
     "maintenance": """
         engine_timeout left_ok max_delay on_max_delay options players_at_most priorities reason reboot reboot_timeout record serial

@@ -39,6 +39,7 @@ _DOING = {
     "kill": "being killed",
     "limit": "getting other limits",
     "ready": "up, not ready yet",
+    "proof": "its new version is on trial",
     "locked": "waiting for its lock",
     PLAYERS: "waiting for players",
     COUNTDOWN: "counting down",

@@ -13,6 +13,7 @@ from typing import Any
 
 from .._power.model.clock import timestamp
 from .._power.model.players import COUNTING
+from .._power.model.proof import ProofEnd
 from .._power.model.request import DEFAULT_PRIORITY
 from .._power.model.schema import few
 from .._power.model.server import UNHEALTHY, PowerState
@@ -196,7 +197,7 @@ def _row(node: str, entry: Mapping[str, Any], now: datetime) -> Sequence[object]
         ", ".join(_state_words(entry, container)),
         _player_words(entry),
         # Differences from the definition; none if they are unknown.
-        (", ".join(outdated.get("differs") or ()) or "yes") if outdated.get("is_outdated") is True else None,
+        _outdated_words(outdated) if outdated.get("is_outdated") is True else None,
         _moment(container.get("finished_at") or container.get("started_at"), now),
         container.get("exit_code"),
         *_act_words(entry, now),
@@ -332,6 +333,11 @@ _PAUSES = {
 }
 
 
+def _outdated_words(outdated: Mapping[str, Any]) -> str:
+    keys = ", ".join(outdated.get("differs") or ()) or "yes"
+    return f"{keys} (failed before)" if outdated.get("failed") else keys
+
+
 def _supervision_words(entry: Mapping[str, Any]) -> Iterator[str]:
     """Yield the words about a server's supervision. ``should be up``: no supervisor is known to start it."""
     supervision: Mapping[str, Any] = entry.get("supervision") or {}
@@ -341,6 +347,8 @@ def _supervision_words(entry: Mapping[str, Any]) -> Iterator[str]:
     if is_down and (entry.get("intent") or {}).get("up") and not explained:
         yield "should be up"
     yield from down
+    if (entry.get("proof") or {}).get("ended") == ProofEnd.OPEN.value:
+        yield "new version on trial"
     if supervision.get("hang"):
         yield _LEFT_UP.get(supervision["hang"], supervision["hang"])
     if supervision.get("state") == SupervisionState.FLAPPING.value:

@@ -22,7 +22,7 @@ from .model.news import News
 from .model.option import Option
 from .model.players import read_policy
 from .model.records import dataclass
-from .model.request import DEFAULT_PRIORITY, PowerAction, Priorities, Request, WaitFor, read_priorities
+from .model.request import DEFAULT_PRIORITY, OnFailedStart, PowerAction, Priorities, Request, WaitFor, read_priorities
 from .model.result import Result
 from .model.server import PowerState, Server
 from .options import POWER_OPTIONS, WAIT_SECONDS
@@ -200,11 +200,7 @@ def checked(given: Mapping[str, Any], warn: Callable[[str], object]) -> dict[str
     options = dict(given)
     if options["server"] != [] and not [text for text in options["server"] or () if text.strip()]:
         raise SettingsInvalid("Cannot act: no server is named; pass server=UUID (or a list), there is no default")
-    if options["if_meant_up"] and not PowerAction(options["action"]).boots:
-        narrowed = " and ".join(action.value for action in PowerAction if action.boots)
-        raise SettingsInvalid(f"Cannot {options['action']} with if_meant_up: it applies only to {narrowed}; use only instead")
-    if options["outdated"] and options["action"] != PowerAction.RESTART.value:
-        raise SettingsInvalid(f"Cannot {options['action']} with outdated: it applies only to {PowerAction.RESTART.value}; use only instead")
+    _refuse_unfit(options)
     wait = WAIT_SECONDS
     if not wait.holds(options["wait_seconds"]):
         warn(f"wait_seconds={options['wait_seconds']} is outside {wait.least} to {wait.most}; {wait.default} is used")
@@ -212,6 +208,19 @@ def checked(given: Mapping[str, Any], warn: Callable[[str], object]) -> dict[str
     check_bounds(options, POWER_OPTIONS)
     options["priorities"] = read_priorities(options["priorities"])
     return options
+
+
+def _refuse_unfit(options: Mapping[str, Any]) -> None:
+    """Raise `SettingsInvalid` for an option that the action cannot have."""
+    action, boots = options["action"], [each.value for each in PowerAction if each.boots]
+    for name, fitting, advice in (
+        ("if_meant_up", boots, "use only instead"),
+        ("outdated", [PowerAction.RESTART.value], "use only instead"),
+        ("retry_reverted", [PowerAction.RESTART.value], "leave it out"),
+        ("on_failed_start", boots, "leave it out"),
+    ):
+        if options[name] and action not in fitting:
+            raise SettingsInvalid(f"Cannot {action} with {name}: it applies only to {' and '.join(fitting)}; {advice}")
 
 
 def check_bounds(options: Mapping[str, Any], declared: Mapping[str, Option]) -> None:
@@ -233,7 +242,10 @@ def _request_of(options: Mapping[str, Any], *, check: bool, diff: bool) -> Reque
         wait_for=WaitFor(options["wait_for"]),
         wait_timeout=options["wait_timeout"],
         only=None if options["only"] is None else frozenset(PowerState(state) for state in options["only"]),
+        on_failed_start=None if options["on_failed_start"] is None else OnFailedStart(options["on_failed_start"]),
+        settle=options["settle"],
         outdated=options["outdated"],
+        retry_reverted=options["retry_reverted"],
         adopt=options["adopt"],
         players=read_policy(action.value, action.traits.affects_players, options),
         check=check,

@@ -10,7 +10,7 @@ from .engine.connection import TIMEOUT
 from .journal.schema import KEPT_OPERATIONS, KEPT_RUNS
 from .model.option import Option
 from .model.players import LONGEST_DELAY_SECONDS, MOST_PLAYERS, OnMaxDelay
-from .model.request import LONGEST_STAGGER_SECONDS, POWER_ACTIONS, Request, WaitFor
+from .model.request import LONGEST_SETTLE_SECONDS, LONGEST_STAGGER_SECONDS, POWER_ACTIONS, OnFailedStart, Request, WaitFor
 from .model.server import PowerState
 
 LONGEST_WAIT_SECONDS = 300
@@ -47,6 +47,7 @@ POWER_OPTIONS = {
     "only": Option("list", elements="str", choices=tuple(state.value for state in PowerState)),
     "if_meant_up": Option("bool", default=False),
     "outdated": Option("bool", default=Request.outdated),
+    "retry_reverted": Option("bool", default=Request.retry_reverted),
     "max_parallel": MAX_PARALLEL,
     "max_failures": Option("int", least=0),
     "in_order": Option("bool", default=False),
@@ -56,6 +57,8 @@ POWER_OPTIONS = {
     "stop_timeout": Option("int", least=0, most=LONGEST_STOP_SECONDS),
     "wait_for": Option("str", default=Request.wait_for.value, choices=tuple(each.value for each in WaitFor)),
     "wait_timeout": Option("int", default=Request.wait_timeout, least=0, most=LONGEST_STOP_SECONDS),
+    "on_failed_start": Option("str", choices=tuple(each.value for each in OnFailedStart)),
+    "settle": Option("int", least=0, most=LONGEST_SETTLE_SECONDS),
     "players_at_most": Option("int", least=0, most=MOST_PLAYERS),
     "max_delay": Option("int", least=0, most=LONGEST_DELAY_SECONDS),
     "on_max_delay": Option("str", choices=tuple(each.value for each in OnMaxDelay)),

@@ -11,9 +11,9 @@ _fleet_power() {
   case "${COMP_WORDS[1]}" in
     status) words='-h --help --config --watch --plain --json' ;;
     why) words='-h --help --config' ;;
-    start) words='-h --help --check --reason --only --if-meant-up --wait-for --wait-timeout --wait-seconds --max-parallel --max-failures --in-order --stagger --adopt --once --origin --config --definitions-dir --json' ;;
+    start) words='-h --help --check --reason --only --if-meant-up --wait-for --wait-timeout --on-failed-start --settle --wait-seconds --max-parallel --max-failures --in-order --stagger --adopt --once --origin --config --definitions-dir --json' ;;
     stop) words='-h --help --check --reason --only --stop-timeout --players-at-most --max-delay --on-max-delay --warn --warn-message --wait-seconds --max-parallel --max-failures --in-order --stagger --once --origin --config --definitions-dir --json' ;;
-    restart) words='-h --help --check --reason --only --if-meant-up --outdated --wait-for --wait-timeout --stop-timeout --players-at-most --max-delay --on-max-delay --warn --warn-message --wait-seconds --max-parallel --max-failures --in-order --stagger --adopt --once --origin --config --definitions-dir --json' ;;
+    restart) words='-h --help --check --reason --only --if-meant-up --outdated --retry-reverted --wait-for --wait-timeout --on-failed-start --settle --stop-timeout --players-at-most --max-delay --on-max-delay --warn --warn-message --wait-seconds --max-parallel --max-failures --in-order --stagger --adopt --once --origin --config --definitions-dir --json' ;;
     kill) words='-h --help --check --reason --only --wait-seconds --max-parallel --max-failures --in-order --stagger --once --origin --config --definitions-dir --json' ;;
     log) words='-h --help --config -n --lines -f --follow' ;;
     freeze) words='-h --help --config --until --reason --supervisor --json' ;;

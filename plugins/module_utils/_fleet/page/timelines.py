@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from ..._power.model.news import COUNTDOWN, LOCKED, PLAYERS, READY
+from ..._power.model.news import COUNTDOWN, LOCKED, PLAYERS, PROOF, READY
 from ..rollout.record import Record, Row
 from ..rollout.report import moment_of
 from ..rollout.times import batch_name, span
@@ -87,7 +87,7 @@ _KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "stop": ("stop", ("stop", "stopping")),
     "preboot": ("pre-boot, hooks", ("preboot", "hook")),
     "start": ("start", ("start", "observe", "starting")),
-    "ready": ("becoming ready", (READY,)),
+    "ready": ("becoming ready, on trial", (READY, PROOF)),
     "kill": ("kill", ("kill",)),
     "act": ("at work", ()),
 }

@@ -18,6 +18,7 @@ from ..look_result import code_of, is_unseen, reason_of
 from .values import (
     ACTIONS,
     BOOTS,
+    FAILED_STARTS,
     STATES,
     TAKES_DOWN,
     UP,
@@ -90,9 +91,21 @@ def criteria(given: Mapping[str, Any]) -> Criteria:
     )
     if made.outdated and action != PowerAction.RESTART.value:
         raise RolloutError(f"Cannot {action} with rollout_outdated: it applies only to {PowerAction.RESTART.value}")
+    _check_revert(action, given)
     if names is None and made.states and not made.only:
         raise RolloutError(none_up_message(PowerAction(action)))
     return made
+
+
+def _check_revert(action: str, given: Mapping[str, Any]) -> None:
+    """Check the variables for a start that fails. Raises `RolloutError`."""
+    on_failed_start = given.get("on_failed_start")
+    if on_failed_start is not None:
+        one_of("on_failed_start", on_failed_start, FAILED_STARTS)
+        if action not in BOOTS:
+            raise RolloutError(f"Cannot {action} with rollout_on_failed_start: it applies only to {' and '.join(BOOTS)}")
+    if parse_flag("retry_reverted", given.get("retry_reverted", False)) and action != PowerAction.RESTART.value:
+        raise RolloutError(f"Cannot {action} with rollout_retry_reverted: it applies only to {PowerAction.RESTART.value}")
 
 
 def candidates(seen: Mapping[str, Sequence[Mapping[str, Any]]], asked: Criteria) -> list[Candidate]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..._power.model.errors import SettingsInvalid
+from ..._power.model.errors import LeftDown, Reverted, SettingsInvalid
 from ..._power.model.players import PlayerPolicy
 from ..._power.model.request import WaitFor
 from ..._power.model.server import PowerState
@@ -141,6 +141,9 @@ def _carry_over(row: Row, resumed: _Resumed) -> Candidate | Row:
             if is_unproven and candidate is not None and not candidate.suspended:
                 return replace(candidate, any_state=True, again=True, asked_by=row.asked_by)
             return _ended_since(row, outcome, entry, asked)
+        failed = _code_of_failed_version(entry, row.asked_by)
+        if failed:
+            return _ended(row, FAILED, failed, f"Failed in run {row.asked_by}, not repeated")
         if is_in_flight(entry, row.asked_by):
             return _ended(row, UNKNOWN, STILL_IN_FLIGHT, "Its node still works on it; continue the run when it has ended")
     if candidate is None:
@@ -196,8 +199,16 @@ def _was_tried(row: Row) -> bool:
 
 
 def _outcome(entry: Mapping[str, Any], run: str) -> str | None:
-    mine = [each for each in _operations(entry) if is_of_run(each.get("reason"), run)]
-    return next((each["outcome"] for each in mine if each.get("outcome") in (DONE, UNCHANGED)), None)
+    return next((each["outcome"] for each in _of_run(entry, run) if each.get("outcome") in (DONE, UNCHANGED)), None)
+
+
+def _code_of_failed_version(entry: Mapping[str, Any], run: str) -> str:
+    """Return the code with which the run tried a new version of a server and gave it up, else an empty text."""
+    return next((each["code"] for each in _of_run(entry, run) if each.get("code") in (Reverted.code, LeftDown.code)), "")
+
+
+def _of_run(entry: Mapping[str, Any], run: str) -> Sequence[Mapping[str, Any]]:
+    return [each for each in _operations(entry) if is_of_run(each.get("reason"), run)]
 
 
 def _ended_since(row: Row, outcome: str, entry: Mapping[str, Any], asked: Criteria) -> Row:

@@ -21,11 +21,11 @@ from typing import Any
 
 from ..._power.model.clock import read_timestamp
 from ..._power.model.players import PlayerPolicy
-from ..._power.model.request import PowerAction, Request, WaitFor
+from ..._power.model.request import DEFAULT_SETTLE_SECONDS, PowerAction, Request, WaitFor
 from ..._power.model.schema import few, one_line
 from ..table import plural
 from .record import Record, Row, outcome_words, some_of
-from .values import BOOTS, DONE, RolloutError, parse_seconds
+from .values import BOOTS, DONE, REVERT, RolloutError, parse_seconds
 
 #: A longer wait is probably a mistake.
 LONGEST_AHEAD_SECONDS = 31 * 24 * 3600.0
@@ -184,16 +184,18 @@ def longest_batch(action: str, given: Mapping[str, Any], policy: PlayerPolicy | 
     """Return the seconds that a batch may take: once, and for each round of a node. Raises `RolloutError` for wrong seconds.
 
     All servers wait for players and for locks at the same time, without a slot. Countdowns do take slots, so each round has one; the first
-    ends at the latest when the wait for players does. A kill does not wait.
+    ends at the latest when the wait for players does. A kill does not wait. A revert also stops the new version.
     """
     if action == PowerAction.KILL.value:
         return 0, 0
-    waits, boots = given.get("wait_for", WaitFor.CONTAINER.value) != WaitFor.CONTAINER.value, action in BOOTS
-    stop = 0.0 if action == PowerAction.START.value else _seconds(given, "stop_timeout", STOP_SECONDS)
-    ready = _seconds(given, "wait_timeout", Request.wait_timeout) if boots and waits else 0.0
+    waits, reverts = given.get("wait_for", WaitFor.CONTAINER.value) != WaitFor.CONTAINER.value, given.get("on_failed_start") == REVERT
+    one_stop = _seconds(given, "stop_timeout", STOP_SECONDS)
+    stop = 0.0 if action == PowerAction.START.value else one_stop
+    ready = _seconds(given, "wait_timeout", Request.wait_timeout) if action in BOOTS and (waits or reverts) else 0.0
+    proof = _seconds(given, "settle", DEFAULT_SETTLE_SECONDS) + one_stop if action in BOOTS and reverts else 0.0
     countdown = 0 if policy is None else policy.countdown_seconds
     players = 0 if policy is None else policy.max_delay - countdown
-    return players + _seconds(given, "wait_seconds", Request.wait_seconds), countdown + stop + ready
+    return players + _seconds(given, "wait_seconds", Request.wait_seconds), countdown + stop + ready + proof
 
 
 def _seconds(given: Mapping[str, Any], name: str, default: float) -> float:

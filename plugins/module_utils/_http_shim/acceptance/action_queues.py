@@ -15,9 +15,9 @@ from dataclasses import replace
 from ..._power.actions.node.node import Node
 from ..._power.actions.turn.perform import perform
 from ..._power.model.errors import EXPIRED, INTERNAL_ERROR, CancelledByKill, LockTimeout, internal_error
-from ..._power.model.news import COUNTDOWN, PLAYERS, READY, Listener, News
+from ..._power.model.news import COUNTDOWN, PLAYERS, PROOF, READY, Listener, News
 from ..._power.model.players import COUNTING, WAITING
-from ..._power.model.request import Request, WaitFor
+from ..._power.model.request import Request
 from ..._power.model.result import Outcome, Result
 from ..http.worker_pool import soon
 from .operations import Operations
@@ -47,7 +47,9 @@ class UnwrittenBatch:
             self._write(gathered)
 
 
-#: The steps of an action without the lock, and the phase of its countdown in each.
+#: The waits after a start. The action holds no lock in them.
+_AWAITS_READY = (READY, PROOF)
+#: The waits for players, also without the lock, and the phase of the countdown in each.
 _FOR_PLAYERS = {PLAYERS: WAITING, COUNTDOWN: COUNTING}
 
 
@@ -187,21 +189,24 @@ class ActionQueues:
             players=acceptance.players,
             wait_for=acceptance.ready.wait_for,
             wait_timeout=acceptance.ready.wait_timeout,
+            on_failed_start=acceptance.ready.on_failed_start,
+            settle=acceptance.ready.settle,
         )
 
     def _perform(self, ticket: Ticket, request: Request) -> None:
         slot, unwritten = self._node.limiter.slot(), False
         try:
-            node = self._node.now()
-            if request.players is not None or request.wait_for is not WaitFor.CONTAINER:
-                node = heard_by(node, lambda news: soon(self._loop, self._on_news, ticket, news))
-            result = perform(request, node, None, slot)
+            result = perform(request, heard_by(self._node.now(), lambda news: self._hear(ticket, news)), None, slot)
         except Exception as error:
             # After a fault of ours, the server's queue must continue.
             result, unwritten = self._fault(ticket, error), True
         finally:
             slot.leave()
         soon(self._loop, self._on_performed, ticket, result, unwritten)
+
+    def _hear(self, ticket: Ticket, news: News) -> None:
+        if ticket.acceptance.players is not None or news.phase in _AWAITS_READY:
+            soon(self._loop, self._on_news, ticket, news)
 
     def _fault(self, ticket: Ticket, error: Exception) -> Result:
         return ticket.result(self._node.clock.now(), Outcome.FAILED, INTERNAL_ERROR, internal_error(error))
@@ -210,7 +215,7 @@ class ActionQueues:
         """Note a wait for players or for readiness. It holds no lock, so later actions pass this one."""
         before, phase = (ticket.countdown, ticket.awaits_ready), _FOR_PLAYERS.get(news.phase)
         ticket.countdown = {} if phase is None else {"phase": phase, "due": news.deadline or ""}
-        ticket.awaits_ready = ticket.awaits_ready or news.phase == READY
+        ticket.awaits_ready = ticket.awaits_ready or news.phase in _AWAITS_READY
         if (ticket.countdown, ticket.awaits_ready) != before:
             self.advance(ticket.uuid)
 

@@ -18,7 +18,7 @@ from ..._power.host import machine
 from ..._power.journal.acceptance import Acceptance, seconds_left
 from ..._power.model.errors import internal_error
 from ..._power.model.players import PlayerPolicy
-from ..._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor, new_operation_id
+from ..._power.model.request import CONTAINER_UP, PowerAction, Readiness, new_operation_id
 from ..._power.model.result import Result
 from ..._power.model.server import Server
 from ..http.log import Log
@@ -123,7 +123,7 @@ class Actions:
         if late_writes >= MOST_LATE_WRITES:
             raise NotRecorded(f"{late_writes} writes of this server still wait for the journal")
         queue = self.queues.of(uuid)
-        if not (tries_once or queue.has_room(kill=kill)) or (ready.wait_for is not WaitFor.CONTAINER and queue.is_full_of_waits):
+        if not (tries_once or queue.has_room(kill=kill)) or (ready.waits and queue.is_full_of_waits):
             raise TooMany
         return queue
 

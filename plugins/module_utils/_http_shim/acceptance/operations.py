@@ -15,6 +15,7 @@ from ..._power.journal.operations import OperationRow
 from ..._power.journal.schema import KEPT_OPERATIONS
 from ..._power.model.clock import timestamp
 from ..._power.model.report import entry, present
+from ..._power.model.request import WaitFor
 from ..._power.model.result import Result
 from ..._power.model.server import Server
 from ..http.worker_pool import WorkerPool
@@ -27,6 +28,8 @@ ACCEPTED, BEGUN, ENDED = "accepted", "begun", "ended"
 def of_ticket(ticket: Ticket) -> dict[str, Any]:
     """Show an operation that runs, or waits for its turn or for players."""
     acceptance, begun = ticket.acceptance, ticket.begun and not ticket.countdown
+    # A default of the node may make the action wait.
+    awaits = WaitFor.RUNNING if acceptance.ready.wait_for is WaitFor.CONTAINER else acceptance.ready.wait_for
     times = {
         "id": acceptance.operation,
         "requested_at": timestamp(acceptance.requested_at),
@@ -36,7 +39,7 @@ def of_ticket(ticket: Ticket) -> dict[str, Any]:
         **_head(acceptance.operation, acceptance.server, acceptance.action.value, acceptance.origin, BEGUN if begun else ACCEPTED),
         "outcome": None,
         **({"countdown": ticket.countdown} if ticket.countdown else {}),
-        **({"awaits": acceptance.ready.wait_for.value} if ticket.awaits_ready else {}),
+        **({"awaits": awaits.value} if ticket.awaits_ready else {}),
         "operation": times,
     }
 

@@ -16,7 +16,7 @@ from typing import Union
 from ..._power.journal.acceptance import Acceptance, ended, moved
 from ..._power.journal.schema import Work
 from ..._power.model.records import dataclass, field
-from ..._power.model.request import PowerAction, WaitFor
+from ..._power.model.request import PowerAction
 from ..._power.model.result import Outcome, Result
 
 #: For each server: the limit of queued actions, of waits for readiness, and of running kills.
@@ -106,7 +106,7 @@ class ActionQueue:
     @property
     def is_full_of_waits(self) -> bool:
         """Tell if the limit of waits for readiness is reached: each of them keeps a thread."""
-        return sum(ticket.acceptance.ready.wait_for is not WaitFor.CONTAINER for ticket in self.tickets) >= MOST_WAITING
+        return sum(ticket.acceptance.ready.waits for ticket in self.tickets) >= MOST_WAITING
 
     def add(self, ticket: Ticket) -> None:
         """Add a ticket; if it tries once, it must be the first."""

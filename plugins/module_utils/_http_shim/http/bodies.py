@@ -17,7 +17,7 @@ from ..._power.model.clock import read_timestamp
 from ..._power.model.errors import SettingsInvalid
 from ..._power.model.players import PlayerPolicy, read_policy
 from ..._power.model.records import dataclass, replace
-from ..._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
+from ..._power.model.request import CONTAINER_UP, OnFailedStart, PowerAction, Readiness, WaitFor
 from ..._power.model.schema import is_nested_deeper, joined
 from ..._power.options import POWER_OPTIONS, WAIT_SECONDS
 from . import replies
@@ -45,8 +45,8 @@ class BodyInvalid(ValueError):
 
 @dataclass(frozen=True)
 class PowerBody:
-    """The body of a power request; ``action`` is None if unknown. ``ready``: the moment at which a start counts as done. ``players``: the
-    policy for players. Wings has neither. ``refused``: why they are invalid, if so."""
+    """The body of a power request; ``action`` is None if unknown. ``ready``: when a start counts as done, and what happens if it is not.
+    ``players``: the policy for players. Wings has neither. ``refused``: why they are invalid, if so."""
 
     action: PowerAction | None
     wait_seconds: int = WAIT_SECONDS.default
@@ -107,14 +107,19 @@ def _with_options(body: PowerBody, options: Mapping[str, Any]) -> PowerBody:
 
 def _readiness(options: Mapping[str, Any]) -> Readiness:
     """Return the moment at which a start counts as done. Raises `SettingsInvalid`."""
-    wait_for, seconds, bounds = options["wait_for"], options["wait_timeout"], POWER_OPTIONS["wait_timeout"]
-    words = [each.value for each in WaitFor]
-    if wait_for not in (None, *words):
-        raise SettingsInvalid(f"Cannot use this wait_for: expected {joined(words)}")
-    if seconds is not None and not bounds.holds(seconds):
-        raise SettingsInvalid(f"Cannot use wait_timeout={seconds}: expected a whole number {bounds.limit}")
+    for name in ("wait_for", "on_failed_start"):
+        if options[name] not in (None, *POWER_OPTIONS[name].choices):
+            raise SettingsInvalid(f"Cannot use this {name}: expected {joined(POWER_OPTIONS[name].choices)}")
+    for name in ("wait_timeout", "settle"):
+        seconds, bounds = options[name], POWER_OPTIONS[name]
+        if seconds is not None and not bounds.holds(seconds):
+            raise SettingsInvalid(f"Cannot use {name}={seconds}: expected a whole number {bounds.limit}")
+    wait_for, wait_timeout, on_failed_start = options["wait_for"], options["wait_timeout"], options["on_failed_start"]
     return Readiness(
-        CONTAINER_UP.wait_for if wait_for is None else WaitFor(wait_for), CONTAINER_UP.wait_timeout if seconds is None else seconds
+        CONTAINER_UP.wait_for if wait_for is None else WaitFor(wait_for),
+        CONTAINER_UP.wait_timeout if wait_timeout is None else wait_timeout,
+        None if on_failed_start is None else OnFailedStart(on_failed_start),
+        options["settle"],
     )
 
 
@@ -203,6 +208,8 @@ def _refuse(_word: str) -> Any:
 _OUR_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
     "wait_for": _text,
     "wait_timeout": _whole_number,
+    "on_failed_start": _text,
+    "settle": _whole_number,
     "players_at_most": _whole_number,
     "max_delay": _whole_number,
     "on_max_delay": _text,

@@ -11,7 +11,7 @@ from typing import Any
 from ..._power.events.event import EventType
 from ..._power.host.supervisor_record import PAUSES
 from ..._power.model.players import COUNTING, EARLIEST_MARK_SECONDS, MOST_MARKS, WAITING, WARN_MESSAGE, OnMaxDelay
-from ..._power.model.request import POWER_ACTIONS, PowerAction, WaitFor
+from ..._power.model.request import POWER_ACTIONS, OnFailedStart, PowerAction, WaitFor
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState
 from ..._power.model.supervision import Hang, SupervisionState, Verdict
@@ -115,6 +115,10 @@ _OUTDATED = {
         "restart": {**_TEXTS, "description": "keys that need a restart"},
         "in_place": {**_TEXTS, "description": "limits that a sync updates while it runs"},
         "next_start": {**_TEXTS, "description": "keys that the next start applies"},
+        "failed": {
+            "type": ["boolean", "null"],
+            "description": "this definition with this image failed before; null if unknown",
+        },
         "why": _MAYBE_TEXT,
     },
 }
@@ -242,6 +246,11 @@ POWER = {
             "description": "when a start or restart counts as done",
         },
         "wait_timeout": _number_option("wait_timeout", "seconds that this may take after the start"),
+        "on_failed_start": {
+            "enum": [*(each.value for each in OnFailedStart), None],
+            "description": "after a start that fails: leave it, or start the previous version; the default is the node's",
+        },
+        "settle": _number_option("settle", "seconds that the new version must stay up for that; the default is the node's"),
         "players_at_most": _number_option("players_at_most", "wait until at most this many play"),
         "max_delay": _number_option("max_delay", "wait for players at most this many seconds after the request"),
         "on_max_delay": {"enum": [*(each.value for each in OnMaxDelay), None], "description": "what happens after that time"},

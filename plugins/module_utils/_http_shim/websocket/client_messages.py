@@ -45,6 +45,8 @@ REASONS = {
     "preboot_failed": "it could not be prepared for the start",
     "start_failed": "its process did not start, or ended before it was ready",
     "start_timeout": "it was not ready in time; it is still up",
+    "reverted": "its new version failed, so the previous one was started again",
+    "left_down": "its new version failed; it is down, ask the operators",
     "stop_failed": "it could not be stopped",
     "interrupted": "the action was cut off",
     "expired": "it waited too long for its turn; ask again",

@@ -104,6 +104,7 @@ class Definition:
     #: Name of a game profile, or empty.
     game: str
     crash_detection_enabled: bool | None
+    on_failed_start: str | None
     startup: StartupRule
     stop: StopWay
     configs: tuple[ConfigFile, ...]
@@ -153,6 +154,7 @@ def _definition(raw: Any, values: Mapping[str, Any], warnings: list[str]) -> Def
         priority=values["settings.meta.priority"],
         game=values["settings.meta.game"].strip(),
         crash_detection_enabled=values["settings.crash_detection_enabled"],
+        on_failed_start=values["settings.on_failed_start"],
         startup=StartupRule(values["process_configuration.startup.done"], values["process_configuration.startup.strip_ansi"]),
         stop=_stop(raw, values, warnings),
         configs=tuple(

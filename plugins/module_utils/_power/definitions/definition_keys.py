@@ -18,6 +18,7 @@ from .kinds import (
     FILLED_TEXT,
     IMAGE,
     MOST,
+    ON_FAILED_START,
     PORTS,
     SCALAR,
     SCALAR_TEXT,
@@ -90,6 +91,12 @@ _SERVER_KEYS = (
         BOOLEAN,
         None,
         "Supervise the server; `supervisor.rules` come first; unset: as the settings say",
+    ),
+    KeySpec(
+        "settings.on_failed_start",
+        ON_FAILED_START,
+        None,
+        "`revert`: after a start that fails, start the previous version again; unset: as the settings' `revert` says",
     ),
     KeySpec("settings.mounts", list_of(record(MOUNT_KEYS, "a mount"), "a list of mounts"), (), "Mounts of the container"),
 )

@@ -25,7 +25,7 @@ from ..model.schema import (
     read_keys,
 )
 from .kinds import FILLED_TEXT, list_of, text_that, whole_number
-from .selectors import EGG_KEY, IMAGE_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, take_selector
+from .selectors import SELECTORS, ServerSelector, take_selector
 
 MESSAGE = "{message}"
 PROTOCOLS = ("minecraft", "a2s", "quake3")
@@ -199,13 +199,12 @@ def _profiles(value: object, place: KeyLocation) -> dict[str, GameProfile]:
 
 
 _PROFILES = ValueType("a map of names to profiles", _profiles, PROFILE_KEYS)
-_SELECTORS = (SERVER_KEY, EGG_KEY, IMAGE_KEY, LABEL_KEY)
-_RULE_KEYS = (*_SELECTORS, KeySpec("game", FILLED_TEXT, REQUIRED, "Profile of these servers"))
+_RULE_KEYS = (*SELECTORS, KeySpec("game", FILLED_TEXT, REQUIRED, "Profile of these servers"))
 
 
 def _rule(value: object, place: KeyLocation) -> GameRule:
     given = read_keys(value, _RULE_KEYS, place).complete(_RULE_KEYS)
-    return GameRule(take_selector(given, _SELECTORS, place), given["game"].strip())
+    return GameRule(take_selector(given, SELECTORS, place), given["game"].strip())
 
 
 _RULES = list_of(ValueType("a rule", _rule, _RULE_KEYS), "a list of rules")

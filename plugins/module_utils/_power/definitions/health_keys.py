@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys of the settings for health checks that containers get by rule; pure."""
+"""The keys of the settings for health checks of containers, and for what follows a failed start; pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..model.records import dataclass
-from ..model.schema import REQUIRED, KeyLocation, KeySpec, ValueType, read_keys
-from .kinds import TEXT, list_of, whole_number
-from .selectors import EGG_KEY, IMAGE_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, take_selector
+from ..model.request import DEFAULT_SETTLE_SECONDS, LONGEST_SETTLE_SECONDS, OnFailedStart
+from ..model.schema import REQUIRED, KeyLocation, KeySpec, Mismatch, ValueType, read_keys
+from .kinds import BOOLEAN, ON_FAILED_START, TEXT, list_of, list_of_known, whole_number
+from .selectors import SELECTORS, ServerSelector, names_of, take_selector
 
 _NANOSECONDS = 10**9
 _SECONDS = whole_number(1, 86_400, "a whole number of seconds")
-_SELECTORS = (SERVER_KEY, EGG_KEY, IMAGE_KEY, LABEL_KEY)
 
 
 def _test(value: object, place: KeyLocation) -> tuple[str, ...]:
@@ -34,7 +34,7 @@ _CHECK_KEYS = (
     KeySpec("retries", whole_number(1, 1000), None, "Failed checks in a row that make a server unhealthy; unset: the image's, else 3"),
     KeySpec("start_period", _SECONDS, None, "Seconds after a start in which no failed check counts; unset: the image's, else 0"),
 )
-_RULE_KEYS = (*_SELECTORS, *_CHECK_KEYS)
+_RULE_KEYS = (*SELECTORS, *_CHECK_KEYS)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class HealthRule:
 
 def _rule(value: object, place: KeyLocation) -> HealthRule:
     given = read_keys(value, _RULE_KEYS, place).complete(_RULE_KEYS)
-    servers = take_selector(given, _SELECTORS, place)
+    servers = take_selector(given, SELECTORS, place)
     check: dict[str, Any] = {"Test": list(given["test"])}
     check.update({api: given[key] * unit for key, (api, unit) in _IN_API.items() if given[key] is not None})
     return HealthRule(servers, check)
@@ -66,5 +66,57 @@ HEALTH_KEYS = (
         list_of(ValueType("a rule", _rule, _RULE_KEYS), "a list of rules"),
         (),
         "Health checks of containers instead of their images'; the first match counts",
+    ),
+)
+
+REVERT_RULES = "revert.rules"
+
+_SAYINGS = (
+    KeySpec("on_failed_start", ON_FAILED_START, None, "`revert.on_failed_start` for them"),
+    KeySpec(
+        "revertible",
+        BOOLEAN,
+        None,
+        "`false`: an old version could destroy their data, so they stay down instead; unset: `true`",
+    ),
+)
+_REVERT_KEYS = (*SELECTORS, *_SAYINGS)
+
+
+@dataclass(frozen=True)
+class RevertRule:
+    """A selector of servers; None: unset."""
+
+    servers: ServerSelector
+    on_failed_start: str | None
+    revertible: bool | None
+
+
+def _revert_rule(value: object, place: KeyLocation) -> RevertRule:
+    given = read_keys(value, _REVERT_KEYS, place).complete(_REVERT_KEYS)
+    servers = take_selector(given, SELECTORS, place)
+    if all(said is None for said in given.values()):
+        raise Mismatch(place.key, f"says nothing about them, expected one or more of {names_of(_SAYINGS)}")
+    return RevertRule(servers, **given)
+
+
+REVERT_KEYS = (
+    KeySpec(
+        "revert.on_failed_start",
+        ON_FAILED_START,
+        OnFailedStart.LEAVE.value,
+        "After a start or restart that fails: leave it, or start the previous version again",
+    ),
+    KeySpec(
+        "revert.settle",
+        whole_number(0, LONGEST_SETTLE_SECONDS, "a whole number of seconds"),
+        DEFAULT_SETTLE_SECONDS,
+        "Seconds that a new version must stay up after it is ready",
+    ),
+    KeySpec(
+        REVERT_RULES,
+        list_of_known(ValueType("a rule", _revert_rule, _REVERT_KEYS), "a list of rules", "a rule"),
+        (),
+        "Rules for some servers; for each key the first match counts",
     ),
 )

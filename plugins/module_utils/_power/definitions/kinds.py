@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..host.machine import is_timezone
+from ..model.request import OnFailedStart
 from ..model.schema import (
     Gathered,
     KeyLocation,
@@ -92,6 +93,20 @@ def list_of(kind: ValueType, words: str) -> ValueType:
     def read(value: object, place: KeyLocation) -> tuple[Any, ...]:
         gathered, items = Gathered(), as_list(value, place, words) if value is not None else ()
         found = tuple(gathered.read(kind.read, item, place.item(index)) for index, item in enumerate(items))
+        gathered.end()
+        return found
+
+    return ValueType(words, read, kind.keys)
+
+
+def list_of_known(kind: ValueType, words: str, noun: str) -> ValueType:
+    """A list of records in which an unknown key is a fault: without it, a rule could apply to other servers. ``noun`` names a record."""
+    items = list_of(kind, words)
+
+    def read(value: object, place: KeyLocation) -> tuple[Any, ...]:
+        known, gathered = len(place.unknown), Gathered()
+        found: tuple[Any, ...] = gathered.read(items.read, value, place)
+        gathered.note(*place.take_unknown(known, noun))
         gathered.end()
         return found
 
@@ -227,6 +242,7 @@ FILLED_TEXT = checked("text that is not empty", str.strip, as_text)
 TEXT_OR_NUMBER = ValueType("text", _text_or_number)
 SCALAR_TEXT = ValueType("text, a number, a boolean or null", as_scalar_text)
 SCALAR = ValueType("text, a number, a boolean or null", _scalar, takes_null=True)
+ON_FAILED_START = one_of(*(each.value for each in OnFailedStart))
 BOOLEAN = checked("true or false", lambda value: isinstance(value, bool))
 SECONDS = whole_number(0, LONGEST_STOP_SECONDS, "a whole number of seconds")
 FACTOR = checked("a number from 1 to 100", lambda number: 1 <= number <= 100, lambda value, place: float(as_number(value, place)))

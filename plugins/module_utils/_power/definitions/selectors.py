@@ -24,6 +24,8 @@ SERVER_KEY = KeySpec("server", FILLED_TEXT, None, "Name or UUID of the server")
 EGG_KEY = KeySpec("egg", TEXT_OR_NUMBER, "", "UUID of the egg of the servers")
 LABEL_KEY = KeySpec("label", map_of(SCALAR_TEXT, "a map of text"), {}, "Labels that the servers all have")
 IMAGE_KEY = KeySpec("image", FILLED_TEXT, "", "Start of the image name of the servers, in whole parts (`/`, `:`, `@`)")
+#: The keys of a rule that can select servers by image, too.
+SELECTORS = (SERVER_KEY, EGG_KEY, IMAGE_KEY, LABEL_KEY)
 
 
 def begins_with(reference: str, name: str) -> bool:

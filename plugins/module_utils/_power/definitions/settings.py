@@ -17,7 +17,7 @@ from ..model.records import dataclass, field, fields
 from ..model.schema import Check, KeyLocation, KeySpec, Mismatch, ReadValues, read_keys
 from .definition_text import placing, yaml_fault, yaml_library
 from .game_keys import PROFILES_EXIST, GameProfile, GameRule
-from .health_keys import HealthRule
+from .health_keys import HealthRule, RevertRule
 from .receiver_keys import ReceiverRule
 from .settings_keys import HOOKS, KEYS, LOG_BEGINS, HookRule, SupervisorRule
 
@@ -62,6 +62,10 @@ class Settings:
     supervisor_unhealthy_stop_timeout: int
     supervisor_rules: tuple[SupervisorRule, ...]
     healthchecks: tuple[HealthRule, ...]
+    #: `revert_policy` combines these with the request and a key of the definition.
+    revert_on_failed_start: str
+    revert_settle: int
+    revert_rules: tuple[RevertRule, ...]
     hooks: tuple[HookRule, ...]
     #: Only profiles of the settings; `game_keys.profile_named` adds built-in ones.
     game_profiles: Mapping[str, GameProfile]

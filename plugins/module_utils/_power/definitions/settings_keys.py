@@ -14,7 +14,7 @@ from ..model.request import ALL
 from ..model.schema import Check, Gathered, KeyLocation, KeySpec, Mismatch, ValueType, read_keys
 from ..model.supervision import Limits
 from .game_keys import ARGV, GAME_KEYS
-from .health_keys import HEALTH_KEYS
+from .health_keys import HEALTH_KEYS, REVERT_KEYS
 from .kinds import (
     ABSOLUTE_PATH,
     ADDRESS,
@@ -32,6 +32,7 @@ from .kinds import (
     TIMEZONE,
     checked,
     list_of,
+    list_of_known,
     map_of,
     one_of,
     record,
@@ -90,7 +91,7 @@ SUPERVISOR_KEYS = (
         "supervisor.reset_after", _POSITIVE_SECONDS, int(Limits.reset_after), "Seconds of a run that reset the count of consecutive crashes"
     ),
     KeySpec("supervisor.restart_unhealthy", BOOLEAN, False, "Restart supervised servers that hang, by the health check of their container"),
-    KeySpec("supervisor.unhealthy_stop_timeout", SECONDS, 30, "Seconds from the stop in such a restart to SIGKILL"),
+    KeySpec("supervisor.unhealthy_stop_timeout", SECONDS, 30, "Seconds from the stop in such a restart, or in a revert, to SIGKILL"),
     KeySpec("supervisor.rules", _RULES, (), "Rules for some servers; for each key the first match counts"),
 )
 
@@ -161,17 +162,7 @@ def _hook_rule(value: object, place: KeyLocation) -> HookRule:
     return HookRule(replace(servers, server=None) if servers.server == ALL else servers, **hooks)
 
 
-def _hook_rules(value: object, place: KeyLocation) -> tuple[HookRule, ...]:
-    known, gathered = len(place.unknown), Gathered()
-    found: tuple[HookRule, ...] = gathered.read(list_of(_HOOK_RULE, _HOOK_RULES.words).read, value, place)
-    # An ignored misspelt key could give a hook to other servers.
-    gathered.note(*place.take_unknown(known, "a hook"))
-    gathered.end()
-    return found
-
-
-_HOOK_RULE = ValueType("a rule", _hook_rule, _HOOK_KEYS)
-_HOOK_RULES = ValueType("a list of rules", _hook_rules, _HOOK_KEYS)
+_HOOK_RULES = list_of_known(ValueType("a rule", _hook_rule, _HOOK_KEYS), "a list of rules", "a hook")
 HOOKS = "hooks"
 HOOK_KEYS = (
     KeySpec(HOOKS, _HOOK_RULES, (), "Programs to run after a stop and before a start; for each of the two the first match counts"),
@@ -365,6 +356,7 @@ KEYS = (
     *_OURS,
     *SUPERVISOR_KEYS,
     *HEALTH_KEYS,
+    *REVERT_KEYS,
     *HOOK_KEYS,
     *GAME_KEYS,
     *EVENT_KEYS,

@@ -223,7 +223,7 @@ def _outdated(value: object, text: ReadText) -> Mapping[str, Any] | None:
         return None
     why = value.get("why")
     return {
-        "is_outdated": read_flag(value.get("is_outdated")),
+        **{name: read_flag(value.get(name)) for name in ("is_outdated", "failed")},
         **{name: _texts(value.get(name), text) for name in _OUTDATED_LISTS},
         "why": text(why) if isinstance(why, str) else None,
     }

@@ -18,7 +18,7 @@ from ..model.clock import read_timestamp, timestamp
 from ..model.errors import SettingsInvalid
 from ..model.players import PlayerPolicy, read_policy
 from ..model.records import dataclass, field, replace
-from ..model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
+from ..model.request import CONTAINER_UP, OnFailedStart, PowerAction, Readiness, WaitFor
 from ..model.result import Result
 from ..model.server import Server, parse_uuid
 from .journal import Journal
@@ -159,10 +159,19 @@ def _parameters(acceptance: Acceptance) -> dict[str, object]:
         "wait_seconds": acceptance.wait_seconds,
         "deadline": timestamp(acceptance.deadline),
         "generation": acceptance.generation,
-        "players": None if acceptance.players is None else json.dumps(acceptance.players.options(), separators=(",", ":")),
+        "players": _options(acceptance),
         "wait_for": acceptance.ready.wait_for.value,
         "wait_timeout": acceptance.ready.wait_timeout,
     }
+
+
+def _options(acceptance: Acceptance) -> str | None:
+    """Return the value of the column ``players``. It also has the options of a failed start, which earlier versions ignore."""
+    ready = acceptance.ready
+    options = {} if acceptance.players is None else acceptance.players.options()
+    options.update({} if ready.on_failed_start is None else {"on_failed_start": ready.on_failed_start.value})
+    options.update({} if ready.settle is None else {"settle": ready.settle})
+    return json.dumps(options, separators=(",", ":")) if options else None
 
 
 def _acceptance(row: sqlite3.Row) -> Acceptance | None:
@@ -170,6 +179,8 @@ def _acceptance(row: sqlite3.Row) -> Acceptance | None:
     if uuid is None:
         return None
     try:
+        options = {} if row["players"] is None else dict(json.loads(row["players"]))
+        on_failed_start, settle = options.get("on_failed_start"), options.get("settle")
         return Acceptance(
             operation=str(row["id"]),
             server=Server(uuid, str(row["name"])),
@@ -182,17 +193,13 @@ def _acceptance(row: sqlite3.Row) -> Acceptance | None:
             generation=None if row["generation"] is None else int(row["generation"]),
             boot=str(row["boot"]),
             boot_seconds=float(row["boot_seconds"]),
-            players=_policy(row),
-            ready=Readiness(WaitFor(row["wait_for"]), int(row["wait_timeout"])),
+            players=read_policy(row["action"], affects_players=True, given=options),
+            ready=Readiness(
+                WaitFor(row["wait_for"]),
+                int(row["wait_timeout"]),
+                None if on_failed_start is None else OnFailedStart(on_failed_start),
+                None if settle is None else int(settle),
+            ),
         )
     except (TypeError, ValueError, SettingsInvalid):
         return None
-
-
-def _policy(row: sqlite3.Row) -> PlayerPolicy | None:
-    if row["players"] is None:
-        return None
-    options = json.loads(row["players"])
-    if not isinstance(options, dict):
-        raise ValueError("no options")
-    return read_policy(row["action"], affects_players=True, given=options)

@@ -142,6 +142,18 @@ class StartTimeout(PowerError, code="start_timeout", always_failed=True):
     """The server was not ready within ``wait_timeout``; its container stays up."""
 
 
+class RevertUnavailable(PowerError, code="revert_unavailable"):
+    """``on_failed_start: revert`` is impossible: no root, no supervisor or no usable journal."""
+
+
+class Reverted(PowerError, code="reverted", always_failed=True):
+    """The new version did not become ready or did not stay up; the previous version was started again."""
+
+
+class LeftDown(PowerError, code="left_down", always_failed=True):
+    """The new version did not become ready or did not stay up, and a rule forbids the previous version; the server is down."""
+
+
 class StopFailed(PowerError, code="stop_failed", always_failed=True):
     """The stop could not be sent, or the process survived SIGKILL."""
 
@@ -187,6 +199,10 @@ class InterruptedBySignal(PowerError, code="interrupted_by_signal", skips=True):
 
 class NotSelected(PowerError, code="not_selected", skips=True):
     """``only``, ``outdated`` or ``if_meant_up`` exclude the server."""
+
+
+class OnTrial(PowerError, code="on_trial", skips=True):
+    """A start of the supervisor waits for the end of the proof of a new version."""
 
 
 class UnderMaintenance(PowerError, code="maintenance", skips=True):

@@ -10,7 +10,7 @@ import uuid as uuid_module
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import SettingsInvalid
 from .players import PlayerPolicy
@@ -18,6 +18,9 @@ from .records import dataclass, field
 from .schema import blanked, describe, printable
 from .server import PowerState, Server, parse_uuid
 from .supervision import EndedRun
+
+if TYPE_CHECKING:
+    from .proof import Proof
 
 
 class PowerAction(str, Enum):
@@ -78,12 +81,28 @@ class WaitFor(str, Enum):
     HEALTHY = "healthy"
 
 
+class OnFailedStart(str, Enum):
+    LEAVE = "leave"
+    #: Start the previous version again.
+    REVERT = "revert"
+
+
+DEFAULT_SETTLE_SECONDS, LONGEST_SETTLE_SECONDS = 30, 3600
+
+
 @dataclass(frozen=True)
 class Readiness:
-    """``wait_for`` and the longest wait in seconds."""
+    """``wait_for`` and the longest wait in seconds. The others are as in `Request`."""
 
     wait_for: WaitFor = WaitFor.CONTAINER
     wait_timeout: int = 300
+    on_failed_start: OnFailedStart | None = None
+    settle: int | None = None
+
+    @property
+    def waits(self) -> bool:
+        """True if the request itself asks for more than a process."""
+        return self.wait_for is not WaitFor.CONTAINER or self.on_failed_start is OnFailedStart.REVERT
 
 
 #: A start counts as done once its container runs.
@@ -109,6 +128,12 @@ class Request:
     stop_timeout: int | None = None
     wait_for: WaitFor = CONTAINER_UP.wait_for
     wait_timeout: int = CONTAINER_UP.wait_timeout
+    #: None: as `revert_policy` takes it from the definition and the settings.
+    on_failed_start: OnFailedStart | None = None
+    #: Seconds that a new version must stay up after it is ready; None: the setting's.
+    settle: int | None = None
+    #: With ``outdated``: select a server also if its present definition and image failed before, and were reverted.
+    retry_reverted: bool = False
     #: The server must be in one of these states; None: any.
     only: frozenset[PowerState] | None = None
     #: The server was selected by "all", not by name.
@@ -130,6 +155,8 @@ class Request:
     #: The ended run that a supervisor's start follows, or the run that its restart ends, because it hangs. Another run makes the action
     #: void; it writes no intent.
     ended_run: EndedRun | None = None
+    #: The proof of a new version that failed, for the supervisor's way back.
+    proof: Proof | None = None
     #: The action runs once under this key, with which ``reason`` begins; empty: every time.
     idempotency_key: str = ""
     #: How a stop or restart considers players; None: not at all.
