@@ -30,6 +30,7 @@ from ansible_collections.fleet.power.tests.bench import (  # noqa: E402
     shim,
     supervisor,
     synced,
+    updates,
 )
 from ansible_collections.fleet.power.tests.bench.measure import Row, table, worse  # noqa: E402
 from ansible_collections.fleet.power.tests.bench.peer import install_peer  # noqa: E402
@@ -54,6 +55,7 @@ ROWS: Mapping[str, Measure] = {
     "shim-memory": lambda lab: [shim.memory(lab)],
     "shim-stop": lambda lab: [shim.stop(lab)],
     "supervisor-latency": supervisor.latency,
+    "update": updates.downtime,
     "events": events.measure,
     "bulk-quick": lambda lab: bulk.quick(lab, install_peer(HOME)),
 }

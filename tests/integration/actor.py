@@ -18,7 +18,13 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.connecti
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import read_policy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request, WaitFor, new_operation_id
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import (
+    OnFailedStart,
+    PowerAction,
+    Request,
+    WaitFor,
+    new_operation_id,
+)
 
 
 def main(config: str, docker_host: str, action: str, server: str, given: str) -> None:
@@ -37,6 +43,8 @@ def request_on(node: Node, action: str, server: str, **fields: Any) -> Request:
     """A request made now, with the kill generations of this moment."""
     if "wait_for" in fields:
         fields["wait_for"] = WaitFor(fields["wait_for"])
+    if fields.get("on_failed_start"):
+        fields["on_failed_start"] = OnFailedStart(fields["on_failed_start"])
     if "players" in fields:
         fields["players"] = read_policy(action, True, fields["players"])
     # Read before the clock: a request older than a kill then has the generation from before the kill.

@@ -238,7 +238,7 @@ class Lab:
 
         # A killed process leaves new containers under temporary names.
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(remove, (uuid + suffix for uuid in self.uuids for suffix in ("", "-next", "-after"))))
+            list(pool.map(remove, (uuid + suffix for uuid in self.uuids for suffix in ("", "-next", "-after", "-previous"))))
         for image in self.images:
             with contextlib.suppress(docker.errors.NotFound):
                 self.client.remove_image(image, force=True)

@@ -63,7 +63,7 @@ def test_check_mode_reports_a_held_lock_without_a_wait(lab: Lab, controller: Con
 
 FIELDS = [
     *("server", "short_id", "name", "state", "startup", "suspended", "priority", "egg", "labels"),
-    *("container", "outdated", "lock", "countdown", "freeze", "intent", "last_operation", "supervision", "players"),
+    *("container", "outdated", "lock", "countdown", "freeze", "proof", "intent", "last_operation", "supervision", "players"),
 ]
 
 
@@ -141,7 +141,7 @@ def test_a_broken_journal_gives_one_warning_and_null_for_its_fields(lab: Lab, co
     assert trace(lab) == traces
 
 
-NOTHING = {"is_outdated": False, "differs": [], "restart": [], "in_place": [], "next_start": [], "why": None}
+NOTHING = {"is_outdated": False, "differs": [], "restart": [], "in_place": [], "next_start": [], "failed": False, "why": None}
 
 
 def outdated(controller: Controller, uuid: str) -> dict[str, Any]:

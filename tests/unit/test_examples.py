@@ -23,6 +23,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.freezes
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount, PlayerWait
+from ansible_collections.fleet.power.plugins.module_utils._power.model.proof import Proof
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Unseen, entry, summary
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import (
@@ -137,6 +138,7 @@ def full_result() -> Result:
         plan=(PlanStep.STOP, PlanStep.PREBOOT, PlanStep.START),
         preboot=(PrebootStep("volume", changed=True),),
         hooks=(HookReport("post_stop", 0, 1.0, ("saved",)),),
+        proof=Proof(UUID, "Cobalt", "0b1f7f3e", "2026-01-31T12:00:00.123Z", container="4d2f1b", differs=("image",), msg="it ended"),
         cancelled=PowerAction.START,
         exit_code=1,
         players=PlayerCount(3, 20),

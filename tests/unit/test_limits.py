@@ -182,8 +182,8 @@ def outdated(fake: FakeNode) -> Any:
     return entry["outdated"]
 
 
-NONE = {"is_outdated": False, "differs": [], "restart": [], "in_place": [], "next_start": [], "why": None}
-UNKNOWN = {"is_outdated": None, "differs": None, "restart": None, "in_place": None, "next_start": None}
+NONE = {"is_outdated": False, "differs": [], "restart": [], "in_place": [], "next_start": [], "failed": False, "why": None}
+UNKNOWN = {"is_outdated": None, "differs": None, "restart": None, "in_place": None, "next_start": None, "failed": False}
 
 
 def test_each_outdated_key_names_the_action_that_applies_it(fake: FakeNode) -> None:

@@ -9,13 +9,15 @@ import itertools
 import os
 import pwd
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.context import keyed
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn import proving
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import default_origin
 from ansible_collections.fleet.power.plugins.module_utils._power.model.plan import TABLE, plan, planned_state
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import TRAITS, PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import TRAITS, OnFailedStart, PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -147,13 +149,17 @@ def test_the_wait_for_another_process_holds_no_lock(fake: FakeNode) -> None:
     assert taken == [None]
 
 
-def test_an_endless_action_is_refused_after_the_longer_of_both_limits(fake: FakeNode) -> None:
+@pytest.mark.parametrize("revert, limit", [({}, 40), ({"on_failed_start": OnFailedStart.REVERT, "settle": 7}, 47)], ids=["leave", "revert"])
+def test_an_endless_action_is_refused_after_the_longer_of_both_limits(
+    fake: FakeNode, monkeypatch: pytest.MonkeyPatch, revert: dict[str, Any], limit: int
+) -> None:
+    monkeypatch.setattr(proving, "_unavailable", lambda _context: "")
     run = fake.up().run
     begin_elsewhere(fake, "elsewhere")
     began = fake.clock.now()
-    result = fake.perform("restart", **asked(), wait_seconds=5, wait_timeout=40)
+    result = fake.perform("restart", **asked(), **revert, wait_seconds=5, wait_timeout=40)
     assert (result.outcome, result.code) == (Outcome.REFUSED, "lock_timeout")
-    assert timedelta(seconds=40) <= fake.clock.now() - began < timedelta(seconds=42)
+    assert timedelta(seconds=limit) <= fake.clock.now() - began < timedelta(seconds=limit + 2)
     assert fake.seen().run == run
 
 

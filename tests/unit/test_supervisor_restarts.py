@@ -358,7 +358,14 @@ def connect(watched: Watched) -> EngineWatch:
     reader: EventReader = cast("EventReader", NoEvents())
     life = "00000000-0000-4000-8000-000000000000/1/1"
     watch = EngineWatch(
-        lambda: watched.fake.node, EngineLink(life), reader, watched.reports, watched.starter, watched.restarter, lambda _why: None
+        lambda: watched.fake.node,
+        EngineLink(life),
+        reader,
+        watched.reports,
+        watched.starter,
+        watched.restarter,
+        watched.prover,
+        lambda _why: None,
     )
     watch.first_look()
     return watch

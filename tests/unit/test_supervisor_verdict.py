@@ -320,6 +320,7 @@ def connect(watched: Watched, reader: NoEvents | None = None) -> EngineWatch:
         watched.reports,
         watched.starter,
         watched.restarter,
+        watched.prover,
         lambda _why: None,
     )
     watch.first_look()

@@ -17,6 +17,7 @@ from ansible_collections.fleet.power.plugins.module_utils._supervisor import obs
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.end_reports import EndReports
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.observer import Observer
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.prover import Prover
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.restarter import Restarter
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.starter import Starter
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -43,6 +44,7 @@ class Watched:
         self.starter = Starter(lambda: self.fake.node, max_parallel=0, stagger=0, wait_for=WaitFor.CONTAINER, on_trouble=self._note_trouble)
         self.starter.remember(self.fake.node.journal.ended_runs.due())
         self.restarter = Restarter(lambda: self.fake.node, self._note_trouble)
+        self.prover = Prover(lambda: self.fake.node, lambda: True, self._note_trouble)
 
     def _note_trouble(self) -> None:
         self.troubles += 1

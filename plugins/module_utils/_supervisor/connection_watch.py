@@ -25,6 +25,7 @@ from .._power.model.supervision import CRASHES, EndedRun, Limits, Verdict, wait_
 from .end_reports import OBEY_SECONDS, STOPPING, EndReports
 from .engine_link import EngineLink, EventReader
 from .observer import Looked, Observer, Values, obeys_within
+from .prover import Prover
 from .restarter import Restarter
 from .starter import Starter
 
@@ -95,6 +96,8 @@ _GATHER_SECONDS = 0.2
 #: every process of the machine.
 _ALL_SECONDS, _PAUSE_SECONDS, _DUE_PAUSE_SECONDS, _RETRY_SECONDS = 60.0, 30.0, 1.0, 5.0
 _REPLAY_SECONDS = 2.0
+#: Seconds between two looks for new proofs.
+_PROOFS_SECONDS = 1.0
 #: The longest wait for an event. The supervisor notices SIGTERM after it.
 _WAIT_SECONDS = 1.0
 #: Limit for all looks together: one container without an answer must not delay the others.
@@ -123,6 +126,7 @@ class EngineWatch:
         reports: EndReports,
         starter: Starter,
         restarter: Restarter,
+        prover: Prover,
         tell: Callable[[str], None],
     ) -> None:
         self._node = node
@@ -131,6 +135,7 @@ class EngineWatch:
         self._reports = reports
         self._starter = starter
         self._restarter = restarter
+        self._prover = prover
         self._tell = tell
         self._observer = Observer(node, reports, link, self._cursor)
         self._dirty: dict[str, Deadline] = {}
@@ -140,7 +145,7 @@ class EngineWatch:
         #: Servers without a first look, as the journal has them; None before the first entry.
         self._recorded_first: frozenset[str] | None = None
         self._round = 0
-        self._next_all = self._next_pause = self._next_due_pause = _NOW
+        self._next_all = self._next_pause = self._next_due_pause = self._next_proofs = _NOW
         self.paused = ""
         self.in_trouble = False
 
@@ -180,13 +185,20 @@ class EngineWatch:
             # An open stream would delay the end of the engine by some seconds.
             self._reader.close()
             return
+        try:
+            self._begin()
+        except (JournalUnusable, OSError):
+            self.notice_trouble()
+
+    def _begin(self) -> None:
+        """Begin all due work. Raises `JournalUnusable`, OSError."""
+        if self._next_proofs.is_over:
+            self._next_proofs = _after(_PROOFS_SECONDS)
+            self._prover.begin()
         if self._starter.seconds_left() == 0 and self._may_begin():
             self._starter.begin()
         if self._restarter.is_due and self._may_begin():
-            try:
-                self._restarter.begin()
-            except (JournalUnusable, OSError):
-                self.notice_trouble()
+            self._restarter.begin()
 
     def _may_begin(self) -> bool:
         if self._next_due_pause.is_over:
@@ -201,7 +213,7 @@ class EngineWatch:
     def _seconds(self) -> float:
         if self.paused == "wings":
             return _WAIT_SECONDS
-        waits = [_WAIT_SECONDS, self._next_all.left, *(at.left for at in self._dirty.values())]
+        waits = [_WAIT_SECONDS, self._next_all.left, self._next_proofs.left, *(at.left for at in self._dirty.values())]
         dues = [self._restarter.seconds_left(), None if self.paused else self._starter.seconds_left()]
         return max(0.0, min([*waits, *(max(due, 0.1) for due in dues if due is not None)]))
 

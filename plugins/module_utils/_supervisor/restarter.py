@@ -134,7 +134,9 @@ class Restarter:
         counts_on = before is not None and before.next_run == hang.run and up < policy.limits.reset_after
         crashes = 1 + (before.consecutive_crashes if before is not None and counts_on else 0)
         in_hour = journal.ended_runs.hung_since(uuid, now - timedelta(seconds=HOUR_SECONDS))
-        facts = Facts(is_known and is_free, wait_before(crashes, 0, policy.limits) - up, in_hour)
+        proof = journal.proofs.of(uuid)
+        is_proved = proof is None or not proof.is_open
+        facts = Facts(is_known and is_free and is_proved, wait_before(crashes, 0, policy.limits) - up, in_hour)
         return _Known(server, policy, crashes, 0 if seen is None else seen.generation, facts)
 
     def _restart(self, node: Node, known: _Known, hang: Unhealthy) -> None:

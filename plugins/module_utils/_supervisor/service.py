@@ -34,6 +34,7 @@ from .._service import FreshNode, OwnLock, ServiceManager, own_lock, print_line,
 from .connection_watch import BOOT, CURSOR, EngineWatch, pause_line
 from .end_reports import EndReports
 from .engine_link import EventReader, StreamEnded, link_to
+from .prover import Prover
 from .restarter import Restarter
 from .starter import Starter
 
@@ -122,6 +123,7 @@ class Supervisor:
             on_trouble=self._on_trouble,
         )
         self._restarter = Restarter(self._node.now, self._on_trouble)
+        self._prover = Prover(self._node.now, self._may_act, self._on_trouble)
         self._manager = ServiceManager()
         self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
 
@@ -146,6 +148,7 @@ class Supervisor:
             self._manager.stopping()
             self._starter.join()
             self._restarter.join()
+            self._prover.join()
             self._node.close()
 
     def _connect(self) -> None:
@@ -160,7 +163,7 @@ class Supervisor:
             again = link_to(engine, self._host)
             if again.life != link.life:
                 return
-            self._watch = EngineWatch(self._node.now, link, reader, self._reports, self._starter, self._restarter, self._tell)
+            self._watch = EngineWatch(self._node.now, link, reader, self._reports, self._starter, self._restarter, self._prover, self._tell)
             with contextlib.suppress(StreamEnded):
                 self._watch.first_look()
                 self._manager.ready()
@@ -201,6 +204,10 @@ class Supervisor:
         except (JournalUnusable, OSError):
             watch.notice_trouble()
             return False
+
+    def _may_act(self) -> bool:
+        watch = self._watch
+        return watch is not None and not watch.paused
 
     def _on_trouble(self) -> None:
         watch = self._watch

@@ -28,9 +28,11 @@ from .._power.model.errors import (
     InterruptedBySignal,
     LockUnavailable,
     NotSelected,
+    OnTrial,
     ServerNotFound,
     UnderMaintenance,
 )
+from .._power.model.proof import is_held_back
 from .._power.model.request import PowerAction, Priorities, Request, WaitFor, new_operation_id
 from .._power.model.result import Outcome, Result
 from .._power.model.supervision import ORIGIN, EndedRun, Verdict, seconds_left, wait_before
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from .._power.journal.freezes import FreezeFacts
 
 #: Obstacles that pass by themselves. The next try comes after `_HELD_SECONDS`, without back-off.
-_NOT_NOW = (Frozen.code, InterruptedBySignal.code, UnderMaintenance.code)
+_NOT_NOW = (Frozen.code, InterruptedBySignal.code, OnTrial.code, UnderMaintenance.code)
 _HELD_SECONDS = 1.0
 _SERVING_SECONDS = 5.0
 
@@ -84,11 +86,13 @@ class Starter:
             return [(max(seconds_left(row, boot, now), self._asleep.get(row.number, awake).left), row) for row in rows]
 
     def begin(self) -> None:
-        """Begin the due starts. Outside tiers, the server's lock must be free."""
+        """Begin the due starts. Outside tiers, the server's lock must be free. Raises `JournalUnusable`, OSError."""
         node, boot = self._node(), boot_id()
         with self._guard:
             self._threads = [thread for thread in self._threads if thread.is_alive()]
         ready = [row for left, row in self._waiting() if left <= 0]
+        proofs = {proof.uuid: proof for proof in node.journal.proofs.open()} if ready else {}
+        ready = [row for row in ready if not self._sleep_if(is_held_back(proofs.get(row.server.uuid), row), row, node)]
         # A tier waits for its held locks, and no freeze concerns it.
         in_tiers = [row for row in ready if _after_engine(row, boot)]
         if in_tiers and not node.engine.events.is_serving(_SERVING_SECONDS):
@@ -107,7 +111,9 @@ class Starter:
         """Put a row to sleep if a freeze or a lock of another process holds back its server; tell if so. A restart that stopped the server
         starts it itself."""
         uuid = row.server.uuid
-        held = node.locks.holder(uuid) is not None or (frozen is not None and frozen.holds_back(uuid))
+        return self._sleep_if(node.locks.holder(uuid) is not None or (frozen is not None and frozen.holds_back(uuid)), row, node)
+
+    def _sleep_if(self, held: bool, row: EndedRun, node: Node) -> bool:
         if held:
             with self._guard:
                 self._asleep[row.number] = Deadline.after(node.clock, _HELD_SECONDS)

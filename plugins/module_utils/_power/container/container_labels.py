@@ -20,6 +20,8 @@ LABEL_PARTS = "fleet.power.parts"
 OUR_LABELS = "fleet.power."
 #: Suffixes of the server's UUID for a container that waits for its place; the second if the first is taken.
 WAITING = ("-next", "-after")
+#: The suffix of the previous container while a new version is on trial.
+PREVIOUS = "-previous"
 
 
 def claims_to_be(labels: Mapping[str, str]) -> str | None:

@@ -28,14 +28,18 @@ UNKNOWN: dict[str, Any] = {"running": None, "since": None, "paused": None}
 
 @dataclass(frozen=True)
 class SupervisorRecord(ProcessRecord):
-    """One life of the supervisor: ``since`` is a timestamp, ``paused`` one of `PAUSES` or empty."""
+    """One life of the supervisor: ``since`` is a timestamp, ``paused`` one of `PAUSES` or empty.
+
+    ``reverts``: it ends the proofs of new versions. Earlier versions of the supervisor do not.
+    """
 
     since: str
     paused: str = ""
+    reverts: bool = False
 
     @classmethod
     def of_this_process(cls, since: str, paused: str = "") -> SupervisorRecord:
-        return cls(*this_process(), since, paused)
+        return cls(*this_process(), since, paused, reverts=True)
 
 
 def write_record(descriptor: int, record: SupervisorRecord) -> None:
@@ -64,7 +68,8 @@ def supervisor_facts(state_directory: str, name: str = SUPERVISOR_LOCK, running:
 def _decoded(text: bytes) -> SupervisorRecord | None:
     fields = unseal(text)
     try:
-        return SupervisorRecord(int(fields["pid"]), int(fields["pid_start"]), *(str(fields[name]) for name in _TEXTS))
+        boot, since, paused = (str(fields[name]) for name in _TEXTS)
+        return SupervisorRecord(int(fields["pid"]), int(fields["pid_start"]), boot, since, paused, fields.get("reverts") is True)
     except (ValueError, TypeError, KeyError):
         return None
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from .freezes import Freezes
+    from .proofs import Proofs
 
 _SET = f"""{insertion("intents", ("uuid", "name", "up", "operation", "origin", "at"))}
     ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, up = excluded.up, operation = excluded.operation, origin = excluded.origin,
@@ -114,6 +115,13 @@ class Journal:
         from .freezes import Freezes
 
         return Freezes(self.store, *self._freezes)
+
+    @property
+    def proofs(self) -> Proofs:
+        """The proofs of new versions. Few actions need this code."""
+        from .proofs import Proofs
+
+        return Proofs(self.store)
 
     @property
     def warnings(self) -> list[str]:

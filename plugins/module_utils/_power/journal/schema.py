@@ -35,6 +35,11 @@ FREEZES = """CREATE TABLE IF NOT EXISTS freezes (
     uuid TEXT PRIMARY KEY, name TEXT NOT NULL, until TEXT NOT NULL, at TEXT NOT NULL, origin TEXT NOT NULL, reason TEXT NOT NULL,
     supervisor INTEGER NOT NULL, boot TEXT NOT NULL, ends_at REAL NOT NULL)"""
 
+#: The last proof of each server; see `Proof`. The first proof makes the table in an older journal, as for freezes.
+PROVING = """CREATE TABLE IF NOT EXISTS proving (
+    uuid TEXT PRIMARY KEY, operation TEXT NOT NULL, at TEXT NOT NULL, ended TEXT NOT NULL, proof TEXT NOT NULL,
+    earlier TEXT NOT NULL DEFAULT '')"""
+
 TABLES = (
     """CREATE TABLE operations (
         number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, uuid TEXT NOT NULL, name TEXT NOT NULL, action TEXT NOT NULL,
@@ -70,6 +75,7 @@ TABLES = (
         id TEXT PRIMARY KEY, wait_seconds INTEGER NOT NULL, deadline TEXT NOT NULL, generation INTEGER, boot TEXT NOT NULL,
         boot_seconds REAL NOT NULL, players TEXT, wait_for TEXT NOT NULL, wait_timeout INTEGER NOT NULL)""",
     FREEZES,
+    PROVING,
     """CREATE TABLE outbox (
         number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, type TEXT NOT NULL, uuid TEXT NOT NULL, name TEXT NOT NULL,
         at TEXT NOT NULL, data TEXT NOT NULL)""",

@@ -18,6 +18,8 @@ LOCKED = "locked"
 #: The action waits for players, or counts down.
 PLAYERS = "players"
 COUNTDOWN = "countdown"
+#: The action awaits the end of a proof.
+PROOF = "proof"
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,7 @@ def entry(result: Result, *, check: bool, all_steps: bool, detail: Detail = Deta
         "plan": [step.value for step in result.plan] if check or result.outcome not in (Outcome.DONE, Outcome.SKIPPED) else None,
         "preboot": preboot,
         "hooks": [hook.facts() for hook in result.hooks],
+        "proof": None if result.proof is None else result.proof.facts(),
         "phases": [{"phase": name, "at": at} for name, at in result.phases],
         "downtime": None if result.downtime is None else result.downtime.facts(),
         "seconds": result.seconds,

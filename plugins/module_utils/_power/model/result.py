@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .clock import engine_time
 from .players import PlayerCount, PlayerWait
 from .records import dataclass, field, replace
 from .request import PowerAction
 from .server import Amount, PowerState, Run, Server
+
+if TYPE_CHECKING:
+    from .proof import Proof
 
 #: Engine times and our times may differ by this: rounding and the time of requests.
 _SLACK_SECONDS = 1.0
@@ -193,6 +196,8 @@ class Result:
     plan: tuple[PlanStep, ...] = ()
     preboot: tuple[PrebootStep, ...] = ()
     hooks: tuple[HookReport, ...] = ()
+    #: The proof of the new version, if there was one.
+    proof: Proof | None = None
     cancelled: PowerAction | None = None
     exit_code: int | None = None
     run: Run | None = None

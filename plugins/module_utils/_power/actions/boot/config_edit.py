@@ -58,6 +58,10 @@ def edit_files(context: ActionContext, boot: Boot) -> bool:
         change = _change(context, boot, config, {})
         if change is not None:
             with _leniently(context):
+                if context.progress.proof is not None:
+                    from .previous import keep_file
+
+                    keep_file(context, boot.volume, config.file, change[1])
                 boot.volume.write(config.file, change[1], uid=settings.uid, gid=settings.gid)
                 context.progress.alter()
                 _show(context, config, *change)

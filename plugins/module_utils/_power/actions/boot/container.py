@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from ...container.container_labels import LABEL_SPEC, WAITING, made_by_us, made_by_wings
+from ...container.container_labels import LABEL_SPEC, PREVIOUS, WAITING, made_by_us, made_by_wings
 from ...container.container_parts import compare
 from ...container.container_spec import HOME, ContainerSpec, container_spec
 from ...definitions.definition import Definition
@@ -59,10 +60,11 @@ def credentials_for(reference: str, registries: Mapping[str, Mapping[str, str]])
 
 @dataclass(frozen=True)
 class Boot:
-    """The definition and data directory for a start."""
+    """The definition and data directory for a start. ``reverted``: the present container is a previous version, and starts as it is."""
 
     definition: Definition
     volume: Volume
+    reverted: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: S
     Raises `EngineError`, `ImageUnavailable` or `ContainerForeign`; the server is untouched then.
     """
     node, progress = context.node, context.progress
+    if boot.reverted and snapshot is not None:
+        return Staged(snapshot.id, None, waiting=False, mounts=mounts_of(node.engine.raw(snapshot.id)))
     image = node.engine.images.find(boot.definition.image)
     if image is None:
         raise ImageUnavailable(f"Cannot boot server {context.uuid}: image {boot.definition.image} is not on the node")
@@ -91,10 +95,15 @@ def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: S
         return kept
     if spec.network is not None and node.engine.containers.ensure_network(spec.network):
         progress.alter()
-    mounts = tuple(mount["Source"] for mount in spec.config["HostConfig"]["Mounts"] if mount["Target"] != HOME)
+    mounts = mounts_of(spec.config)
     if kept is None and snapshot is not None and _serves(node, snapshot, spec):
         return Staged(snapshot.id, wanted, waiting=False, mounts=mounts)
-    return Staged(_create(context, WAITING[kept is not None :], spec), wanted, waiting=True, mounts=mounts)
+    return Staged(create(context, WAITING[kept is not None :], spec.config), wanted, waiting=True, mounts=mounts)
+
+
+def mounts_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the sources of the mounts in a create request, but for the data directory."""
+    return tuple(mount["Source"] for mount in config["HostConfig"].get("Mounts") or () if mount["Target"] != HOME)
 
 
 def refuse_moved_mounts(staged: Staged, uuid: str) -> None:
@@ -130,11 +139,27 @@ def put_in_place(context: ActionContext, staged: Staged) -> bool:
             note_found_end(context.node, context.progress.server, old)
         # Like Wings, remove anonymous volumes of our containers and Wings', but not those of foreign containers.
         ours = made_by_us(old, uuid) or made_by_wings(old.labels)
-        if not engine.containers.remove(old.id, volumes=ours):
+        proof = context.progress.proof
+        if proof is not None and proof.previous == old.id:
+            _set_aside(context, old)
+        elif not engine.containers.remove(old.id, volumes=ours):
             raise PrebootFailed(f"Cannot recreate the container of server {uuid}: another program started it")
     context.progress.alter()
     engine.containers.rename(staged.id, uuid)
     return True
+
+
+def _set_aside(context: ActionContext, old: Snapshot) -> None:
+    """Give the previous container its other name. Raises `PrebootFailed` if somebody has started it."""
+    engine, uuid = context.node.engine, context.uuid
+    if old.restart_policy != "no":
+        engine.containers.forbid_restart(old.id)
+    engine.containers.rename(old.id, uuid + PREVIOUS)
+    # The engine renames a container that runs, too.
+    now = engine.inspect(old.id)
+    if now is not None and now.live:
+        engine.containers.rename(old.id, uuid)
+        raise PrebootFailed(f"Cannot recreate the container of server {uuid}: another program started it")
 
 
 def _serves(node: Node, snapshot: Snapshot, spec: ContainerSpec) -> bool:
@@ -163,7 +188,7 @@ def data_directory(node: Node, uuid: str) -> str:
     return os.path.join(node.settings.data, uuid)
 
 
-def _create(context: ActionContext, suffixes: Sequence[str], spec: ContainerSpec) -> str:
+def create(context: ActionContext, suffixes: Sequence[str], config: Mapping[str, Any]) -> str:
     """Create the container under the first suffix, and remove what a dead boot left under any of them."""
     engine = context.node.engine
     for suffix in suffixes:
@@ -171,19 +196,19 @@ def _create(context: ActionContext, suffixes: Sequence[str], spec: ContainerSpec
         if left is not None:
             refuse_foreign(context, left)
             engine.containers.remove(left.id, volumes=True)
-    container, warnings = _create_without(context.node, context.uuid + suffixes[0], spec)
+    container, warnings = _create_without(context.node, context.uuid + suffixes[0], config)
     context.progress.warn(*(f"server {context.uuid}: {warning}" for warning in warnings))
     return container
 
 
-def _create_without(node: Node, name: str, spec: ContainerSpec) -> tuple[str, list[str]]:
+def _create_without(node: Node, name: str, config: Mapping[str, Any]) -> tuple[str, list[str]]:
     """Create without limits that the host's cgroups lack, with a warning: they must not keep a server down."""
     try:
-        return node.engine.containers.create(name, spec.config)
+        return node.engine.containers.create(name, config)
     except EngineError as error:
-        cpus = spec.config["HostConfig"].get("CpusetCpus")
+        cpus = config["HostConfig"].get("CpusetCpus")
         if not cpus or "cpu" not in str(error).lower():
             raise
-        host = {key: value for key, value in spec.config["HostConfig"].items() if key != "CpusetCpus"}
-        container, warnings = node.engine.containers.create(name, {**spec.config, "HostConfig": host})
+        host = {key: value for key, value in config["HostConfig"].items() if key != "CpusetCpus"}
+        container, warnings = node.engine.containers.create(name, {**config, "HostConfig": host})
         return container, [f"build.threads: this host cannot pin the server to the processors {cpus}: {error.reason}", *warnings]

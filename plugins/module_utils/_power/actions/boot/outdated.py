@@ -60,9 +60,18 @@ def require_outdated(context: ActionContext, snapshot: Snapshot | None, check_ca
         raise NotSelected(f"Server {uuid} is not outdated: it has no container")
     definition = node.sources.definition(uuid, again=again, check_cancelled=check_cancelled)
     context.progress.server = definition.server
-    found = _differences(node, definition, snapshot, node.engine.images.find(definition.image))
+    image = node.engine.images.find(definition.image)
+    found = _differences(node, definition, snapshot, image)
     if not found.is_outdated:
         raise NotSelected(f"Server {uuid} is not outdated: its container matches its definition")
+    if not context.request.retry_reverted:
+        from .last_proof import has_failed
+
+        if image is not None and has_failed(context, definition, image.id):
+            raise NotSelected(
+                f"Server {uuid} is outdated, but this definition with this image failed before and was taken back; change one of them, or "
+                "pass retry_reverted: true to try them again"
+            )
 
 
 def _differences(node: Node, definition: Definition, snapshot: Snapshot, image: ImageSeen | None) -> Differences:

@@ -42,7 +42,7 @@ def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = 
     check_cancelled = context.check_cancelled if again else context.check_waiting
     definition = _fetch(context, check_cancelled, again=again)
     progress.warn(*(f"server {context.uuid}: {warning}" for warning in definition.warnings))
-    boot = Boot(definition, Volume(data_directory(node, context.uuid)))
+    boot = Boot(definition, Volume(data_directory(node, context.uuid)), _stays_reverted(context, definition, snapshot))
     step = functools.partial(boot_step, context, checks=True)
     with step("container"):
         if snapshot is not None:
@@ -53,7 +53,8 @@ def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = 
         _check_volume(node, boot, snapshot)
         _check_rights(node, boot)
     with step("image"):
-        check_image(context, definition)
+        if not boot.reverted:
+            check_image(context, definition)
     with step("mounts"):
         _check_mounts(boot, spec)
     with step("ports"):
@@ -68,6 +69,16 @@ def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = 
 
                 check_files(context, boot, check_cancelled)
     return boot
+
+
+def _stays_reverted(context: ActionContext, definition: Definition, snapshot: Snapshot | None) -> bool:
+    """Tell if a start by the supervisor, or after a boot, finds the previous version of the definition that failed."""
+    request = context.request
+    if snapshot is None or (request.ended_run is None and not request.ignores_freeze):
+        return False
+    from .last_proof import went_back_to
+
+    return went_back_to(context, definition, snapshot.id)
 
 
 def _fetch(context: ActionContext, check_cancelled: CheckCancelled, *, again: bool) -> Definition:
@@ -252,7 +263,7 @@ def preboot(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged)
         step.changed = put_in_place(context, staged)
     context.check_cancelled()
     with boot_step(context, "configuration") as step:
-        if boot.definition.configs:
+        if boot.definition.configs and not boot.reverted:
             # As in `prepare`.
             from .config_edit import edit_files
 

@@ -10,6 +10,7 @@ import contextlib
 from ...definitions.definition import Definition
 from ...engine.output import Output
 from ...engine.readiness import Matchers, readable_lines
+from ...host.machine import boot_id, boot_seconds
 from ...journal.schema import JournalUnusable
 from ...locking.holder import EndedHere
 from ...locking.lock import PowerLock
@@ -20,8 +21,9 @@ from ...model.result import Phase
 from ...model.server import Run, Snapshot
 from ...model.supervision import SeenRun
 from ..node.context import ActionContext, refuse_after_newer_run
+from ..node.node import Node
 from ..node.run_end import fence_start, note_found_end, record_stop
-from .container import Boot, Staged, refuse_moved_mounts
+from .container import Staged, refuse_moved_mounts
 
 _LOG_LINES, _LOG_LINE_BYTES = 20, 500
 
@@ -39,14 +41,17 @@ def matchers_of(definition: Definition | None) -> Matchers:
     return Matchers((), strip=False) if definition is None else Matchers.of(definition.startup)
 
 
-def start(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -> AwaitedRun:
+def start(context: ActionContext, lock: PowerLock, definition: Definition | None, staged: Staged) -> AwaitedRun:
     """Start the container and write its run into the journal, so that readers know it as ours."""
     node, progress, uuid = context.node, context.progress, context.uuid
-    matchers = matchers_of(boot.definition)
+    matchers = matchers_of(definition)
     progress.warn(*(f"server {uuid}: {warning}" for warning in matchers.warnings))
     attach = context.request.wait_for is not WaitFor.CONTAINER and bool(matchers)
     snapshot, output = start_container(context, lock, staged, attach=attach)
     node.journal.runs.see(uuid, replace(_started_run(context, snapshot), matchers=bool(matchers)))
+    if progress.proof is not None and context.request.proof is None:
+        progress.proof = progress.proof.on_trial(snapshot.run, boot_id(), boot_seconds())
+        node.journal.proofs.note(progress.proof)
     # A new run replaces the ended run of the record.
     lock.clear()
     progress.saw(node.seen_as(uuid, snapshot))
@@ -142,11 +147,16 @@ def exited(context: ActionContext, snapshot: Snapshot) -> StartFailed:
     progress = context.progress
     progress.run, progress.exit_code = snapshot.run, snapshot.exit_code
     progress.secrets |= snapshot.secrets
+    progress.show_log(last_lines(context.node, snapshot, progress.secrets))
+    return start_failed(context, snapshot.exit_code, oom_killed=snapshot.oom_killed, shown_by=f"tail={_LOG_LINES}")
+
+
+def last_lines(node: Node, snapshot: Snapshot, secrets: frozenset[str]) -> tuple[str, ...]:
+    """Return the last lines of a container's log, masked; none if the engine has no log of it."""
     with contextlib.suppress(EngineError, EngineUnreachable):
         # A log driver that keeps nothing must not hide the exit.
-        log = context.node.engine.logs.tail(snapshot.id, _LOG_LINES)
-        progress.show_log(readable_lines(log, _LOG_LINES, _LOG_LINE_BYTES, progress.secrets))
-    return start_failed(context, snapshot.exit_code, oom_killed=snapshot.oom_killed, shown_by=f"tail={_LOG_LINES}")
+        return readable_lines(node.engine.logs.tail(snapshot.id, _LOG_LINES), _LOG_LINES, _LOG_LINE_BYTES, secrets)
+    return ()
 
 
 def start_failed(context: ActionContext, exit_code: int | None, *, oom_killed: bool, shown_by: str) -> StartFailed:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Union
 
 from ...definitions.definition import Definition, secrets_of
-from ...definitions.supervision import policy_of
+from ...definitions.supervision import definition_fingerprint, policy_of
 from ...engine.readiness import Matchers, readable_lines
 from ...games.game import Game
 from ...host.concurrency import map_concurrently
@@ -18,6 +18,7 @@ from ...journal.journal import Intent
 from ...journal.operations import OperationRow
 from ...model.errors import EngineError, EngineUnreachable, PowerError, ServerNotFound
 from ...model.players import PlayerCount
+from ...model.proof import Proof
 from ...model.records import dataclass, replace
 from ...model.report import Described, Unseen
 from ...model.request import Priorities
@@ -137,15 +138,30 @@ class ReadDefinition:
             return cls(sources.definition_for_stop(uuid), error)
 
 
-def outdated_each(subjects: Sequence[_Subject], node: Node) -> dict[str, dict[str, Any] | None]:
-    """Return by UUID whether the container is outdated; None without a container. Pulls nothing, asks no source and changes nothing."""
+def outdated_each(subjects: Sequence[_Subject], node: Node, proofs: Mapping[str, Proof] | None) -> dict[str, dict[str, Any] | None]:
+    """Return by UUID whether the container is outdated; None without a container. Pulls nothing, asks no source and changes nothing.
+
+    ``proofs`` are the last ones of the servers, None if unknown.
+    """
     names = {each.definition.image for each in subjects if each.definition is not None and each.seen.snapshot is not None}
     images = _images(sorted(names), node)
     found: dict[str, dict[str, Any] | None] = {}
     for each in subjects:
         snapshot = each.seen.snapshot
-        found[each.server.uuid] = None if snapshot is None else _outdated(each.read, snapshot, images, node).facts()
+        if snapshot is None:
+            found[each.server.uuid] = None
+            continue
+        failed = None if proofs is None else _has_failed(each.definition, images, proofs.get(each.server.uuid))
+        found[each.server.uuid] = {**_outdated(each.read, snapshot, images, node).facts(), "failed": failed}
     return found
+
+
+def _has_failed(definition: Definition | None, images: Mapping[str, _Found], proof: Proof | None) -> bool | None:
+    """Tell if a present definition with its image failed its proof; None if unknown."""
+    image = None if definition is None else images.get(definition.image)
+    if proof is None or definition is None or not isinstance(image, ImageSeen):
+        return False if proof is None else None
+    return proof.gave_up(definition_fingerprint(definition), image.id)
 
 
 def _images(names: Sequence[str], node: Node) -> dict[str, _Found]:
@@ -186,7 +202,7 @@ def unknown_warnings(entries: Sequence[Mapping[str, Any]], reported: Iterable[st
 _LINE_BYTES = 500
 _FIELDS = (
     *("server", "short_id", "name", "state", "startup", "suspended", "priority", "egg", "labels"),
-    *("container", "outdated", "lock", "countdown", "freeze", "intent", "last_operation", "supervision"),
+    *("container", "outdated", "lock", "countdown", "freeze", "proof", "intent", "last_operation", "supervision"),
 )
 #: Seconds for all searches of readiness lines together: logs may be long.
 _READINESS_SECONDS = 0.5
@@ -212,6 +228,7 @@ class _Known:
     priorities: Priorities
     supervision: SupervisionFacts
     freezes: FreezeFacts | None
+    proofs: Mapping[str, Proof] | None
 
     def freeze(self, uuid: str) -> Mapping[str, Any] | None:
         return None if self.freezes is None else self.freezes.of(uuid)
@@ -261,6 +278,7 @@ def describe_each(chosen: Sequence[Server | Unseen], node: Node, wanted: FactOpt
         priorities=Priorities.of(node.settings.priorities),
         supervision=SupervisionFacts.read(node, uuids, wanted.crashes),
         freezes=freeze_facts(node),
+        proofs=node.journal.proofs.of_each(uuids),
     )
     sights = see_each(uuids, node, wanted.tail)
     # After the engine: the journal knows a run as soon as the engine shows it.
@@ -268,7 +286,7 @@ def describe_each(chosen: Sequence[Server | Unseen], node: Node, wanted: FactOpt
     subjects = {server.uuid: _subject(server, sight, node, known) for server, sight in zip(servers, sights)}
     readable = [subject for subject in subjects.values() if isinstance(subject, _Subject)]
     ready = _ready_now(readable, node)
-    outdated = outdated_each(readable, node)
+    outdated = outdated_each(readable, node, known.proofs)
     players = count_each(readable, node, wanted.count_players)
     entries: list[dict[str, Any]] = []
     warnings = [warning for warning in (known.supervision.warning, known.freezes and known.freezes.unknown) if warning]
@@ -344,6 +362,7 @@ def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: Fa
         "lock": None if seen.holder is None else seen.holder.facts(),
         "countdown": None if countdown is None else countdown.facts(),
         "freeze": known.freeze(server.uuid),
+        "proof": None if not known.proofs or server.uuid not in known.proofs else known.proofs[server.uuid].facts(),
         "intent": None if intent is None else {"up": intent.up, "origin": intent.origin, "at": intent.at},
         "last_operation": None if last is None else _operation(last),
         "supervision": known.supervision.of(

@@ -20,7 +20,7 @@ from ...model.clock import timestamp
 from ...model.errors import CancelledByKill, Frozen, IntentUnknown, InterruptedBySignal, LockTimeout, NotSelected, UnderMaintenance
 from ...model.news import News
 from ...model.records import dataclass, field
-from ...model.request import PowerAction, Request
+from ...model.request import OnFailedStart, PowerAction, Request
 from ...model.result import Outcome, Phase
 from ...model.server import UNHEALTHY, PowerState, Run, Snapshot
 from ...model.supervision import SeenRun
@@ -120,7 +120,7 @@ def refuse_frozen(context: ActionContext) -> None:
     """
     request = context.request
     if not request.ignores_freeze:
-        why = frozen_fault(request.action, context.uuid, context.node, by_supervisor=request.follows_end)
+        why = frozen_fault(request.action, context.uuid, context.node, by_supervisor=request.follows_end or request.proof is not None)
         if why:
             raise Frozen(why)
 
@@ -177,7 +177,10 @@ def same_action(context: ActionContext) -> OperationRow | None:
 
 def await_same(context: ActionContext) -> None:
     """Wait for the end of the same action. Raises `LockTimeout` if that takes too long, and as `check_waiting`."""
-    limit = max(context.request.wait_seconds, context.request.wait_timeout)
+    request, settings = context.request, context.node.settings
+    settle = settings.revert_settle if request.settle is None else request.settle
+    proof = settle if request.on_failed_start is OnFailedStart.REVERT else 0
+    limit = max(request.wait_seconds, request.wait_timeout + proof)
     deadline = Deadline.after(context.node.clock, limit)
     while (same := same_action(context)) is not None and not same.outcome:
         context.check_waiting()

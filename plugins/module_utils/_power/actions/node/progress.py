@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...journal.journal import Journal
 from ...locking.countdown import HeldCountdown
@@ -33,6 +33,10 @@ from ...model.result import (
 from ...model.server import PowerState, Run, Server, parse_uuid
 from .node import Observed
 
+if TYPE_CHECKING:
+    from ...definitions.revert_policy import RevertPolicy
+    from ...model.proof import Proof
+
 #: Outcome, code, message.
 Ending = tuple[Outcome, str, str]
 
@@ -41,7 +45,7 @@ Ending = tuple[Outcome, str, str]
 _IN_RESULT = (
     *("server", "changed", "state_before", "state", "state_planned", "stop", "stop_timeout", "waited_seconds", "holder", "plan"),
     *("preboot", "players", "player_wait", "limits", "restart", "cancelled", "exit_code", "run", "log", "warnings", "phases", "downtime"),
-    "hooks",
+    *("hooks", "proof"),
 )
 
 
@@ -94,6 +98,10 @@ class Progress:
     exit_code: int | None = None
     log: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    #: What to do if the start fails; None: leave it.
+    revert: RevertPolicy | None = None
+    #: The proof of the new version, once the journal has it.
+    proof: Proof | None = None
     #: False if the journal lacks the intent.
     is_durable: bool = True
     secrets: frozenset[str] = frozenset()

@@ -64,8 +64,8 @@ def check_hooks(context: ActionContext, steps: Sequence[PlanStep], definition: D
 
 def _hook(context: ActionContext, name: str, definition: Definition | None) -> Hook | None:
     """Return the hook of the first rule that has one. Without any definition only rules for this server or for all count."""
-    if name == POST_STOP and context.request.ended_run is not None:
-        # The supervisor restarts what hangs at once.
+    if name == POST_STOP and (context.request.ended_run is not None or context.request.proof is not None):
+        # The supervisor restarts what hangs, or what failed, at once.
         return None
     found = definition or context.node.sources.definition_for_stop(context.uuid)
     if found is not None:

@@ -14,7 +14,7 @@ from ...model.errors import LockTimeout
 from ...model.news import LOCKED
 from ...model.plan import plan
 from ...model.records import dataclass
-from ...model.request import PowerAction
+from ...model.request import OnFailedStart, PowerAction
 from ...model.result import Outcome, PlanStep
 from ...model.server import Snapshot
 from ..node.context import STALE_SECONDS, ActionContext, await_same, date_anew, done_before, refuse_frozen, same_action
@@ -25,6 +25,7 @@ from .look import check_wings, look, look_locked
 from .stop import end_run
 
 if TYPE_CHECKING:
+    from ...definitions.revert_policy import RevertPolicy
     from ..boot.container import Boot
     from ..boot.startup import AwaitedRun
 
@@ -124,7 +125,7 @@ def check(context: ActionContext) -> Checked:
         if seen.is_steady:
             slot.end_boot()
             return Checked(seen, known_at, is_up=True)
-    if action.boots:
+    if action.boots and context.request.proof is None:
         # A stop needs no boot code. A boot imports it all before any change: later the files may be gone, or of another version.
         from ..boot.await_ready import await_ready  # noqa: F401
         from ..boot.prepare import prepare
@@ -133,10 +134,23 @@ def check(context: ActionContext) -> Checked:
         require_chosen_by_outdated(context, seen.snapshot, context.check_waiting)
         refuse_frozen(context)
         boot = prepare(context, seen.snapshot)
+        context.progress.revert = revert_policy_of(context, boot)
         fetched_at = context.node.sources.fetched_at(context.uuid)
         known_at = clock.monotonic() if fetched_at is None else fetched_at
     _check_hooks(context, plan(action, seen.state).steps, boot)
     return Checked(seen, known_at, boot)
+
+
+def revert_policy_of(context: ActionContext, boot: Boot) -> RevertPolicy | None:
+    """Return what to do after a failed start; None: leave it, as after a start by the node itself. Raises `RevertUnavailable`."""
+    request, settings = context.request, context.node.settings
+    asked = request.on_failed_start is OnFailedStart.REVERT
+    by_default = OnFailedStart.REVERT.value in (boot.definition.on_failed_start, settings.revert_on_failed_start) or settings.revert_rules
+    if not (asked or (request.on_failed_start is None and by_default)) or request.ended_run is not None or request.ignores_freeze:
+        return None
+    from .proving import policy_for
+
+    return policy_for(context, boot.definition)
 
 
 def _check_hooks(context: ActionContext, steps: tuple[PlanStep, ...], boot: Boot | None) -> None:
@@ -198,7 +212,7 @@ def _hold(context: ActionContext, checked: Checked) -> TurnEnd | None:
             return (Outcome.UNCHANGED, "", done_before(same)), _found_run(checked.boot, seen)
         ending, awaited = _follow_plan(context, lock, checked)
         _note_intent(context, lock, ending)
-        if checked.boot is None and context.node.settings.hooks:
+        if context.node.settings.hooks and not context.request.action.boots:
             # After the intent: should this process die now, the stop is whole.
             from .hooks import run_hooks
 
@@ -229,7 +243,7 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
         # To undo it was a change, though no step was needed.
         undone = Outcome.DONE, "", "an unfinished start was undone"
         return undone if fenced else (Outcome.UNCHANGED, "", chosen.reason), _found_run(boot, seen)
-    if boot is not None:
+    if context.request.action.boots:
         refuse_frozen(context)
     is_stale = context.node.clock.monotonic() - checked.known_at > STALE_SECONDS
     require_chosen_by_outdated(context, seen.snapshot, context.check_cancelled, again=is_stale)
@@ -240,6 +254,10 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
 
             boot = prepare(context, seen.snapshot, again=True)
     _check_hooks(context, chosen.steps, boot)
+    if context.request.proof is not None and context.request.action.boots:
+        from .revert import revert
+
+        return (Outcome.DONE, "", ""), revert(context, lock, context.request.proof, seen, chosen.steps)
     if boot is None:
         return (Outcome.DONE, "", end_run(context, lock, seen, chosen.steps)), None
     from .server_boot import boot_server
@@ -250,7 +268,9 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
 def _note_intent(context: ActionContext, lock: PowerLock, ending: Ending) -> None:
     request, progress = context.request, context.progress
     should_be_up = request.action.traits.should_be_up
-    if should_be_up is not None and request.ended_run is None:
+    # A revert writes the intent of the action that it ends.
+    is_wanted = request.ended_run is None and (request.proof is None or not request.action.boots)
+    if should_be_up is not None and is_wanted:
         run = progress.stopped_run or progress.seen_run or NO_RUN
         # A state that others caused after the request is not this action's work.
         keep_since = request.requested_at if ending[0] is Outcome.UNCHANGED else None

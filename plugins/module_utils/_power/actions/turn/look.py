@@ -16,6 +16,7 @@ from ...model.errors import (
     InterruptedBySignal,
     LockUnavailable,
     NotSelected,
+    OnTrial,
     ServerNotFound,
     Superseded,
     WingsActive,
@@ -141,7 +142,26 @@ def _require_chosen(context: ActionContext, seen: Observed, *, with_record: bool
     _require_should_be_up(context, seen, with_record=with_record)
     refuse_after_newer_run(context, seen.snapshot)
     require_hanging(context, seen)
+    _refuse_on_trial(context)
+    if context.request.proof is not None:
+        from .revert import require_failed
+
+        require_failed(context, context.request.proof)
     return seen
+
+
+def _refuse_on_trial(context: ActionContext) -> None:
+    """Raise `OnTrial` if a start of the supervisor finds a new version on trial. Certain under the lock."""
+    row = context.request.ended_run
+    if row is None:
+        return
+    proof = known(context, lambda: context.node.journal.proofs.of(context.uuid))
+    if proof is None or not proof.is_open:
+        return
+    from ...model.proof import is_held_back
+
+    if is_held_back(proof, row):
+        raise OnTrial(f"Cannot {context.verb} server {context.uuid}: its new version is on trial; the end of that comes first")
 
 
 def require_selected(request: Request, uuid: str, state: PowerState) -> None:

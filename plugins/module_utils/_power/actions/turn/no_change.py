@@ -18,7 +18,7 @@ from ..node.context import ActionContext, date_anew, done_before, refuse_frozen,
 from ..node.node import Observed
 from ..node.progress import Ending
 from ..node.run_end import warn_of_unwritten_start
-from .locked import require_chosen_by_outdated
+from .locked import require_chosen_by_outdated, revert_policy_of
 from .look import check_wings, identify, look, look_again
 
 
@@ -79,6 +79,8 @@ def dry_run(context: ActionContext) -> Ending:
     if action.boots:
         refuse_frozen(context)
     boot = prepare(context, seen.snapshot) if action.boots else None
+    if boot is not None:
+        revert_policy_of(context, boot)
     if context.node.settings.hooks:
         from .hooks import check_hooks
 

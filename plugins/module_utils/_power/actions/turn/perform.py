@@ -18,7 +18,7 @@ from ..node.context import ActionContext, same_action
 from ..node.limiter import Slot
 from ..node.node import Node
 from ..node.progress import Ending, Progress
-from .locked import await_stagger, check, take_turn
+from .locked import Checked, await_stagger, check, take_turn
 from .look import identify, look_again
 
 #: Not selected, or too late: no trace on the node, unless seen under the lock.
@@ -111,6 +111,15 @@ def _act(context: ActionContext) -> Ending:
         from .no_change import leave_up
 
         return leave_up(context, checked.seen)
+    if context.progress.revert is not None:
+        from .proving import prove
+
+        return prove(context, lambda context: _take_turn(context, checked))
+    return _take_turn(context, checked)
+
+
+def _take_turn(context: ActionContext, checked: Checked) -> Ending:
+    """Do the action, and wait until the server is ready."""
     policy = context.request.players
     if policy is None:
         await_stagger(context, checked)

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from ...locking.lock import PowerLock
-from ...model.errors import PowerError, ServerNotFound, Suspended
+from ...model.errors import PowerError, ServerNotFound, StartFailed, Suspended
+from ...model.records import replace
 from ...model.result import Phase, PlanStep
 from ...model.server import Snapshot
 from ..boot.container import Boot, Staged, pull, stage, unstage
@@ -22,6 +23,7 @@ def boot_server(context: ActionContext, lock: PowerLock, boot: Boot, seen: Obser
     node, staged = context.node, None
     try:
         staged = _stage(context, lock, boot, seen.snapshot)
+        _begin_proof(context, boot, seen.snapshot, staged)
         began = node.clock.monotonic()
         end_run(context, lock, seen, steps)
         if node.settings.hooks:
@@ -33,19 +35,34 @@ def boot_server(context: ActionContext, lock: PowerLock, boot: Boot, seen: Obser
             context.slot.begin_boot(context.check_cancelled)
         if node.clock.monotonic() - began > STALE_SECONDS:
             boot, staged = _refresh(context, lock, boot, staged)
+            _begin_proof(context, boot, seen.snapshot, staged)
         preboot(context, lock, boot, staged)
     except PowerError:
         if staged is not None:
             unstage(node, staged)
         raise
-    return start(context, lock, boot, staged)
+    try:
+        return start(context, lock, boot.definition, staged)
+    except StartFailed as error:
+        if context.progress.proof is not None:
+            why = context.progress.sentence(error).partition(": ")[2]
+            node.journal.proofs.note(replace(context.progress.proof, tried=True, failed=why))
+        raise
+
+
+def _begin_proof(context: ActionContext, boot: Boot, snapshot: Snapshot | None, staged: Staged) -> None:
+    """Put the new version on trial before the stop; again if the definition changed during it."""
+    if context.progress.revert is not None:
+        from .proving import begin_proof
+
+        begin_proof(context, boot, snapshot, staged)
 
 
 def _stage(context: ActionContext, lock: PowerLock, boot: Boot, snapshot: Snapshot | None, kept: Staged | None = None) -> Staged:
     """Pull the image if needed, and return the container to start, a new one if needed; another one than ``kept`` replaces that."""
     node = context.node
     context.enter(lock, Phase.PULL)
-    if pull(context, boot.definition):
+    if not boot.reverted and pull(context, boot.definition):
         context.progress.alter()
     # The engine creates no container without its data directory.
     with boot_step(context, "volume") as step:

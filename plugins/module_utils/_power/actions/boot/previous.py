@@ -1,0 +1,174 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The previous version of a server during a proof: its container beside the new one, and its configuration files.
+
+The container is kept, under another name. It holds the create request, whose secrets no file has, and the image.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import json
+import os
+
+from ...container.container_labels import PREVIOUS, WAITING, made_by_us, made_by_wings
+from ...host.library_faults import reason_of
+from ...host.root_files import read_private, remove_private, write_private
+from ...model.errors import PrebootFailed, StartFailed
+from ...model.proof import Proof
+from ...model.records import asdict, dataclass, replace
+from ...model.server import Snapshot
+from ...volume.volume import Volume
+from ...volume.volume_walk import shown_path
+from ..node.context import ActionContext
+from ..node.node import Node
+from ..node.run_end import note_found_end
+from .container import Staged, create, mounts_of
+
+
+@dataclass(frozen=True)
+class EditedFile:
+    """A configuration file that a boot edits: its content before, as Base64 (None: there was no file), and the hash of the new content."""
+
+    path: str
+    before: str | None
+    after: str
+
+
+def can_return(snapshot: Snapshot | None, uuid: str) -> bool:
+    """Tell if a container can be the previous version: it has run, and this collection or Wings made it."""
+    return snapshot is not None and snapshot.has_run and (made_by_us(snapshot, uuid) or made_by_wings(snapshot.labels))
+
+
+def clear_place(node: Node, uuid: str) -> None:
+    """Remove the previous container that an earlier proof has left. Raises `PrebootFailed`, and errors of the engine."""
+    left = node.engine.inspect(uuid + PREVIOUS)
+    if left is not None and not (can_return(left, uuid) and node.engine.containers.remove(left.id, volumes=made_by_us(left, uuid))):
+        raise PrebootFailed(f"Cannot keep the previous version of server {uuid}: there is another container named {left.name}; remove it")
+
+
+def files_fault(node: Node) -> str:
+    """Return why configuration files cannot be kept; "" if they can."""
+    try:
+        read_private(_directory(node), _name("none"))
+    except OSError as error:
+        return f"its configuration files cannot be kept: {reason_of(error)}"
+    return ""
+
+
+def keep_file(context: ActionContext, volume: Volume, path: str, after: bytes) -> None:
+    """Write down a file's content before an edit. Raises `PrebootFailed`."""
+    node, uuid = context.node, context.uuid
+    proof = context.progress.proof
+    if proof is None:
+        return
+    before = volume.read_text(path, uid=node.settings.uid)
+    text = None if before is None else base64.b64encode(before).decode()
+    try:
+        known = {each.path: each for each in _edited(node, proof)}
+        first = known.get(path)
+        known[path] = EditedFile(path, text if first is None else first.before, _hash(after))
+        content = json.dumps({"operation": proof.files, "files": [asdict(each) for each in known.values()]}).encode()
+        write_private(_directory(node), _name(uuid), content)
+    except (OSError, ValueError) as error:
+        fault = f"Cannot edit {shown_path(path)} of server {uuid}: its present content cannot be kept: {reason_of(error)}"
+        raise PrebootFailed(fault) from error
+
+
+def restore_files(context: ActionContext, volume: Volume, proof: Proof) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Put back the files that still have the bytes of the failed boot. Return their paths, and those of the other edited files."""
+    settings = context.node.settings
+    restored: list[str] = []
+    others: list[str] = []
+    try:
+        edited = _edited(context.node, proof)
+    except (OSError, ValueError) as error:
+        context.progress.warn(f"server {context.uuid}: its configuration files are not put back: {reason_of(error)}")
+        edited = []
+    for each in edited:
+        try:
+            now = volume.read_text(each.path, uid=settings.uid)
+            if each.before is None or now is None or _hash(now) != each.after:
+                others.append(each.path)
+                continue
+            volume.write(each.path, base64.b64decode(each.before), uid=settings.uid, gid=settings.gid)
+            restored.append(each.path)
+        except (PrebootFailed, binascii.Error):
+            others.append(each.path)
+    return tuple(restored), tuple(others)
+
+
+def require_previous(node: Node, proof: Proof) -> Snapshot:
+    """Return the previous container. Raises `StartFailed` if it is gone, up, or another one than the action can have kept."""
+    found, uuid = node.engine.inspect(proof.previous), proof.uuid
+    if found is None or found.name not in (uuid, uuid + PREVIOUS) or not can_return(found, uuid):
+        raise StartFailed(
+            f"Cannot go back to the previous version of server {uuid}: its container was removed, perhaps by docker container prune"
+        )
+    if found.live:
+        raise StartFailed(f"Cannot go back to the previous version of server {uuid}: somebody has started its container {found.name}")
+    return found
+
+
+def put_back(context: ActionContext, proof: Proof) -> tuple[Proof, Staged]:
+    """Make a container like the previous one, and give it the server's name in place of the failed one. Raises `StartFailed`.
+
+    The previous container itself is not started: the next holder of the lock would remove it, if this start has no answer.
+    """
+    node, uuid, engine = context.node, context.uuid, context.node.engine
+    previous = require_previous(node, proof)
+    if previous.name == uuid:
+        if previous.run != context.progress.stopped_run:
+            note_found_end(node, context.progress.server, previous)
+        engine.containers.rename(previous.id, uuid + PREVIOUS)
+    raw = engine.raw(previous.id)
+    config = {**raw["Config"], "Image": raw["Image"], "HostConfig": raw["HostConfig"]}
+    back = replace(proof, back=create(context, WAITING[:1], config))
+    # Durably: after a power cut the next supervisor must know this container.
+    if not node.journal.proofs.note(back, durable=True):
+        raise StartFailed(f"Cannot go back to the previous version of server {uuid}: the journal cannot be written")
+    failed = engine.inspect(uuid)
+    if failed is not None:
+        if failed.run != context.progress.stopped_run:
+            note_found_end(node, context.progress.server, failed)
+        ours = made_by_us(failed, uuid)
+        if not (ours or made_by_wings(failed.labels)) or not engine.containers.remove(failed.id, volumes=ours):
+            raise StartFailed(f"Cannot go back to the previous version of server {uuid}: another program started its container")
+    context.progress.alter()
+    engine.containers.rename(back.back, uuid)
+    return back, Staged(back.back, None, waiting=False, mounts=mounts_of(config))
+
+
+def forget_previous(node: Node, proof: Proof) -> None:
+    """Remove the previous container and the kept files, if they are still there: the proof is over. Raises the engine's errors."""
+    found = node.engine.inspect(proof.previous)
+    if found is not None and not found.live and found.name == proof.uuid + PREVIOUS:
+        node.engine.containers.remove(found.id, volumes=made_by_us(found, proof.uuid))
+    with contextlib.suppress(OSError):
+        remove_private(_directory(node), _name(proof.uuid))
+
+
+def _edited(node: Node, proof: Proof) -> list[EditedFile]:
+    """Return the files that the boot of this proof has edited so far. Raises OSError, ValueError."""
+    content = read_private(_directory(node), _name(proof.uuid))
+    kept = {} if content is None else json.loads(content)
+    # The files of another operation belong to an earlier proof.
+    if kept.get("operation") != proof.files:
+        return []
+    return [EditedFile(str(each["path"]), each["before"], str(each["after"])) for each in kept["files"]]
+
+
+def _directory(node: Node) -> str:
+    return os.path.join(node.settings.state_directory, "previous")
+
+
+def _name(uuid: str) -> str:
+    return f"{uuid}.json"
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
