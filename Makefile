@@ -115,7 +115,7 @@ targets: venv ## ansible-test integration, each module and role in four calls; o
 	@tests/tools/targets $(VENV) $(ARGS)
 
 .PHONY: mutants test-long test-machines test-engines bench bench-fleet matrix build package docs release
-mutants: venv ## mutants of lock, kill, freeze, hooks, plan, boot, verdicts, hangs, rollout and acceptance are caught; one area alone: make mutants ARGS="--area lock"
+mutants: venv ## mutants of lock, kill, freeze, hooks, plan, boot, revert, verdicts, hangs, rollout and acceptance are caught; one area alone: make mutants ARGS="--area lock"
 	@$(VENV)/bin/python tests/mutants/run.py $(ARGS)
 
 test-long: venv ## long races and other interpreters; not part of test
