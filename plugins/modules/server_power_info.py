@@ -168,7 +168,7 @@ servers:
       description:
         - Its container, V(null) if it has none. An endpoint returns only C(image), the image that it was created from.
         - Times are the engine's. C(finished_at) and C(exit_code) are V(null) while it lives, C(health) without a health check.
-          C(oom_killed), the kernel killed it for memory.
+          C(oom_killed), the kernel killed it for memory; Docker 20.10 misses some of these kills.
       type: dict
       returned: always, with an endpoint if it reports the image
       sample: {"exit_code": null, "finished_at": null, "health": "healthy", "id": "4d2f1b...", "image": "registry.example.test/echo:1",
