@@ -13,9 +13,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import NEVER_STARTED
+
 from .lab import IMAGE, Lab, wait_until
 from .own_engine import OwnEngine
-from .supervisors import Supervising
+from .supervisors import Supervising, rows_of
 
 SETTLE, WAIT_TIMEOUT = 2, 3
 #: A proof with each of its waits, a revert, and an engine that starts on a busy machine.
@@ -144,10 +146,17 @@ class RevertRounds:
                 yield self._shown(story, f"cannot start again: {result.msg}")
 
     def _is_quiet(self, uuid: str) -> bool:
-        journal = self._lab.node().journal
-        proof = journal.proofs.of(uuid)
-        due = any(row.server.uuid == uuid for row in journal.ended_runs.due())
-        return (proof is None or not proof.is_open) and not due and self._lab.node().locks.holder(uuid) is None
+        """Tell if nothing is to come: the proof is over, no start is due, and the end of the last run has its row."""
+        with contextlib.closing(self._lab.node().journal) as journal:
+            proof = journal.proofs.of(uuid)
+            due = any(row.server.uuid == uuid for row in journal.ended_runs.due())
+        if due or (proof is not None and proof.is_open) or self._lab.node().locks.holder(uuid) is not None:
+            return False
+        found = self._lab.container(uuid)
+        run = None if found is None else (found["Id"], found["State"]["StartedAt"])
+        if found is None or found["State"]["Running"] or found["State"]["StartedAt"] == NEVER_STARTED:
+            return True
+        return any((row.run.container, row.run.started_at) == run for row in rows_of(self._lab, uuid))
 
     def _expected(self, story: Story) -> bool | None:
         """Tell if the server should be up; None if that is open. The last of restart, stop and kill decides, in the order of the lock."""
