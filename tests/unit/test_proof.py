@@ -214,6 +214,14 @@ def test_an_action_that_tried_nothing_does_not_erase_the_last_proof(journal: Jou
     assert found is not None and found.operation == "newer"
 
 
+def test_a_proof_that_was_open_when_another_replaced_it_does_not_come_back(journal: Journal) -> None:
+    journal.proofs.begin(TRIED)
+    void = replace(BEGUN, operation="newer", ended=ProofEnd.VOID)
+    journal.proofs.begin(replace(void, ended=ProofEnd.OPEN))
+    journal.proofs.close(void)
+    assert (journal.proofs.of(UUID), journal.proofs.open()) == (void, [])
+
+
 @pytest.mark.parametrize("text", ["{", "[" * 200_000, '{"uuid": "other", "operation": "other"}', "[]"])
 def test_the_text_of_a_row_changes_no_other_row(journal: Journal, text: str) -> None:
     journal.proofs.begin(BEGUN)

@@ -24,7 +24,8 @@ _DEEPEST = 4
 _LISTS = ("differs", "log", "restored", "not_restored")
 _SET = f"{insertion('proving', _COLUMNS)} ON CONFLICT (uuid) {replacing(_COLUMNS)}"
 #: The ended proof that a new one replaces. If nothing is tried, it comes back.
-_KEEP = """UPDATE proving SET earlier = CASE WHEN ended = '' THEN '' ELSE proof END WHERE uuid = :uuid AND operation <> :operation"""
+_KEEP = f"""UPDATE proving SET earlier = CASE WHEN ended = '{ProofEnd.OPEN.value}' THEN '' ELSE proof END
+    WHERE uuid = :uuid AND operation <> :operation"""
 _EARLIER = "SELECT earlier FROM proving WHERE uuid = :uuid"
 _EXISTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'proving'"
 _OF_EACH = "SELECT * FROM proving WHERE uuid IN ({holes})"
