@@ -15,10 +15,11 @@ kill gave up, and the lock holder has not seen its generation.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from enum import Enum
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
+
+from ansible_collections.fleet.power.tests.unit.model_walk import explored, show_ways
 
 
 class Rule(Enum):
@@ -169,8 +170,6 @@ class State(NamedTuple):
 
 
 Move = tuple[str, State]
-#: The state of any model.
-AnyState = TypeVar("AnyState")
 
 
 def moves(state: State, rules: frozenset[Rule]) -> Iterator[Move]:
@@ -356,28 +355,9 @@ def walk(rules: frozenset[Rule], *, proves: bool = False, first_bad: bool = Fals
     Two starts act, or (``proves``) one start that reverts if its proof fails.
     """
     begin = State((Starter(proves=True),) if proves else (Starter(),) * 2, (Kill(),) * 2)
-    before: dict[State, tuple[State, str] | None] = {begin: None}
-    queue = deque([begin])
-    bad: dict[str, list[str]] = {}
-    while queue and not (first_bad and bad):
-        state = queue.popleft()
-        if state.bad:
-            bad.setdefault(state.bad, way_to(state, before))
-        for event, following in moves(state, rules):
-            if following not in before:
-                before[following] = (state, event)
-                queue.append(following)
+    before, bad = explored([begin], lambda state: (state.bad, moves(state, rules)), first_bad=first_bad)
     reached = {each.at for state in before for each in state.starters} | {each.at for state in before for each in state.kills}
     return Walk(len(before), frozenset(reached), bad)
-
-
-def way_to(state: AnyState, before: dict[AnyState, tuple[AnyState, str] | None]) -> list[str]:
-    events: list[str] = []
-    step = before[state]
-    while step is not None:
-        events.append(step[1])
-        step = before[step[0]]
-    return events[::-1]
 
 
 def main() -> None:
@@ -386,9 +366,7 @@ def main() -> None:
         print(f"all rules{', with a revert' if proves else ''}: {everything.states} states, bad: {everything.bad or 'none'}")
     for rule in Rule:
         found = walk(ALL_RULES - {rule}, proves=rule is Rule.REVERT_KEEPS_GENERATION, first_bad=True)
-        for kind, events in found.bad.items():
-            print(f"\nwithout {rule.name} ({rule.value}): {kind} after {found.states} states")
-            print("\n".join(f"  {number}. {event}" for number, event in enumerate(events, 1)))
+        show_ways(rule, found.states, found.bad)
 
 
 if __name__ == "__main__":

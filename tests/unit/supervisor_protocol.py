@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from ansible_collections.fleet.power.tests.unit.kill_protocol import way_to
+from ansible_collections.fleet.power.tests.unit.model_walk import explored, show_needs
 from ansible_collections.fleet.power.tests.unit.supervisor_protocol_moves import Rules, outside_moves, supervisor_moves, system_moves
 from ansible_collections.fleet.power.tests.unit.supervisor_protocol_states import (
     ALL_RULES,
@@ -113,40 +113,18 @@ class Walk(NamedTuple):
 
 def walk(name: str, rules: Rules, *, first_bad: bool = False) -> Walk:
     """Walk every state that can be reached with these rules; ``first_bad`` ends the walk at the first bad state."""
-    cast = cast_of(name, rules)
-    before: dict[State, tuple[State, str] | None] = dict.fromkeys(cast)
-    queue = deque(cast)
-    bad: dict[str, list[str]] = {}
-    while queue and not (first_bad and bad):
-        state = queue.popleft()
+
+    def look(state: State) -> tuple[str, Iterable[tuple[str, State]]]:
         going_on = [*supervisor_moves(state, rules), *system_moves(state, rules)]
         kind = state.bad_at_once or ("" if going_on else state.bad_at_rest)
-        if kind:
-            if kind not in bad:
-                bad[kind] = way_to(state, before)
-            continue
-        for event, after in (*going_on, *outside_moves(state, rules)):
-            following = tidied(after)
-            if following not in before:
-                before[following] = (state, event)
-                queue.append(following)
+        following = () if kind else (*going_on, *outside_moves(state, rules))
+        return kind, ((event, tidied(after)) for event, after in following)
+
+    before, bad = explored(cast_of(name, rules), look, first_bad=first_bad)
     steps = {each.supervisor.at for each in before} | {each.task.at for each in before if each.task is not None}
     verdicts = {run.row.verdict for each in before for run in each.runs if run.row is not None}
     return Walk(len(before), frozenset(steps), frozenset(verdicts), bad)
 
 
-def main() -> None:
-    """Print the need for each rule."""
-    for name in CASTS:
-        everything = walk(name, ALL_RULES)
-        print(f"all rules, {name}: {everything.states} states, bad: {everything.bad or 'none'}")
-    for rule in Rule:
-        name = SHOWN_BY[rule]
-        found = walk(name, ALL_RULES - {rule}, first_bad=True)
-        for kind, events in found.bad.items():
-            print(f"\nwithout {rule.name} ({rule.value}): {kind} after {found.states} states, with {name}")
-            print("\n".join(f"  {number}. {event}" for number, event in enumerate(events, 1)))
-
-
 if __name__ == "__main__":
-    main()
+    show_needs(CASTS, SHOWN_BY, walk, ALL_RULES)

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from ansible_collections.fleet.power.tests.unit.kill_protocol import way_to
+from ansible_collections.fleet.power.tests.unit.model_walk import explored, show_needs
 from ansible_collections.fleet.power.tests.unit.supervisor_protocol_proof_moves import outside_moves, system_moves
 from ansible_collections.fleet.power.tests.unit.supervisor_protocol_proof_states import (
     ALL_RULES,
@@ -118,38 +117,17 @@ def walk_proof(name: str, rules: Rules, *, first_bad: bool = False, look: Callab
     """
     begin, left, *versions = CASTS[name]
     cast = [begin._replace(left=left, version=version) for version in versions or Version]
-    before: dict[State, tuple[State, str] | None] = dict.fromkeys(cast)
-    queue = deque(cast)
-    bad: dict[str, list[str]] = {}
-    while queue and not (first_bad and bad):
-        state = queue.popleft()
+
+    def moves_of(state: State) -> tuple[str, Iterable[tuple[str, State]]]:
         look(state)
         going_on = list(system_moves(state, rules))
         kind = state.fault or ("" if going_on else state.bad_at_rest)
-        if kind:
-            if kind not in bad:
-                bad[kind] = way_to(state, before)
-            continue
-        for event, following in (*going_on, *outside_moves(state, rules)):
-            if following not in before:
-                before[following] = (state, event)
-                queue.append(following)
+        return kind, () if kind else (*going_on, *outside_moves(state, rules))
+
+    before, bad = explored(cast, moves_of, first_bad=first_bad)
     outcomes = frozenset(each.proof.outcome for each in before if each.proof is not None and each.proof.outcome is not None)
     return Walk(len(before), outcomes, bad)
 
 
-def main() -> None:
-    """Print the need for each rule."""
-    for name in CASTS:
-        everything = walk_proof(name, ALL_RULES)
-        print(f"all rules, {name}: {everything.states} states, bad: {everything.bad or 'none'}")
-    for rule in Rule:
-        name = SHOWN_BY[rule]
-        found = walk_proof(name, ALL_RULES - {rule}, first_bad=True)
-        for kind, events in found.bad.items():
-            print(f"\nwithout {rule.name} ({rule.value}): {kind} after {found.states} states, with {name}")
-            print("\n".join(f"  {number}. {event}" for number, event in enumerate(events, 1)))
-
-
 if __name__ == "__main__":
-    main()
+    show_needs(CASTS, SHOWN_BY, walk_proof, ALL_RULES)
