@@ -298,7 +298,7 @@ class State(NamedTuple):
         if self.disturbed or outcome in (None, Outcome.PROVED, Outcome.FAILED):
             return ""
         if outcome in (Outcome.VOID, Outcome.UNKNOWN) and not run.prior:
-            return "a proof without an outcome, although nobody disturbed it"
+            return "a proof without an outcome, although no other action came"
         return ""
 
 

@@ -146,7 +146,7 @@ def _fail(node: Node, proof: Proof) -> bool:
         _note(node, tried)
         raise _NotNow
     why = f"{proof.failed}, and the way back failed {tried.tries} times: {result.msg}"
-    return _end(node, replace(tried, ended=ProofEnd.FAILED, code=result.code, msg=why))
+    return _end(node, replace(tried, ended=ProofEnd.FAILED, msg=why))
 
 
 def _end(node: Node, proof: Proof) -> bool:

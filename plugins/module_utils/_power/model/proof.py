@@ -80,7 +80,6 @@ class Proof:
     tried: bool = False
     failed: str = ""
     ended: ProofEnd = ProofEnd.OPEN
-    code: str = ""
     msg: str = ""
     log: tuple[str, ...] = ()
     restored: tuple[str, ...] = ()
@@ -240,12 +239,6 @@ def _is_foreign(proof: Proof, facts: ProofFacts) -> bool:
     return not is_own and not (facts.should_be_up and proof.has_run and facts.run == proof.run)
 
 
-def _unstarted(proof: Proof, facts: ProofFacts) -> Decision:
-    """Decide if the new version has no run. A server that should be down stays down if no start was requested."""
-    why = proof.failed or "the action ended before its start"
-    return (ProofStep.FAIL if proof.tried or facts.should_be_up else ProofStep.VOID), why
-
-
 def _with_present(proof: Proof, facts: ProofFacts, run: Run) -> Decision:
     """Decide while the container from before the action has the server's name."""
     if run.container == proof.present and run.started_at != proof.present_started_at:
@@ -257,11 +250,14 @@ def _with_present(proof: Proof, facts: ProofFacts, run: Run) -> Decision:
 
 def _without_run(proof: Proof, facts: ProofFacts) -> Decision:
     """Decide if the new version has no run. Somebody may have stopped the version before it."""
-    if proof.was_up and not proof.has_run and facts.present_verdict in _UNJUDGED:
+    counts = proof.was_up and not proof.has_run
+    if counts and facts.present_verdict in _UNJUDGED:
         return ProofStep.WAIT, ""
-    if proof.was_up and not proof.has_run and facts.present_verdict in _BY_SOMEBODY:
+    if counts and facts.present_verdict in _BY_SOMEBODY:
         return ProofStep.VOID, "somebody stopped the version before it"
-    return _unstarted(proof, facts)
+    # A server that should be down stays down if no start was requested.
+    why = proof.failed or "the action ended before its start"
+    return (ProofStep.FAIL if proof.tried or facts.should_be_up else ProofStep.VOID), why
 
 
 def _after_noted_run(proof: Proof, facts: ProofFacts) -> Decision:

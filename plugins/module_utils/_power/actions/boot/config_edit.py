@@ -61,7 +61,7 @@ def edit_files(context: ActionContext, boot: Boot) -> bool:
                 if context.progress.proof is not None:
                     from .previous import keep_file
 
-                    keep_file(context, boot.volume, config.file, change[1])
+                    keep_file(context.node, context.progress.proof, boot.volume, config.file, change[1])
                 boot.volume.write(config.file, change[1], uid=settings.uid, gid=settings.gid)
                 context.progress.alter()
                 _show(context, config, *change)

@@ -39,9 +39,9 @@ class EditedFile:
     after: str
 
 
-def can_return(snapshot: Snapshot | None, uuid: str) -> bool:
+def can_return(snapshot: Snapshot, uuid: str) -> bool:
     """Tell if a container can be the previous version: it has run, and this collection or Wings made it."""
-    return snapshot is not None and snapshot.has_run and (made_by_us(snapshot, uuid) or made_by_wings(snapshot.labels))
+    return snapshot.has_run and (made_by_us(snapshot, uuid) or made_by_wings(snapshot.labels))
 
 
 def clear_place(node: Node, uuid: str) -> None:
@@ -60,12 +60,9 @@ def files_fault(node: Node) -> str:
     return ""
 
 
-def keep_file(context: ActionContext, volume: Volume, path: str, after: bytes) -> None:
+def keep_file(node: Node, proof: Proof, volume: Volume, path: str, after: bytes) -> None:
     """Write down a file's content before an edit. Raises `PrebootFailed`."""
-    node, uuid = context.node, context.uuid
-    proof = context.progress.proof
-    if proof is None:
-        return
+    uuid = proof.uuid
     before = volume.read_text(path, uid=node.settings.uid)
     text = None if before is None else base64.b64encode(before).decode()
     try:
