@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,13 @@ sys.exit("2026" in "".join(sys.argv) and "Cannot freeze: that is in the past")
 """
 
 
-def play(root: Path, playbook: str, *options: str, **variables: Any) -> tuple[int, str]:
+def play(
+    root: Path, playbook: str, *options: str, hosts: Mapping[str, Mapping[str, Any]] = {"node-1": {}, "node-2": {}}, **variables: Any
+) -> tuple[int, str]:
+    """Run a playbook on these hosts with their variables. Return the exit code and the output with single spaces."""
     pytest.importorskip("ansible.plugins.lookup")
-    host = f"{{ansible_connection: local, ansible_python_interpreter: '{sys.executable}'}}"
-    (root / "hosts.yml").write_text(f"nodes: {{hosts: {{node-1: {host}, node-2: {host}}}}}")
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    (root / "hosts.yml").write_text(json.dumps({"nodes": {"hosts": {name: {**local, **each} for name, each in hosts.items()}}}))
     command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(root / "hosts.yml"), playbook, *options]
     given = json.dumps({"power_become": False, **variables})
     environment = {**os.environ, "HOME": str(root), "ANSIBLE_LOCALHOST_WARNING": "false"}
@@ -55,6 +59,7 @@ class TestPlaybook:
         log = Path(f"{command}.log")
         return code, output, [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
+    @pytest.mark.samples("servers", "thaw of a server")
     @pytest.mark.parametrize(
         ("variables", "words", "names"),
         [
@@ -67,6 +72,7 @@ class TestPlaybook:
             ({"freeze_state": "thawed"}, ["thaw", "--json"], []),
             ({"freeze_state": "thawed", "freeze_servers": ["Cobalt Survival"]}, ["thaw", "--json", "--"], ["Cobalt Survival"]),
         ],
+        ids=["node", "servers", "thaw of the node", "thaw of a server"],
     )
     def test_the_playbook_runs_the_command_of_the_node(
         self, command: Path, variables: dict[str, Any], words: list[str], names: list[str]
@@ -91,21 +97,23 @@ class TestPlaybook:
         code, output, _calls = self.frozen(command, freeze_state="thawed", freeze_servers="thawed")
         assert code == 0 and "changed=0" in output
 
-    @pytest.mark.parametrize(
-        ("variables", "fault"),
-        [
-            ({}, "freeze_until is missing; give the end, such as 06:00 or 2026-01-31T06:00; nothing was done"),
-            ({"freeze_until": "06:00", "freeze_reason": " "}, "freeze_reason is missing; others read it when their action is refused"),
-            ({**AT_SIX, "freeze_until": 1320}, "freeze_until=1320 is a number; put the time in quotes; nothing was done"),
-            ({**AT_SIX, "freeze_state": "thaw"}, "freeze_state=thaw: expected frozen or thawed; nothing was done"),
-            ({**AT_SIX, "freeze_servers": []}, "freeze_servers is empty; leave it out for the whole node; nothing was done"),
-            ({**AT_SIX, "freeze_servers": " , "}, "freeze_servers is empty; leave it out for the whole node; nothing was done"),
-            ({**AT_SIX, "freeze_server": "Lobby"}, "Cannot use unknown variables: freeze_server (did you mean freeze_servers?)"),
-        ],
-    )
-    def test_wrong_variables_are_refused_before_any_change(self, command: Path, variables: dict[str, Any], fault: str) -> None:
-        code, output, calls = self.frozen(command, **variables)
-        assert (code, calls) == (2, []) and fault in output, output
+    def test_wrong_variables_are_refused_before_any_change(self, command: Path) -> None:
+        wrong = {
+            "freeze_until is missing; give the end, such as 06:00 or 2026-01-31T06:00": {},
+            "freeze_reason is missing; others read it when their action is refused": {"freeze_until": "06:00", "freeze_reason": " "},
+            "freeze_until=1320 is a number; put the time in quotes": {**AT_SIX, "freeze_until": 1320},
+            "freeze_state=thaw: expected frozen or thawed": {**AT_SIX, "freeze_state": "thaw"},
+            "freeze_servers is empty; leave it out for the whole node": {**AT_SIX, "freeze_servers": []},
+        }
+        hosts = {f"node-{number}": each for number, each in enumerate([*wrong.values(), {**AT_SIX, "freeze_servers": " , "}])}
+        code, output, calls = self.frozen(command, "--limit", "all", hosts=hosts)
+        assert (code, calls) == (2, [])
+        for number, fault in enumerate([*wrong, "freeze_servers is empty; leave it out for the whole node"]):
+            assert re.search(rf"Cannot freeze node-{number}: {re.escape(fault)}; nothing was done", output), output
+
+    def test_an_unknown_variable_is_refused_before_any_change(self, command: Path) -> None:
+        code, output, calls = self.frozen(command, **AT_SIX, freeze_server="Lobby")
+        assert (code, calls) == (2, []) and "Cannot use unknown variables: freeze_server (did you mean freeze_servers?)" in output
 
     def test_the_answer_of_a_failed_command_is_shown(self, command: Path) -> None:
         code, output, _calls = self.frozen(command, **{**AT_SIX, "freeze_until": "2026-01-01T00:00"})
@@ -119,44 +127,50 @@ class TestPlaybook:
 
 
 FACTS = {"is_frozen": True, "until": "2026-01-31T06:00:00.000Z", "origin": "alice@ops", "reason": "final", "node": False}
+NODE_FACTS = {**FACTS, "node": True}
 UNKNOWN = dict.fromkeys(FACTS)
 
 
-@pytest.mark.parametrize(
-    ("node", "server", "state", "fault"),
-    [
-        (None, None, "running", ""),
-        (None, FACTS, "offline", ""),
-        (None, FACTS, "running", "server Lobby is frozen until 2026-01-31T06:00:00.000Z by alice@ops: final; wait for the end, or end it"),
-        (
-            {**FACTS, "node": True},
-            {**FACTS, "node": True},
-            "offline",
-            "the node is frozen until 2026-01-31T06:00:00.000Z by alice@ops: final",
-        ),
-        # An endpoint shows no facts of its node.
-        ("absent", {**FACTS, "node": True}, "running", "the node is frozen until 2026-01-31T06:00:00.000Z by alice@ops: final; wait"),
-        ("absent", "absent", "running", ""),
-        (
-            UNKNOWN,
-            UNKNOWN,
-            "running",
-            "it is unknown whether the node is frozen; wait for the end, or end it on the node with fleet-power thaw",
-        ),
-        ("absent", UNKNOWN, "running", "it is unknown whether server Lobby is frozen; wait for the end"),
-    ],
-)
-def test_a_maintenance_begins_only_if_nothing_is_frozen(tmp_path: Path, node: Any, server: Any, state: str, fault: str) -> None:
+#: What the look at a node shows of it, of its running server, the server's state, and the end of the refusal ("" for none).
+SEEN = [
+    (None, None, "running", ""),
+    (None, FACTS, "offline", ""),
+    (None, FACTS, "running", "server Lobby is frozen until 2026-01-31T06:00:00.000Z by alice@ops: final; wait for the end, or end it"),
+    (NODE_FACTS, NODE_FACTS, "offline", "the node is frozen until 2026-01-31T06:00:00.000Z by alice@ops: final"),
+    # An endpoint shows no facts of its node.
+    ("absent", NODE_FACTS, "running", "the node is frozen until 2026-01-31T06:00:00.000Z by alice@ops: final; wait"),
+    ("absent", "absent", "running", ""),
+    (
+        UNKNOWN,
+        UNKNOWN,
+        "running",
+        "it is unknown whether the node is frozen; wait for the end, or end it on the node with fleet-power thaw",
+    ),
+    ("absent", UNKNOWN, "running", "it is unknown whether server Lobby is frozen; wait for the end"),
+]
+
+
+def seen_of(node: Any, server: Any, state: str) -> dict[str, Any]:
     entry: dict[str, Any] = {"server": "1", "name": "Lobby", "state": state, "freeze": server}
     seen: dict[str, Any] = {"freeze": node, "servers": [entry, {"server": "2", "name": None, "state": "running", "freeze": None}]}
     for each in (entry, seen):
         if each["freeze"] == "absent":
             del each["freeze"]
-    tasks = [{"ansible.builtin.import_tasks": str(CHECKOUT / "roles/maintenance/tasks/check_frozen.yml")}]
+    return seen
+
+
+def test_a_maintenance_begins_only_if_nothing_is_frozen(tmp_path: Path) -> None:
+    hosts = {f"node-{number}": {"__maintenance_seen": seen_of(*each[:3])} for number, each in enumerate(SEEN)}
     words = yaml.safe_load((CHECKOUT / "roles/maintenance/vars/main.yml").read_text())["__maintenance_frozen_words"]
-    given = {"__maintenance_seen": seen, "__maintenance_frozen_words": words}
-    book = [{"hosts": "node-1", "gather_facts": False, "vars": given, "tasks": tasks}]
+    tasks = [
+        {"ansible.builtin.import_tasks": str(CHECKOUT / "roles/maintenance/tasks/check_frozen.yml")},
+        {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} begins."}},
+    ]
+    book = [{"hosts": "nodes", "gather_facts": False, "vars": {"__maintenance_frozen_words": words}, "tasks": tasks}]
     (tmp_path / "play.yml").write_text(json.dumps(book))
-    code, output = play(tmp_path, str(tmp_path / "play.yml"))
-    assert (code == 0) is (fault == ""), output
-    assert fault in output
+    _code, output = play(tmp_path, str(tmp_path / "play.yml"), hosts=hosts)
+    refused = dict(re.findall(r"\[(node-\d)\]: FAILED! => .*?\"msg\": \"(.*?)\"", output))
+    for number, (*_seen, fault) in enumerate(SEEN):
+        node = f"node-{number}"
+        assert (f"{node} begins." in output, node in refused) == (fault == "", fault != ""), output
+        assert fault in refused.get(node, ""), output
