@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 #: The longest run of Ansible on a loaded machine with two cores.
-RUN_SECONDS = 300.0
+RUN_SECONDS = 600.0
 #: Open connections end soon after the tests.
 SSH_PERSISTS = "ControlPersist=15s"
 
@@ -128,7 +128,8 @@ class Going:
             rc = self._child.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"not within {seconds} s: {self.stdout}{self.stderr}") from None
+            task = ([line for line in self.stdout.splitlines() if line.startswith("TASK [")] or ["no task"])[-1].rstrip("* ")
+            raise AssertionError(f"not within {seconds} s, at last {task}: {self.stdout}{self.stderr}") from None
         elapsed = time.monotonic() - self._began
         return Ran(rc, self.stdout, self.stderr, elapsed, self.results())
 
