@@ -76,6 +76,7 @@ def test_a_core_that_cannot_be_trusted_is_not_used_and_the_result_is_the_same(no
     assert "whole module" not in facts(node, "-v")[1]
 
 
+@pytest.mark.long
 def test_an_upgrade_of_the_core_leaves_an_action_its_own(node: Node) -> None:
     slow = server("slow", STOP_SECONDS=600)
     bring_up({node: [slow]})

@@ -67,6 +67,7 @@ def test_a_play_acts_through_the_endpoint_and_shows_its_token_nowhere(
     assert not (lab.root / "state").exists() and not (lab.root / "run").exists()
 
 
+@pytest.mark.long
 def test_a_play_for_a_node_without_a_login_acts_from_the_controller(lab: Lab, tmp_path: Path, server: WingsServer) -> None:
     connection = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1, "wings": server.url, "wings_token": TOKEN}
     controller = Controller(lab, tmp_path / "controller", connection=connection)

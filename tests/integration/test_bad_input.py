@@ -231,6 +231,7 @@ def test_a_secret_appears_nowhere_at_any_verbosity(
     assert (lab.root / "state" / "definitions" / f"{uuid}.json").stat().st_mode & 0o007 == 0
 
 
+@pytest.mark.long
 def test_the_lock_record_has_no_secret(lab: Lab, controller: Controller, planted: tuple[str, dict[str, object]]) -> None:
     uuid, options = planted
     definition = json.loads((controller.root / "secret.json").read_text())["secret"]

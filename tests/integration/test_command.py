@@ -86,6 +86,7 @@ def test_a_kill_cancels_a_waiting_restart_and_its_command_exits_with_5(lab: Lab)
     assert not lab.is_up(uuid)
 
 
+@pytest.mark.samples("2")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_begins_nothing_new_and_finishes_a_stop_that_has_begun(lab: Lab, number: signal.Signals) -> None:
     uuid = lab.up(name="Lobby", STOP_SECONDS=2, MARK=1)
@@ -141,6 +142,7 @@ def test_the_status_has_the_columns_of_the_playbook_and_a_form_for_screen_reader
     assert fleet_power(lab, "status", "Nowhere").code == 3
 
 
+@pytest.mark.long
 def test_the_status_is_shown_again_until_a_signal(lab: Lab) -> None:
     uuid = lab.up(name="Lobby")
     with running(lab, "status", "Lobby", "--watch") as watch:
@@ -170,6 +172,7 @@ def test_a_log_is_masked_and_followed_to_the_end_of_the_run(lab: Lab) -> None:
     assert (gone.code, gone.out, "the journal keeps no lines of its run" in gone.err) == (0, "", True)
 
 
+@pytest.mark.samples("True")
 @pytest.mark.parametrize("tty", [True, False])
 def test_a_log_is_followed_as_fast_as_a_busy_server_writes(lab: Lab, tty: bool) -> None:
     uuid = lab.server(name="Busy")
@@ -220,6 +223,7 @@ def test_a_wrong_end_of_a_freeze_freezes_nothing(lab: Lab, until: str, code: int
     assert fleet_power(lab, "thaw").out == "Nothing was frozen.\n"
 
 
+@pytest.mark.long
 def test_freezes_and_thaws_of_many_processes_leave_what_the_last_one_said(lab: Lab) -> None:
     names = [lab.server(name=f"S{number}") for number in range(4)]
     children = [

@@ -274,7 +274,7 @@ INCIDENTS: dict[str, tuple[Callable[[Scene], str], tuple[str, ...], str]] = {
 }
 
 
-@pytest.mark.samples("suspended", "crash loop", "long stop", "engine dead", "journal unreadable", "frozen")
+@pytest.mark.samples("suspended", "crash loop", "engine dead")
 @pytest.mark.parametrize("incident", INCIDENTS)
 def test_why_names_the_cause_and_the_next_step_in_one_screen(lab: Lab, proxy: EngineProxy, incident: str) -> None:
     prepare, reasons, advice = INCIDENTS[incident]
@@ -313,6 +313,7 @@ def test_why_explains_each_server_of_one_name(lab: Lab) -> None:
     assert f"Do: fleet-power start {dashed}" in fleet_power(lab, "why", dashed).out
 
 
+@pytest.mark.samples("journal unreadable")
 @pytest.mark.parametrize("incident", ["engine dead", "engine frozen", "journal unreadable", "definition broken", "frozen"])
 def test_kill_works_in_an_incident(lab: Lab, proxy: EngineProxy, incident: str) -> None:
     uuid = lab.up()

@@ -195,6 +195,7 @@ FILES_AT_FAULT: tuple[Trap, ...] = (
 )
 
 
+@pytest.mark.samples("a_hostile_pattern", "a_link_to_somebody_elses_file")
 @pytest.mark.parametrize("trap", [*RULES_AT_FAULT, *FILES_AT_FAULT], ids=lambda trap: trap.__name__)
 def test_a_bad_rule_or_file_refuses_a_restart_before_the_stop(lab: Lab, trap: Trap) -> None:
     canary = lab.root / "shadow"

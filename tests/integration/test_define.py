@@ -86,6 +86,7 @@ def fetched(port: int, path: str) -> str:
     return str(wait_until(once, f"port {port} serves {path}"))
 
 
+@pytest.mark.samples("compose")
 @pytest.mark.parametrize("labels", [(), COMPOSE], ids=["docker run", "compose"])
 def test_a_web_application_becomes_a_server_with_its_data_ports_and_environment(node: Lab, labels: tuple[str, ...]) -> None:
     image, port, data = node.image(WEB)[1:], free_port(), node.root / "site"
@@ -113,6 +114,7 @@ def test_a_web_application_becomes_a_server_with_its_data_ports_and_environment(
     assert ended(node.power("restart", name)) == ("done", "")
 
 
+@pytest.mark.samples("named volume")
 @pytest.mark.parametrize("volume", [False, True], ids=["bind", "named volume"])
 def test_a_game_server_becomes_a_server_with_its_world(node: Lab, volume: bool) -> None:
     world, port, source = node.root / "world", free_port(), f"fleet-power-test-{uuid_module.uuid4().hex[:12]}"
@@ -152,6 +154,7 @@ def test_a_game_server_becomes_a_server_with_its_world(node: Lab, volume: bool) 
             docker(node, "volume", "rm", source)
 
 
+@pytest.mark.long
 def test_a_named_volume_becomes_a_mount_with_its_files(node: Lab) -> None:
     volume = f"fleet-power-test-{uuid_module.uuid4().hex[:12]}"
     node.write_settings(allowed_mounts=[f"{node.client.info()['DockerRootDir']}/volumes"])
@@ -227,7 +230,12 @@ def test_an_unreadable_definition_that_may_have_the_name_is_a_warning(node: Lab)
     assert f"Warning: Cannot read definition {broken}" in printed
 
 
-@pytest.mark.parametrize("rename", [str, lambda name: name.replace(".yml", ".json"), lambda name: name.upper().replace("YML", "yml")])
+@pytest.mark.samples("another format")
+@pytest.mark.parametrize(
+    "rename",
+    [str, lambda name: name.replace(".yml", ".json"), lambda name: name.upper().replace("YML", "yml")],
+    ids=["the same name", "another format", "another case"],
+)
 def test_a_second_definition_of_a_container_is_refused(node: Lab, rename: Callable[[str], str]) -> None:
     name = docker_run(node, IMAGE[1:])
     path, _commands, _printed = defined(node, name)

@@ -71,7 +71,7 @@ def assert_next_works_and_settles(lab: Lab, kept: Kept) -> None:
     assert lab.is_up(kept.uuid)
 
 
-@pytest.mark.samples("restart-stop", "restart-start", "kill-kill")
+@pytest.mark.samples("restart-start", "kill-kill")
 @pytest.mark.parametrize("action, phase", GONE_IN, ids=named(GONE_IN))
 def test_an_engine_gone_in_mid_action_is_reported_and_the_next_action_settles(
     lab: Lab, proxy: EngineProxy, action: str, phase: str
@@ -87,7 +87,7 @@ def test_an_engine_gone_in_mid_action_is_reported_and_the_next_action_settles(
     assert lab.is_up(kept.uuid)
 
 
-@pytest.mark.samples("restart-start", "kill-kill")
+@pytest.mark.samples("kill-kill")
 @pytest.mark.parametrize("action, phase", FROZEN_IN, ids=named(FROZEN_IN))
 def test_an_engine_that_freezes_in_mid_action_is_reported_and_the_next_action_settles(
     lab: Lab, proxy: EngineProxy, action: str, phase: str

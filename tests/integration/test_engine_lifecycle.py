@@ -192,6 +192,7 @@ def test_a_pid_file_finds_an_engine_behind_the_socket_of_another_process(
         proxy.close()
 
 
+@pytest.mark.long
 def test_a_shutdown_reports_each_end_breaks_the_stream_and_marks_no_container(mortal: OwnEngine) -> None:
     engine, life, root = mortal.engine(), engine_life(mortal.host), root_of(mortal)
     quick, deaf = mortal.up(), mortal.up(IGNORE_SIGNALS="all", config={"StopTimeout": 1})

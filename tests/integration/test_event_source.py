@@ -126,6 +126,7 @@ def test_events_arrive_soon_and_in_order_and_a_rulebook_resumes(node: Lab, shim:
     assert last["meta"] == {"uuid": "id-5", "url": shim.url, "cursor": (node.root / "cursor").read_text().strip()}
 
 
+@pytest.mark.long
 def test_a_wrong_token_ends_the_rulebook_and_a_changed_token_does_not(node: Lab, shim: Shim, journal: Journal) -> None:
     (node.root / "token").write_text("another\n")
     with Reader(node.root, **arguments(node, shim.url)) as reader:

@@ -202,6 +202,7 @@ def test_no_secret_of_the_node_is_in_any_request(tmp_path: Path, receivers: Exit
     assert "Planted" not in said and SECRET[6:] not in said
 
 
+@pytest.mark.long
 def test_only_one_process_sends(tmp_path: Path, receivers: ExitStack) -> None:
     received = receiver(receivers)
     with SendingNode(tmp_path, pager={"url": received.url}) as node:

@@ -99,6 +99,7 @@ def stays(lab: Lab, uuid: str, run: Run, seconds: float = 3.0 * INTERVAL + 2.0) 
     return run_of(lab, uuid) == run and not verdicts(lab, uuid)
 
 
+@pytest.mark.samples("deadlock with an open port")
 @pytest.mark.parametrize("hang", [stop_process, deadlock], ids=["stopped process", "deadlock with an open port"])
 def test_a_server_that_hangs_is_restarted_in_time(lab: Lab, image: str, hang: Any) -> None:
     with checked(lab, image) as (_supervising, (uuid,)):

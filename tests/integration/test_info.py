@@ -25,7 +25,7 @@ def trace(lab: Lab) -> dict[str, tuple[int, int]]:
     return {str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in files}
 
 
-@pytest.mark.samples("start-False-plan0-starting", "restart-True-plan3-starting", "kill-True-plan4-offline")
+@pytest.mark.samples("restart-True-plan3-starting")
 @pytest.mark.parametrize(
     "action, up, plan, after",
     [
@@ -161,6 +161,7 @@ def test_values_that_the_engine_fills_in_do_not_make_a_container_outdated(lab: L
     assert outdated(controller, servers[-1])["in_place"] == ["docker.container_pid_limit"]
 
 
+@pytest.mark.long
 def test_info_reports_limits_that_were_changed_at_the_engine(lab: Lab, controller: Controller) -> None:
     uuid = lab.up(build={"memory_limit": 64})
     lab.client.update_container(uuid, mem_limit=100_000_000, memswap_limit=100_000_000)

@@ -117,11 +117,21 @@ def test_ctrl_c_lets_the_running_stop_finish_and_no_other_begin(lab: Lab, tmp_pa
     assert found == dict.fromkeys(found, (False, ["stop done", "stop skipped"], [False, True]))
 
 
-@pytest.mark.samples("cut_connection")
+#: What `interrupt` returns if the task does both stops.
+BOTH_DONE = (True, ["stop done", "stop done"], [False, False])
+
+
+def test_a_task_continues_after_its_connection_breaks(lab: Lab, tmp_path: Path) -> None:
+    assert interrupt(lab, tmp_path / "way", Way(pipelining=True, become=False), cut_connection) == BOTH_DONE
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("end", [kill_ssh, cut_connection], ids=lambda end: end.__name__)
-def test_a_task_continues_after_its_connection_breaks(lab: Lab, tmp_path: Path, sshd: Sshd, end: Callable[[Running, Sshd], None]) -> None:
+def test_a_task_continues_after_its_connection_breaks_in_every_way(
+    lab: Lab, tmp_path: Path, sshd: Sshd, end: Callable[[Running, Sshd], None]
+) -> None:
     found = every_way(lab, tmp_path, sshd.may_become, end)
-    assert found == dict.fromkeys(found, (True, ["stop done", "stop done"], [False, False]))
+    assert found == dict.fromkeys(found, BOTH_DONE)
 
 
 def test_ctrl_c_on_a_local_connection_leaves_no_server_half_done(lab: Lab, controller: Controller) -> None:
@@ -201,6 +211,7 @@ def changes_to(lab: Lab, uuid: str, proxy: EngineProxy) -> list[Seen]:
     return [request for request in proxy.seen if request.changes and any(name in request.path for name in names)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rival", ["restart", pytest.param("stop", marks=pytest.mark.long)])
 def test_two_calls_act_on_each_server_one_after_the_other(lab: Lab, controller: Controller, proxy: EngineProxy, rival: str) -> None:
     uuids = started(lab, 8)

@@ -66,6 +66,7 @@ def test_a_kill_is_unsettled_if_the_lock_holder_does_not_answer(lab: Lab, proxy:
     assert not lab.is_up(kept.uuid)
 
 
+@pytest.mark.samples("by its container alone")
 @pytest.mark.parametrize("known", ["by a definition", "by its container alone"])
 def test_a_kill_is_unsettled_if_the_engine_does_not_show_the_container(lab: Lab, proxy: EngineProxy, known: str) -> None:
     uuid = lab.up(MARK=1, IGNORE_SIGNALS="all")

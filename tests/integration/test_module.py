@@ -84,6 +84,7 @@ def test_the_journal_has_the_origin_and_the_reason_of_a_task(lab: Lab, controlle
     assert row.reason == "the players wait"
 
 
+@pytest.mark.long
 def test_async_status_returns_the_result_of_an_asynchronous_task(lab: Lab, controller: Controller) -> None:
     uuid = lab.server(STOP_SECONDS=4)
     lab.power("start", uuid, wait_for="running")

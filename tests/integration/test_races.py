@@ -48,18 +48,7 @@ def assert_stays_down(lab: Lab, uuid: str, since: float, seconds: float = 0.5) -
     assert starts_since(lab, uuid, since) == []
 
 
-@pytest.mark.samples(
-    "start-create",
-    "start-start",
-    "restart-prepare",
-    "restart-pull",
-    "restart-create",
-    "restart-stop",
-    "restart-preboot",
-    "restart-start",
-    "restart-observe",
-    "restart-wait",
-)
+@pytest.mark.samples("start-create", "restart-stop", "restart-preboot", "restart-start", "restart-wait")
 @pytest.mark.parametrize("action, phase", BOOTS, ids=named(BOOTS))
 def test_a_kill_cancels_a_boot_in_every_phase_and_the_server_stays_down(lab: Lab, proxy: EngineProxy, action: str, phase: str) -> None:
     with kept_in(lab, proxy, action, phase) as kept:
@@ -114,7 +103,7 @@ def test_a_kill_waits_for_another_kill_and_both_results_are_true(lab: Lab, proxy
     assert not lab.is_up(kept.uuid)
 
 
-@pytest.mark.samples("start-create", "restart-preboot", "restart-start")
+@pytest.mark.samples("start-create", "restart-start")
 @pytest.mark.parametrize("action, phase", WAITED_FOR, ids=named(WAITED_FOR))
 def test_a_start_waits_for_a_running_boot_and_changes_nothing(lab: Lab, proxy: EngineProxy, action: str, phase: str) -> None:
     began = time.time()
@@ -139,7 +128,7 @@ def test_a_start_that_waited_for_the_lock_still_waits_for_readiness(lab: Lab, pr
     assert (rival.outcome.value, rival.changed, rival.state.value) == ("unchanged", False, "running")
 
 
-@pytest.mark.samples("start-preboot", "start-start", "restart-create", "restart-stop")
+@pytest.mark.samples("start-start", "restart-stop")
 @pytest.mark.parametrize("action, phase", STOPPED, ids=named(STOPPED))
 def test_a_stop_waits_for_a_running_boot_and_then_stops(lab: Lab, proxy: EngineProxy, action: str, phase: str) -> None:
     with kept_in(lab, proxy, action, phase, **({"stop_timeout": 1} if phase == "stop" else {})) as kept:
@@ -161,7 +150,7 @@ def test_a_start_waits_for_a_running_stop_and_boots(lab: Lab, proxy: EngineProxy
     assert lab.node().journal.intents.of(kept.uuid).up is True
 
 
-@pytest.mark.samples("stop", "start")
+@pytest.mark.samples("stop")
 @pytest.mark.parametrize("phase", ["stop", "start", "observe"])
 def test_two_restarts_run_one_after_the_other(lab: Lab, proxy: EngineProxy, phase: str) -> None:
     with kept_in(lab, proxy, "restart", phase, stop_timeout=1) as kept:
@@ -265,6 +254,7 @@ def _settle(lab: Lab, lives: Lives, uuid: str, seed: int) -> None:
     wait_until(lambda: all(run.ended < float("inf") for run in lives.runs), f"seed {seed}: everything has ended")
 
 
+@pytest.mark.long
 @pytest.mark.samples("late")
 @pytest.mark.parametrize("late", [False, True], ids=["", "late"])
 def test_a_few_random_races_break_no_promise(lab: Lab, proxy: EngineProxy, late: bool) -> None:

@@ -38,7 +38,7 @@ def codes(lab: Lab, uuid: str) -> list[tuple[str, str, str]]:
     return [(row.action, row.outcome, row.code) for row in lab.operations(uuid)]
 
 
-@pytest.mark.samples("start-create", "restart-stop", "restart-preboot", "restart-start", "restart-wait", "stop-stop", "kill-kill")
+@pytest.mark.samples("start-create", "restart-stop", "restart-start", "kill-kill")
 @pytest.mark.parametrize("action, phase", EVERY_PHASE, ids=named(EVERY_PHASE))
 def test_a_killed_actor_leaves_a_free_lock_and_the_next_action_works(lab: Lab, proxy: EngineProxy, action: str, phase: str) -> None:
     with kept_in(lab, proxy, action, phase) as kept:
@@ -166,7 +166,8 @@ def test_a_late_start_is_recognised_and_the_next_action_works(lab: Lab, proxy: E
     assert lab.is_up(kept.uuid) == (action in ("start", "restart"))
 
 
-@pytest.mark.samples("stop", "kill")
+@pytest.mark.long
+@pytest.mark.samples("kill")
 @pytest.mark.parametrize("second", ["stop", "start", "kill"])
 def test_a_start_on_its_way_stays_recorded_when_the_next_actor_dies_too(lab: Lab, proxy: EngineProxy, second: str) -> None:
     with orphaned_start(lab, proxy) as kept:

@@ -52,6 +52,7 @@ def containers(lab: Lab, uuid: str) -> list[str]:
     return sorted(str(each["Names"][0]) for each in lab.client.containers(all=True) if uuid in str(each["Names"]))
 
 
+@pytest.mark.samples("exits at once", "exits after it was ready")
 @pytest.mark.parametrize(
     ("environment", "wait_timeout", "why"),
     [

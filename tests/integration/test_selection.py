@@ -104,7 +104,7 @@ def test_a_boot_of_all_with_an_unreadable_source_fails_as_incomplete(lab: Lab, a
     assert lab.container(down) is None and starts(lab, [up]) == before
 
 
-@pytest.mark.samples("stop-running", "restart-any")
+@pytest.mark.samples("restart-any")
 @pytest.mark.parametrize("only", [{}, {"only": ["running"]}], ids=["any", "running"])
 @pytest.mark.parametrize("action", ["stop", "restart"])
 def test_an_invisible_server_makes_an_action_on_all_incomplete(

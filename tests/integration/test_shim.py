@@ -97,6 +97,7 @@ def test_a_start_accepted_after_a_kill_runs_after_the_kill(lab: Lab, shim: Shim)
         assert lab.is_up(server)
 
 
+@pytest.mark.long
 def test_another_process_and_the_http_shim_take_turns(lab: Lab, shim: Shim) -> None:
     server = lab.server()
     with lab.actor("restart", server, wait_seconds=60, gate=True) as actor:

@@ -71,6 +71,7 @@ def test_the_shim_reports_an_unread_command_and_does_not_try_the_next(lab: Lab, 
     assert "does not read" in logged["reason"]
 
 
+@pytest.mark.long
 def test_consoles_of_a_server_that_does_not_read_delay_no_other_client(lab: Lab, shim: Shim) -> None:
     stuck, other, down = _stuck(lab), _running(lab), lab.server()
 

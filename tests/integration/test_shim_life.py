@@ -56,6 +56,7 @@ def test_the_shim_hangs_up_on_a_client_without_a_complete_request(node: Lab) -> 
             assert is_hung_up(slow, 8.0)
 
 
+@pytest.mark.long
 def test_the_shim_hangs_up_on_a_client_that_sends_single_bytes(node: Lab) -> None:
     with shim_on(node, api={"port": 0, "request_timeout": 1}) as shim, connect(shim) as slow:
         began = time.monotonic()

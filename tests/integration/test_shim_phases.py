@@ -71,7 +71,7 @@ def change(lab: Lab, server: str, action: str, phase: str) -> None:
         lab.edit(server, environment={**lab.definition(server)["settings"]["environment"], "CHANGED": 1})
 
 
-@pytest.mark.samples("restart-stop", "restart-start", "kill-kill")
+@pytest.mark.samples("restart-stop")
 @pytest.mark.parametrize(
     "action, phase",
     [pytest.param(*case, marks=pytest.mark.long if case in ONLY_LONG else ()) for case in KILLED_IN],
@@ -151,6 +151,7 @@ def test_wait_for_decides_whether_a_start_ends_when_up_or_when_ready(lab: Lab) -
         assert (refused.status, refused.json["code"]) == (422, "settings_invalid")
 
 
+@pytest.mark.long
 def test_the_process_after_a_killed_shim_keeps_the_wait_for_of_accepted_actions(lab: Lab) -> None:
     server = lab.server(BOOT_SECONDS=1)
     with shim_on(lab) as shim, lab.node().locks.acquire(server, lab.request("stop", server), wait_seconds=5, clock=SYSTEM_CLOCK):

@@ -24,6 +24,7 @@ from .lab import Lab, lab_on
 from .shim import NO_ENGINE, TOKEN, Shim, configure, shim_on
 
 
+@pytest.mark.long
 def test_many_concurrent_requests_get_their_usual_answers(tmp_path: Path) -> None:
     node = Lab(tmp_path, NO_ENGINE, None)
     servers = [node.server() for _number in range(32)]

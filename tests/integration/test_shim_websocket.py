@@ -255,7 +255,7 @@ def test_invalid_events_get_no_answer_and_too_large_frames_close_the_console(bar
     assert shim.ask("GET", "/healthz").status == 200
 
 
-@pytest.mark.samples("f1800000", "01810000", "47455420")
+@pytest.mark.samples("01810000")
 @pytest.mark.parametrize(
     "sent",
     [

@@ -123,7 +123,6 @@ IMPOSSIBLE = {"v4": {"subnet": "10.213.78.0/24", "gateway": "10.1.1.1"}, "v6": {
 
 
 @pytest.mark.samples(
-    "the network of a missing container",
     "a gateway outside its network",
     "less memory than the engine can give",
 )

@@ -59,6 +59,7 @@ def rows_due(lab: Lab, uuid: str) -> list[int]:
     return [row.number for row in lab.node().journal.ended_runs.due() if row.server.uuid == uuid]
 
 
+@pytest.mark.samples("stop")
 @pytest.mark.parametrize("action", ["stop", "kill"])
 def test_our_stop_or_kill_is_no_crash_and_the_server_stays_down(lab: Lab, action: str) -> None:
     uuid = lab.up()
@@ -113,6 +114,7 @@ def test_the_next_supervisor_finds_a_crash_from_before_its_start(lab: Lab) -> No
         await_verdicts(lab, uuid, "crashed")
 
 
+@pytest.mark.long
 def test_the_next_supervisor_finds_a_crash_of_the_first_server_of_a_node(lab: Lab) -> None:
     with Supervising(lab) as supervising:
         uuid = lab.up()
@@ -300,6 +302,7 @@ def race(lab: Lab, seed: int, *, servers: int, rounds: int) -> None:
             played.close()
 
 
+@pytest.mark.long
 def test_a_few_rounds_give_the_expected_states_and_verdicts(lab: Lab) -> None:
     race(lab, 1, servers=4, rounds=1)
 

@@ -121,6 +121,7 @@ def test_a_server_stopped_on_an_unwritable_disk_stays_down(lab: Lab, action: str
         assert not disk.says_up(uuid)
 
 
+@pytest.mark.long
 @pytest.mark.samples("4-12")
 @pytest.mark.parametrize("seconds", [12, pytest.param(600, marks=pytest.mark.long)])
 @pytest.mark.parametrize("free", [0, 4, 20])
