@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -17,8 +20,9 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.freezes import freeze
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import engine_time
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
-from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import ORIGIN
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import ORIGIN, EndedRun, Verdict
 
 from .lab import Lab, ended, lab_on, wait_until
 from .own_engine import OwnEngine, own_engine
@@ -78,7 +82,8 @@ def await_health(lab: Lab, uuid: str, health: str) -> None:
 def send(lab: Lab, uuid: str, number: int) -> Run:
     """Send a signal to the server's process without the engine; return its run."""
     found = lab.container(uuid)
-    assert found is not None
+    # The process 0 would be our own group.
+    assert found is not None and found["State"]["Pid"]
     os.kill(found["State"]["Pid"], number)
     return run_of(lab, uuid)
 
@@ -174,6 +179,83 @@ def test_sixty_of_sixty_are_restarted_in_time(lab: Lab, image: str) -> None:
             time.sleep(max(0.0, next_at - time.monotonic()))
         assert sum(len(verdicts(lab, uuid)) for uuid in uuids) == 60
         assert {verdict for uuid in uuids for verdict in verdicts(lab, uuid)} == {"hung"}
+
+
+class HealthEvents:
+    """The health events of an engine: its time in seconds, container and state. A thread collects them."""
+
+    def __init__(self, client: Any) -> None:
+        self.seen: list[tuple[float, str, str]] = []
+        self._stream = client.events(decode=True, filters={"event": "health_status"})
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        for event in self._stream:
+            self.seen.append((event["timeNano"] / 1e9, event["id"], event["status"].rpartition(" ")[2]))
+
+    def close(self) -> None:
+        self._stream.close()
+        self._thread.join()
+
+    def fault_of(self, row: EndedRun, servers: int, seconds: float) -> str:
+        """Return why no rule allows the restart that ended a run; "" if the rules do."""
+        began, over = (engine_time(text) for text in (row.run.started_at, row.ended_at))
+        assert began is not None and over is not None
+        of_run = [each for each in self.seen if each[1] == row.run.container and began.timestamp() <= each[0] <= over.timestamp()]
+        if not of_run or of_run[-1][2] != "unhealthy":
+            return "it was not unhealthy"
+        since = of_run[-1][0]
+        if over.timestamp() - since < seconds:
+            return f"it was unhealthy for {over.timestamp() - since:.1f} s only"
+        # Five seconds, because the supervisor hears of a change a little later than it happens.
+        together = {container for at, container, health in self.seen if health == "unhealthy" and since - 55 < at <= since}
+        return f"{len(together)} servers turned unhealthy within a minute" if 2 * len(together) > servers else ""
+
+
+@contextlib.contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """Keep that many processes busy."""
+    children = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _number in range(processes)]
+    try:
+        yield
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+
+
+@pytest.mark.long
+def test_at_high_load_only_servers_that_hang_are_restarted(lab: Lab, image: str, own: OwnEngine) -> None:
+    seconds = float(os.environ.get("FLEET_POWER_SOAK_SECONDS") or 300.0)
+    seed = int(os.environ.get("FLEET_POWER_SEED") or random.randrange(1_000_000))
+    dice, (interval, timeout) = random.Random(seed), (5, 3)
+    with checked(lab, image, 12, (interval, timeout)) as (_supervising, uuids), contextlib.closing(HealthEvents(own.client)) as events:
+        with busy(8):
+            over = time.monotonic() + seconds
+            while time.monotonic() < over:
+                uuid = dice.choice(uuids)
+                # It may be down, for a restart.
+                with contextlib.suppress(ProcessLookupError, AssertionError):
+                    if dice.random() < 0.2:
+                        deadlock(lab, uuid)
+                    else:
+                        stop_process(lab, uuid)
+                        time.sleep(dice.uniform(1.0, 3.0 * (interval + timeout)))
+                        send(lab, uuid, signal.SIGCONT)
+                time.sleep(dice.uniform(5.0, 40.0))
+                for each in uuids:
+                    if dice.random() < 0.1:
+                        (lab.volume(each) / "deadlock").unlink(missing_ok=True)
+        rows = [row for uuid in uuids for row in rows_of(lab, uuid)]
+        hangs = [row for row in rows if row.verdict is Verdict.HUNG]
+        assert len(hangs) == len(rows), "only hangs end runs"
+        faults = {row.run: fault for row in hangs if (fault := events.fault_of(row, len(uuids), interval + timeout))}
+        times = {uuid: sorted(filter(None, (engine_time(row.ended_at) for row in hangs if row.server.uuid == uuid))) for uuid in uuids}
+        assert all(later - first > timedelta(hours=1) for ends in times.values() for first, later in zip(ends, ends[3:]))
+        turned = sum(health == "unhealthy" for _at, _container, health in events.seen)
+        print(f"seed {seed}: {seconds:.0f} s, {turned} times unhealthy, {len(hangs)} restarts")
+        assert faults == {}, seed
 
 
 @pytest.mark.long
