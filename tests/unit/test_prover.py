@@ -35,6 +35,7 @@ class World:
         self.facts: list[Any] = [FAILED]
         self.ends: list[str] = ["done"]
         self.looks = self.tries = self.troubles = 0
+        self.asked: set[str] = set()
         self.said: list[str] = []
         proof = Proof(UUID, "Cobalt", "mine", "now", present="old", present_started_at="t1", previous="old").on_trial(NEW, "boot", 0.0)
         fake.node.journal.proofs.begin(proof)
@@ -60,6 +61,7 @@ class World:
 
     def _perform(self, request: Any, _node: Any, server: Server) -> Result:
         self.tries += 1
+        self.asked.add(request.action.value)
         code = self._next(self.ends)
         at, outcome = self.fake.clock.now(), Outcome.DONE if code == "done" else Outcome.FAILED
         if outcome is Outcome.DONE:
@@ -106,6 +108,13 @@ def test_a_fault_of_a_look_does_not_end_a_proof(world: World, fault: Exception) 
     assert world.end().ended is ProofEnd.REVERTED
     assert world.troubles == (2 if isinstance(fault, (JournalUnusable, OSError)) else 0)
     assert sum(f"proof of {UUID}: " in line for line in world.said) == (2 if isinstance(fault, ValueError) else 0)
+
+
+def test_a_rule_that_is_newer_than_the_proof_leaves_the_server_down(world: World) -> None:
+    world.fake.configure(revert={"rules": [{"server": UUID, "revertible": False}]})
+    world.ends = ["start_failed"]
+    found = world.end()
+    assert found.forbids == "rule 1 of revert.rules" and world.asked == {"stop"}
 
 
 def test_without_a_thread_the_next_turn_begins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from .._power.actions.node.node import Node
 from .._power.actions.turn.perform import perform
 from .._power.actions.turn.revert import facts_of
 from .._power.definitions.definition import secrets_of
+from .._power.definitions.revert_policy import revert_policy
 from .._power.host.system_log import announce_line
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline, no_check, wait_until
@@ -111,14 +112,22 @@ class Prover:
         step, why = decide(proof, facts)
         if isinstance(step.value, ProofEnd):
             return _end(node, replace(proof, ended=step.value, msg=why))
-        if step is ProofStep.WAIT or (step is ProofStep.FAIL and not (self._may_act() and _is_free_to_start(node, proof))):
+        if step is ProofStep.WAIT:
             return False
         if step is ProofStep.FAIL:
-            failed = replace(proof, failed=why, log=_log(node, proof) or proof.log)
+            failed = replace(proof, failed=why, forbids=proof.forbids or _forbidding_rule(node, proof), log=_log(node, proof) or proof.log)
+            if not (self._may_act() and _is_free_to_start(node, failed)):
+                return False
             _note(node, failed, durable=True)
             return _fail(node, failed)
         _note(node, _noted(proof, step, facts))
         return False
+
+
+def _forbidding_rule(node: Node, proof: Proof) -> str:
+    """Return the rule that forbids the previous version now; a rule may be newer than the proof."""
+    definition = node.sources.definition_for_stop(proof.uuid)
+    return "" if definition is None else revert_policy(node.settings, definition.server, definition, _request(node, proof)).why
 
 
 def _is_free_to_start(node: Node, proof: Proof) -> bool:
