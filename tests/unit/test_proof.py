@@ -223,11 +223,12 @@ def test_a_proof_that_was_open_when_another_replaced_it_does_not_come_back(journ
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 200_000, '{"uuid": "other", "operation": "other"}', "[]"])
-def test_the_text_of_a_row_changes_no_other_row(journal: Journal, text: str) -> None:
+def test_a_row_without_its_previous_container_is_not_open(journal: Journal, text: str) -> None:
     journal.proofs.begin(BEGUN)
     journal.store.execute("UPDATE proving SET proof = :proof", {"proof": text})
-    (found,) = journal.proofs.open()
-    assert (found.uuid, found.operation) == (UUID, "mine")
+    found = journal.proofs.of(UUID)
+    assert found is not None and (found.uuid, found.operation, found.ended) == (UUID, "mine", ProofEnd.FAILED)
+    assert journal.proofs.open() == []
 
 
 def test_a_row_of_no_server_is_not_looked_at(journal: Journal) -> None:
