@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -90,6 +91,17 @@ class TestRestart:
         assert (operation.action, operation.outcome, operation.reason) == ("restart", "done", "unhealthy for 30 s")
         intent = watched.fake.node.journal.intents.of(UUID)
         assert intent is not None and intent.up and intent.origin == "alice@web1"
+        turn(watched)
+        assert watched.starts == 2
+
+    def test_without_a_thread_the_next_turn_restarts_it(self, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(_thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            hang(watched)
+        assert watched.starts == 1
         turn(watched)
         assert watched.starts == 2
 
