@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils._supervisor import con
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.connection_watch import EngineWatch
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink, EventReader
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
+from ansible_collections.fleet.power.tests.unit.thread_support import few_threads
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
 
 OTHER = "11111111-1111-4111-8111-111111111111"
@@ -95,11 +95,8 @@ class TestRestart:
         assert watched.starts == 2
 
     def test_without_a_thread_the_next_turn_restarts_it(self, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(_thread: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
-
         with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", refuse)
+            few_threads(patch)
             hang(watched)
         assert watched.starts == 1
         turn(watched)
