@@ -85,7 +85,7 @@ options:
     description:
       - With O(outdated), act also on servers whose present definition and image failed before and were reverted, see O(on_failed_start).
         Without it they are V(skipped), code C(not_selected), until the definition or the image changes.
-      - For O(action=restart) only. An action without O(outdated) always tries the present definition.
+      - For O(action=restart) only. An action without O(outdated) always tries the present definition. V(true) is refused with O(api_url).
     type: bool
     default: false
   max_parallel:
@@ -167,7 +167,7 @@ options:
   settle:
     description:
       - Seconds that a new version must stay up after it is ready, V(0) to V(3600), for O(on_failed_start=revert). The action ends after
-        them. Refused with O(api_url).
+        them. Refused for V(stop) and V(kill), and with O(api_url).
       - The default is C(revert.settle) of the node's settings, V(30) if they have none.
     type: int
   players_at_most:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import threading
 import uuid as uuid_module
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.pe
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_network import NetworkSpec
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
+from ansible_collections.fleet.power.tests.unit.thread_support import few_threads
 
 from .controller import Controller
 from .lab import Lab, ended, free_port
@@ -290,11 +290,8 @@ def test_a_pull_without_a_free_thread_is_refused_while_the_server_is_up(
     assert ended(lab.power("start", uuid)) == ("done", "")
     lab.edit(uuid, container={"image": f"{stranger.address}/team/game:1"})
 
-    def refuse(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
+        few_threads(patch)
         result = lab.power("restart", uuid)
     assert (*ended(result), result.changed) == ("refused", "image_unavailable", False)
     assert "no thread can be started for it; this machine is at a limit" in result.msg

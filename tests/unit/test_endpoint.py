@@ -362,6 +362,7 @@ def test_a_signal_ends_a_search_for_all_servers_or_for_named_servers() -> None:
         {"stop_timeout": 0},
         {"definitions": [{}]},
         {"outdated": True},
+        {"retry_reverted": True},
         {"on_failed_start": "leave"},
         {"settle": 0},
     ],

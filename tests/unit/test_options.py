@@ -58,6 +58,7 @@ def checked(**params: Any) -> Any:
         ("outdated", True, ["restart"]),
         ("retry_reverted", True, ["restart"]),
         ("on_failed_start", "leave", ["start", "restart"]),
+        ("settle", 0, ["start", "restart"]),
     ],
 )
 def test_an_option_is_refused_for_actions_that_cannot_have_it(option: str, value: object, fitting: list[str]) -> None:

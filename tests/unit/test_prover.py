@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils._supervisor import pro
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.prover import Prover
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 from ansible_collections.fleet.power.tests.unit.forked_support import wait_for
+from ansible_collections.fleet.power.tests.unit.thread_support import few_threads
 
 NEW, BACK = Run("new", "t2"), Run("back", "t3")
 FAILED = ProofFacts("boot", 101.0, intent="mine t2", run=NEW, live=False, verdict=Verdict.CRASHED)
@@ -118,11 +118,8 @@ def test_a_rule_that_is_newer_than_the_proof_leaves_the_server_down(world: World
 
 
 def test_without_a_thread_the_next_turn_begins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
+        few_threads(patch)
         world.prover.begin()
     assert world.tries == 0
     assert world.end().ended is ProofEnd.REVERTED

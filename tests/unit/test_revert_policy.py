@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition, parse_definition
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.revert_policy import RevertPolicy, revert_policy
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.revert_policy import (
+    RevertPolicy,
+    forbidding_rule,
+    revert_policy,
+)
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import DefinitionInvalid, SettingsInvalid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import OnFailedStart, PowerAction, Request
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server, Snapshot
 
 PAPER = Server("566bf9d7-c55a-45f8-91a6-e55e9b9b1325", "Paper")
 EGG = "5d96cf7f-265b-4da9-8f0c-26ef4243ed52"
@@ -29,11 +33,11 @@ def definition(**own: Any) -> Definition:
 
 def policy(*rules: object, of: Definition | None = None, asked: dict[str, Any] | None = None, **own: object) -> RevertPolicy:
     settings = parse_settings({"revert": {**own, "rules": list(rules)}}, where="config.yml")
-    return revert_policy(settings, PAPER, of or definition(), Request(**{**vars(ASKED), **(asked or {})}))
+    return revert_policy(settings, of or definition(), Request(**{**vars(ASKED), **(asked or {})}))
 
 
 def test_without_any_word_a_failed_start_is_left() -> None:
-    assert policy() == RevertPolicy(LEAVE, settle=30, is_default=True, revertible=True, why="")
+    assert policy() == RevertPolicy(LEAVE, settle=30, is_default=True)
 
 
 def test_request_definition_rule_and_setting_count_in_this_order() -> None:
@@ -55,16 +59,26 @@ def test_the_seconds_of_the_request_come_before_those_of_the_settings() -> None:
     assert policy(settle=60, asked={"settle": 0}).settle == 0
 
 
+def forbids(*rules: object, previous: str | None = None) -> str:
+    settings = parse_settings({"revert": {"rules": list(rules)}}, where="config.yml")
+    snapshot = None if previous is None else Snapshot("old", PAPER.uuid, live=True, image=previous)
+    return forbidding_rule(settings, definition(), snapshot)
+
+
 def test_the_first_matching_rule_with_a_key_counts_for_it_and_is_named() -> None:
-    found = policy(
+    rules = (
         {"server": "Lobby", "revertible": True},
         {"egg": EGG.upper(), "on_failed_start": "revert"},
         {"image": "acme/game", "revertible": False, "on_failed_start": "leave"},
         {"label": {"a": "b"}, "revertible": True},
     )
-    assert found == RevertPolicy(REVERT, settle=30, is_default=True, revertible=False, why="rule 3 of revert.rules")
-    allowed = policy({"server": PAPER.uuid, "revertible": True}, {"image": "acme/game", "revertible": False})
-    assert (allowed.revertible, allowed.why) == (True, "")
+    assert (policy(*rules).on_failed_start, forbids(*rules)) == (REVERT, "rule 3 of revert.rules")
+    assert forbids({"server": PAPER.uuid, "revertible": True}, {"image": "acme/game", "revertible": False}) == ""
+
+
+def test_a_rule_for_the_previous_image_forbids_the_way_back_too() -> None:
+    rule = {"image": "acme/old", "revertible": False}
+    assert [forbids(rule, previous=image) for image in (None, "acme/new:1", "acme/old:1")] == ["", "", "rule 1 of revert.rules"]
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,7 @@ def test_only_a_restart_accepts_outdated(action: str) -> None:
     [
         ("restart", {"on_failed_start": "undo"}, "expected one of leave, revert"),
         ("stop", {"on_failed_start": "leave"}, "Cannot stop with rollout_on_failed_start: it applies only to start and restart"),
+        ("stop", {"settle": 0}, "Cannot stop with rollout_settle: it applies only to start and restart"),
         ("start", {"retry_reverted": True}, "Cannot start with rollout_retry_reverted: it applies only to restart"),
     ],
 )

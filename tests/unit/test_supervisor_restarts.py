@@ -20,6 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils._supervisor import con
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.connection_watch import EngineWatch
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink, EventReader
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
+from ansible_collections.fleet.power.tests.unit.thread_support import few_threads
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
 
 OTHER = "11111111-1111-4111-8111-111111111111"
@@ -90,6 +91,14 @@ class TestRestart:
         assert (operation.action, operation.outcome, operation.reason) == ("restart", "done", "unhealthy for 30 s")
         intent = watched.fake.node.journal.intents.of(UUID)
         assert intent is not None and intent.up and intent.origin == "alice@web1"
+        turn(watched)
+        assert watched.starts == 2
+
+    def test_without_a_thread_the_next_turn_restarts_it(self, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+        with monkeypatch.context() as patch:
+            few_threads(patch)
+            hang(watched)
+        assert watched.starts == 1
         turn(watched)
         assert watched.starts == 2
 

@@ -218,8 +218,9 @@ def _refuse_unfit(options: Mapping[str, Any]) -> None:
         ("outdated", [PowerAction.RESTART.value], "use only instead"),
         ("retry_reverted", [PowerAction.RESTART.value], "leave it out"),
         ("on_failed_start", boots, "leave it out"),
+        ("settle", boots, "leave it out"),
     ):
-        if options[name] and action not in fitting:
+        if action not in fitting and options[name] is not None and options[name] is not False:
             raise SettingsInvalid(f"Cannot {action} with {name}: it applies only to {' and '.join(fitting)}; {advice}")
 
 

@@ -17,7 +17,7 @@ from .._power.actions.node.node import Node
 from .._power.actions.turn.perform import perform
 from .._power.actions.turn.revert import facts_of
 from .._power.definitions.definition import secrets_of
-from .._power.definitions.revert_policy import revert_policy
+from .._power.definitions.revert_policy import forbidding_rule
 from .._power.host.system_log import announce_line
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline, no_check, wait_until
@@ -69,12 +69,10 @@ class Prover:
         for proof in self._node().journal.proofs.open():
             if proof.uuid not in self._threads:
                 thread = threading.Thread(target=self._prove, args=(proof.uuid,), name="proof")
-                try:
+                # If the system allows no more threads, the next turn tries again.
+                with contextlib.suppress(RuntimeError):
                     thread.start()
-                except RuntimeError:
-                    # The system allows no more threads. The next turn tries again.
-                    return
-                self._threads[proof.uuid] = thread
+                    self._threads[proof.uuid] = thread
 
     def join(self) -> None:
         for thread in list(self._threads.values()):
@@ -125,9 +123,9 @@ class Prover:
 
 
 def _forbidding_rule(node: Node, proof: Proof) -> str:
-    """Return the rule that forbids the previous version now; a rule may be newer than the proof."""
+    """Return the rule that forbids the previous version now; a rule may be newer than the proof. Raises the engine's errors."""
     definition = node.sources.definition_for_stop(proof.uuid)
-    return "" if definition is None else revert_policy(node.settings, definition.server, definition, _request(node, proof)).why
+    return "" if definition is None else forbidding_rule(node.settings, definition, node.engine.inspect(proof.previous))
 
 
 def _is_free_to_start(node: Node, proof: Proof) -> bool:

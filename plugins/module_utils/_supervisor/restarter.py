@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections import deque
@@ -124,8 +125,6 @@ class Restarter:
         definition = node.sources.definition_for_stop(uuid)
         server = Server(uuid) if definition is None else definition.server
         policy, journal, now = policy_of(node.settings, server, definition), node.journal, node.clock.now()
-        if not policy.restart_unhealthy:
-            return _Known(server, policy, 0, 0, Facts(allowed=False))
         seen = journal.runs.known_of(uuid)
         is_known = seen is not None and seen.run == hang.run
         is_free = node.locks.holder(uuid) is None and not frozen_fault(PowerAction.RESTART, uuid, node)
@@ -136,7 +135,7 @@ class Restarter:
         in_hour = journal.ended_runs.hung_since(uuid, now - timedelta(seconds=HOUR_SECONDS))
         proof = journal.proofs.of(uuid)
         is_proved = proof is None or not proof.is_open
-        facts = Facts(is_known and is_free and is_proved, wait_before(crashes, 0, policy.limits) - up, in_hour)
+        facts = Facts(policy.restart_unhealthy and is_known and is_free and is_proved, wait_before(crashes, 0, policy.limits) - up, in_hour)
         return _Known(server, policy, crashes, 0 if seen is None else seen.generation, facts)
 
     def _restart(self, node: Node, known: _Known, hang: Unhealthy) -> None:
@@ -165,5 +164,8 @@ class Restarter:
             except (JournalUnusable, OSError):
                 self._on_trouble()
 
-        self._threads[uuid] = threading.Thread(target=work, name="restart")
-        self._threads[uuid].start()
+        thread = threading.Thread(target=work, name="restart")
+        # If the system allows no more threads, the next turn tries again.
+        with contextlib.suppress(RuntimeError):
+            thread.start()
+            self._threads[uuid] = thread

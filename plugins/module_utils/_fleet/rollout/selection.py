@@ -99,11 +99,11 @@ def criteria(given: Mapping[str, Any]) -> Criteria:
 
 def _check_revert(action: str, given: Mapping[str, Any]) -> None:
     """Check the variables for a start that fails. Raises `RolloutError`."""
-    on_failed_start = given.get("on_failed_start")
-    if on_failed_start is not None:
-        one_of("on_failed_start", on_failed_start, FAILED_STARTS)
-        if action not in BOOTS:
-            raise RolloutError(f"Cannot {action} with rollout_on_failed_start: it applies only to {' and '.join(BOOTS)}")
+    if given.get("on_failed_start") is not None:
+        one_of("on_failed_start", given["on_failed_start"], FAILED_STARTS)
+    for name in ("on_failed_start", "settle"):
+        if given.get(name) is not None and action not in BOOTS:
+            raise RolloutError(f"Cannot {action} with rollout_{name}: it applies only to {' and '.join(BOOTS)}")
     if parse_flag("retry_reverted", given.get("retry_reverted", False)) and action != PowerAction.RESTART.value:
         raise RolloutError(f"Cannot {action} with rollout_retry_reverted: it applies only to {PowerAction.RESTART.value}")
 

@@ -5,38 +5,45 @@
 
 from __future__ import annotations
 
-from ..model.records import dataclass
+from ..model.records import dataclass, replace
 from ..model.request import OnFailedStart, Request
-from ..model.server import Server
+from ..model.server import Snapshot
 from .definition import Definition
-from .health_keys import REVERT_RULES
+from .health_keys import REVERT_RULES, RevertRule
 from .settings import Settings
 
 
 @dataclass(frozen=True)
 class RevertPolicy:
-    """``settle``: seconds that a new version must stay up after it is ready. ``is_default``: the request does not ask itself.
-
-    ``why`` names the rule that forbids the previous version, else it is empty.
-    """
+    """``settle``: seconds that a new version must stay up after it is ready. ``is_default``: the request does not ask itself."""
 
     on_failed_start: OnFailedStart
     settle: int
     is_default: bool
-    revertible: bool = True
-    why: str = ""
 
 
-def revert_policy(settings: Settings, server: Server, definition: Definition, request: Request) -> RevertPolicy:
+def revert_policy(settings: Settings, definition: Definition, request: Request) -> RevertPolicy:
     """Return the policy of a start. Request, definition, rules and setting count in this order; the first rule with a key counts for it."""
-    rules = [(number, rule) for number, rule in enumerate(settings.revert_rules, 1) if rule.servers.selects(server, definition)]
-    said = (definition.on_failed_start, *(rule.on_failed_start for _number, rule in rules), settings.revert_on_failed_start)
+    rules = (rule.on_failed_start for _number, rule in _rules(settings, definition))
+    said = (definition.on_failed_start, *rules, settings.revert_on_failed_start)
     default = OnFailedStart(next(each for each in said if each is not None))
-    number, revertible = next(((number, rule.revertible) for number, rule in rules if rule.revertible is not None), (0, True))
     return RevertPolicy(
         on_failed_start=request.on_failed_start or default,
         settle=settings.revert_settle if request.settle is None else request.settle,
         is_default=request.on_failed_start is None,
-        revertible=revertible,
-        why="" if revertible else f"rule {number} of {REVERT_RULES}",
     )
+
+
+def forbidding_rule(settings: Settings, definition: Definition, previous: Snapshot | None) -> str:
+    """Return the rule that forbids the way back from a definition to a container, by the image of either; "" if none does."""
+    for each in (definition,) if previous is None else (definition, replace(definition, image=previous.image)):
+        said = ((number, rule.revertible) for number, rule in _rules(settings, each) if rule.revertible is not None)
+        number, revertible = next(said, (0, True))
+        if not revertible:
+            return f"rule {number} of {REVERT_RULES}"
+    return ""
+
+
+def _rules(settings: Settings, definition: Definition) -> list[tuple[int, RevertRule]]:
+    """Return the rules that select a server, with their numbers."""
+    return [(number, rule) for number, rule in enumerate(settings.revert_rules, 1) if rule.servers.selects(definition.server, definition)]

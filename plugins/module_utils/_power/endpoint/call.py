@@ -75,6 +75,7 @@ def check_options(given: Mapping[str, Any]) -> None:
         "definitions_dir": ("the endpoint has its own definitions", bool(given.get("definitions_dir"))),
         "if_meant_up": ("the endpoint does not report which servers should be up", given.get("if_meant_up") is True),
         "outdated": ("the endpoint cannot select outdated servers", given.get("outdated") is True),
+        "retry_reverted": ("the endpoint cannot select outdated servers", given.get("retry_reverted") is True),
         "on_failed_start": ("the endpoint's own settings decide", given.get("on_failed_start") is not None),
         "settle": ("the endpoint's own settings decide", given.get("settle") is not None),
         "adopt": ("the endpoint makes its containers itself", given.get("adopt") is True),

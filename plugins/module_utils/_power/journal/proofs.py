@@ -91,7 +91,7 @@ class Proofs:
         """Return the open proofs, the oldest first. Raises `JournalUnusable`, OSError."""
         found: list[Proof] = self._store.read_or_raise(lambda connection: list(_found(connection, _OPEN, ())), [])
         # The group can write the journal.
-        return [proof for proof in found if parse_uuid(proof.uuid) == proof.uuid]
+        return [proof for proof in found if proof.is_open and parse_uuid(proof.uuid) == proof.uuid]
 
 
 def _found(connection: sqlite3.Connection, statement: str, parameters: Sequence[Any]) -> Iterator[Proof]:
@@ -117,12 +117,13 @@ def _bring_back(connection: sqlite3.Connection, proof: Proof) -> None:
 
 
 def _proof(row: Mapping[str, Any]) -> Proof:
-    """Return the proof of a row. Missing or damaged values are empty; an unknown end is no open proof."""
+    """Return the proof of a row. Missing or damaged values are empty. A row with an unknown end, or without its container, is not open."""
     given = {name: text(row[name]) for name in ("uuid", "operation", "at")}
     known = {**asdict(Proof(given["uuid"], "", given["operation"], given["at"])), **_loaded(row["proof"])}
     lists = {name: tuple(map(str, known[name])) if isinstance(known[name], list) else () for name in _LISTS}
     is_known = row["ended"] in [each.value for each in ProofEnd]
-    return value_of(Proof, known, ended=ProofEnd(row["ended"]) if is_known else ProofEnd.FAILED, **given, **lists)
+    found = value_of(Proof, known, ended=ProofEnd(row["ended"]) if is_known else ProofEnd.FAILED, **given, **lists)
+    return found if found.previous or not found.is_open else replace(found, ended=ProofEnd.FAILED)
 
 
 def _loaded(content: object) -> dict[str, Any]:

@@ -137,6 +137,10 @@ class Proof:
         has_failed = self.ended in (ProofEnd.REVERTED, ProofEnd.LEFT_DOWN) or (self.ended is ProofEnd.FAILED and self.failed != "")
         return self.tried and has_failed and (self.fingerprint, self.image) == (fingerprint, image)
 
+    def went_back(self, fingerprint: str, container: str) -> bool:
+        """Tell if the server went back from this definition to this container. The image does not count: it may be gone."""
+        return self.ended is ProofEnd.REVERTED and (self.fingerprint, self.back) == (fingerprint, container)
+
 
 def intent_text(operation: str, at: str) -> str:
     """Return an intent as a proof has it. Some intents have no operation."""

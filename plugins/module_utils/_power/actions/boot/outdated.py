@@ -14,7 +14,7 @@ from ...model.cancellation import CheckCancelled
 from ...model.errors import ImageUnavailable, NotSelected, PowerError
 from ...model.records import dataclass
 from ...model.server import ImageSeen, Snapshot
-from ..node.context import ActionContext
+from ..node.context import ActionContext, known
 from ..node.node import Node
 from .container import spec_of
 
@@ -64,10 +64,11 @@ def require_outdated(context: ActionContext, snapshot: Snapshot | None, check_ca
     found = _differences(node, definition, snapshot, image)
     if not found.is_outdated:
         raise NotSelected(f"Server {uuid} is not outdated: its container matches its definition")
-    if not context.request.retry_reverted:
-        from .last_proof import has_failed
+    if not context.request.retry_reverted and image is not None:
+        from ...definitions.supervision import definition_fingerprint
 
-        if image is not None and has_failed(context, definition, image.id):
+        proof = known(context, lambda: node.journal.proofs.of(uuid))
+        if proof is not None and proof.gave_up(definition_fingerprint(definition), image.id):
             raise NotSelected(
                 f"Server {uuid} is outdated, but this definition with this image failed before and was taken back; change one of them, or "
                 "pass retry_reverted: true to try them again"

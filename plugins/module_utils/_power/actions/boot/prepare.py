@@ -23,7 +23,7 @@ from ...model.schema import printable
 from ...model.server import Snapshot, parse_uuid
 from ...volume.volume import Volume
 from ...volume.volume_walk import Bounds, Survey
-from ..node.context import ActionContext
+from ..node.context import ActionContext, known
 from ..node.node import Node
 from .container import Boot, Staged, check_image, data_directory, put_in_place, refuse_foreign, spec_of
 
@@ -76,9 +76,10 @@ def _stays_reverted(context: ActionContext, definition: Definition, snapshot: Sn
     request = context.request
     if snapshot is None or (request.ended_run is None and not request.ignores_freeze):
         return False
-    from .last_proof import went_back_to
+    from ...definitions.supervision import definition_fingerprint
 
-    return went_back_to(context, definition, snapshot.id)
+    proof = known(context, lambda: context.node.journal.proofs.of(context.uuid))
+    return proof is not None and proof.went_back(definition_fingerprint(definition), snapshot.id)
 
 
 def _fetch(context: ActionContext, check_cancelled: CheckCancelled, *, again: bool) -> Definition:

@@ -147,12 +147,9 @@ def outdated_each(subjects: Sequence[_Subject], node: Node, proofs: Mapping[str,
     images = _images(sorted(names), node)
     found: dict[str, dict[str, Any] | None] = {}
     for each in subjects:
-        snapshot = each.seen.snapshot
-        if snapshot is None:
-            found[each.server.uuid] = None
-            continue
-        failed = None if proofs is None else _has_failed(each.definition, images, proofs.get(each.server.uuid))
-        found[each.server.uuid] = {**_outdated(each.read, snapshot, images, node).facts(), "failed": failed}
+        uuid, snapshot = each.server.uuid, each.seen.snapshot
+        failed = None if proofs is None else _has_failed(each.definition, images, proofs.get(uuid))
+        found[uuid] = None if snapshot is None else {**_outdated(each.read, snapshot, images, node).facts(), "failed": failed}
     return found
 
 

@@ -20,7 +20,7 @@ from ...model.clock import timestamp
 from ...model.errors import CancelledByKill, Frozen, IntentUnknown, InterruptedBySignal, LockTimeout, NotSelected, UnderMaintenance
 from ...model.news import News
 from ...model.records import dataclass, field
-from ...model.request import OnFailedStart, PowerAction, Request
+from ...model.request import PowerAction, Request
 from ...model.result import Outcome, Phase
 from ...model.server import UNHEALTHY, PowerState, Run, Snapshot
 from ...model.supervision import SeenRun
@@ -177,10 +177,8 @@ def same_action(context: ActionContext) -> OperationRow | None:
 
 def await_same(context: ActionContext) -> None:
     """Wait for the end of the same action. Raises `LockTimeout` if that takes too long, and as `check_waiting`."""
-    request, settings = context.request, context.node.settings
-    settle = settings.revert_settle if request.settle is None else request.settle
-    proof = settle if request.on_failed_start is OnFailedStart.REVERT else 0
-    limit = max(request.wait_seconds, request.wait_timeout + proof)
+    request, revert = context.request, context.progress.revert
+    limit = max(request.wait_seconds, request.wait_timeout + (0 if revert is None else revert.settle))
     deadline = Deadline.after(context.node.clock, limit)
     while (same := same_action(context)) is not None and not same.outcome:
         context.check_waiting()

@@ -15,7 +15,7 @@ from ...model.news import LOCKED
 from ...model.plan import plan
 from ...model.records import dataclass
 from ...model.request import OnFailedStart, PowerAction
-from ...model.result import Outcome, PlanStep
+from ...model.result import HookReport, Outcome, PlanStep
 from ...model.server import Snapshot
 from ..node.context import STALE_SECONDS, ActionContext, await_same, date_anew, done_before, refuse_frozen, same_action
 from ..node.node import Observed
@@ -137,28 +137,32 @@ def check(context: ActionContext) -> Checked:
         context.progress.revert = revert_policy_of(context, boot)
         fetched_at = context.node.sources.fetched_at(context.uuid)
         known_at = clock.monotonic() if fetched_at is None else fetched_at
-    _check_hooks(context, plan(action, seen.state).steps, boot)
+    hooks_of(context, plan(action, seen.state).steps, boot)
     return Checked(seen, known_at, boot)
 
 
 def revert_policy_of(context: ActionContext, boot: Boot) -> RevertPolicy | None:
     """Return what to do after a failed start; None: leave it, as after a start by the node itself. Raises `RevertUnavailable`."""
-    request, settings = context.request, context.node.settings
-    asked = request.on_failed_start is OnFailedStart.REVERT
-    by_default = OnFailedStart.REVERT.value in (boot.definition.on_failed_start, settings.revert_on_failed_start) or settings.revert_rules
-    if not (asked or (request.on_failed_start is None and by_default)) or request.ended_run is not None or request.ignores_freeze:
+    request = context.request
+    if request.ended_run is not None or request.ignores_freeze:
         return None
-    from .proving import policy_for
+    from ...definitions.revert_policy import revert_policy
 
-    return policy_for(context, boot.definition)
+    policy = revert_policy(context.node.settings, boot.definition, request)
+    if policy.on_failed_start is OnFailedStart.LEAVE:
+        return None
+    from .proving import as_possible
+
+    return as_possible(context, boot.definition, policy)
 
 
-def _check_hooks(context: ActionContext, steps: tuple[PlanStep, ...], boot: Boot | None) -> None:
-    """Raise `HookUnavailable` if a hook of these steps cannot run."""
-    if context.node.settings.hooks:
-        from .hooks import check_hooks
+def hooks_of(context: ActionContext, steps: tuple[PlanStep, ...], boot: Boot | None) -> tuple[HookReport, ...]:
+    """Return the hooks that belong to these steps. Raises `HookUnavailable` if one cannot run."""
+    if not context.node.settings.hooks:
+        return ()
+    from .hooks import check_hooks
 
-        check_hooks(context, steps, None if boot is None else boot.definition)
+    return check_hooks(context, steps, None if boot is None else boot.definition)
 
 
 def require_chosen_by_outdated(
@@ -253,7 +257,7 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
             from ..boot.prepare import prepare
 
             boot = prepare(context, seen.snapshot, again=True)
-    _check_hooks(context, chosen.steps, boot)
+    hooks_of(context, chosen.steps, boot)
     if context.request.proof is not None and context.request.action.boots:
         from .revert import revert
 

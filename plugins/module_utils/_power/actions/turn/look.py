@@ -156,8 +156,6 @@ def _refuse_on_trial(context: ActionContext) -> None:
     if row is None:
         return
     proof = known(context, lambda: context.node.journal.proofs.of(context.uuid))
-    if proof is None or not proof.is_open:
-        return
     from ...model.proof import is_held_back
 
     if is_held_back(proof, row):

@@ -18,7 +18,7 @@ from ..node.context import ActionContext, date_anew, done_before, refuse_frozen,
 from ..node.node import Observed
 from ..node.progress import Ending
 from ..node.run_end import warn_of_unwritten_start
-from .locked import require_chosen_by_outdated, revert_policy_of
+from .locked import hooks_of, require_chosen_by_outdated, revert_policy_of
 from .look import check_wings, identify, look, look_again
 
 
@@ -81,10 +81,7 @@ def dry_run(context: ActionContext) -> Ending:
     boot = prepare(context, seen.snapshot) if action.boots else None
     if boot is not None:
         revert_policy_of(context, boot)
-    if context.node.settings.hooks:
-        from .hooks import check_hooks
-
-        progress.hooks = check_hooks(context, chosen.steps, None if boot is None else boot.definition)
+    progress.hooks = hooks_of(context, chosen.steps, boot)
     policy = context.request.players
     if seen.snapshot is not None and PlanStep.STOP in chosen.steps:
         from .stop import graceful_stop

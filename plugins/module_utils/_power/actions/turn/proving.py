@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ...container.container_labels import PREVIOUS
 from ...container.container_parts import compare
 from ...definitions.definition import Definition
-from ...definitions.revert_policy import RevertPolicy, revert_policy
+from ...definitions.revert_policy import RevertPolicy, forbidding_rule
 from ...definitions.supervision import definition_fingerprint
 from ...host.library_faults import reason_of
 from ...host.supervisor_record import read_record
@@ -33,7 +33,7 @@ from ...model.errors import (
 from ...model.news import PROOF
 from ...model.proof import Proof, ProofEnd, intent_text
 from ...model.records import replace
-from ...model.request import OnFailedStart, WaitFor
+from ...model.request import WaitFor
 from ...model.server import Snapshot
 from ..boot.container import Boot, Staged, spec_of
 from ..boot.previous import can_return, clear_place, files_fault
@@ -47,11 +47,8 @@ _REVERT_SECONDS = 120.0
 _ALONE_SECONDS = 30.0
 
 
-def policy_for(context: ActionContext, definition: Definition) -> RevertPolicy | None:
-    """Return what to do after a failed start; None: leave it. Raises `RevertUnavailable` if the action itself asks for the impossible."""
-    policy = revert_policy(context.node.settings, definition.server, definition, context.request)
-    if policy.on_failed_start is OnFailedStart.LEAVE:
-        return None
+def as_possible(context: ActionContext, definition: Definition, policy: RevertPolicy) -> RevertPolicy | None:
+    """Return the policy if a revert is possible, else None. Raises `RevertUnavailable` if the action itself asks for the impossible."""
     why = _unavailable(context) or (files_fault(context.node) if definition.configs else "")
     if not why:
         return policy
@@ -75,14 +72,12 @@ def _unavailable(context: ActionContext) -> str:
     return ""
 
 
-def begin_proof(context: ActionContext, boot: Boot, snapshot: Snapshot | None, staged: Staged) -> None:
+def begin_proof(context: ActionContext, policy: RevertPolicy, boot: Boot, snapshot: Snapshot | None, staged: Staged) -> None:
     """Write the row of the proof before the stop; again if the definition changed during the stop. Without another version there is none.
 
     Raises `RevertUnavailable`.
     """
     progress, node, uuid = context.progress, context.node, context.uuid
-    if progress.revert is None:
-        return
     if snapshot is None or not staged.waiting or not can_return(snapshot, uuid):
         why = "never ran, or another program made it" if staged.waiting else "stays the same"
         previous = "it has no container" if snapshot is None else f"its container {why}"
@@ -91,7 +86,7 @@ def begin_proof(context: ActionContext, boot: Boot, snapshot: Snapshot | None, s
     known, image = progress.proof, node.engine.images.find(boot.definition.image)
     try:
         begun = _proof(context, snapshot) if known is None else known
-        begun = _of_version(context, begun, progress.revert, boot.definition, "" if image is None else image.id)
+        begun = _of_version(context, begun, policy, boot.definition, "" if image is None else image.id)
         node.journal.proofs.begin(begun)
     except (JournalUnusable, OSError) as error:
         raise RevertUnavailable(
@@ -129,20 +124,17 @@ def _proof(context: ActionContext, snapshot: Snapshot) -> Proof:
 
 
 def _of_version(context: ActionContext, proof: Proof, policy: RevertPolicy, definition: Definition, image_id: str) -> Proof:
-    """Return the proof of a definition with an image. A rule for the previous image forbids the way back, too."""
+    """Return the proof of a definition with an image."""
     node = context.node
     previous = node.engine.inspect(proof.previous)
-    policies = [policy]
     differs: tuple[str, ...] = ()
     if previous is not None:
-        before = replace(definition, image=previous.image)
-        policies.append(revert_policy(node.settings, definition.server, before, context.request))
         found = compare(previous, spec_of(node, definition, image_id=image_id).config)
         differs = tuple(sorted((*found.restart, *found.in_place)))
     return replace(
         proof,
         settle=policy.settle,
-        forbids=next((each.why for each in policies if not each.revertible), ""),
+        forbids=forbidding_rule(node.settings, definition, previous),
         fingerprint=definition_fingerprint(definition),
         image=image_id,
         differs=differs,

@@ -55,7 +55,7 @@ def _begin_proof(context: ActionContext, boot: Boot, snapshot: Snapshot | None, 
     if context.progress.revert is not None:
         from .proving import begin_proof
 
-        begin_proof(context, boot, snapshot, staged)
+        begin_proof(context, context.progress.revert, boot, snapshot, staged)
 
 
 def _stage(context: ActionContext, lock: PowerLock, boot: Boot, snapshot: Snapshot | None, kept: Staged | None = None) -> Staged:
