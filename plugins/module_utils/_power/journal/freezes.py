@@ -75,7 +75,9 @@ class Freezes:
             found = freeze_of(self.current(), uuid, supervisor=supervisor)
         except FreezeUnknown as error:
             return f"{error}; {_WAY_OUT}"
-        return "" if found is None else f"{found.sentence(self.moment())}; wait for its end, or {_WAY_OUT} {found.uuid}".strip()
+        if found is None:
+            return ""
+        return f"{found.sentence(self.moment())}; wait for the end of the freeze, or {_WAY_OUT} {found.uuid}".strip()
 
     def set(self, freezes: Sequence[Freeze]) -> None:
         """Write freezes of one request, each in the place of an earlier one of its server or node, and their event; synced.
