@@ -213,7 +213,9 @@ def freeze(
         freezes.set(wanted)
     except (JournalUnusable, OSError) as error:
         why = f"the journal cannot be written: {reason_of(error)}"
-        raise FreezeFailed(f"Cannot freeze: {why}; fleet-power thaw ends what is frozen all the same") from error
+        is_denied = isinstance(error, PermissionError)
+        step = "act as root or as a member of its group" if is_denied else "fleet-power thaw ends what is frozen all the same"
+        raise FreezeFailed(f"Cannot freeze: {why}; {step}") from error
     return wanted
 
 
