@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from ._command import run
-from ._command.arguments import parser
+from ._command.arguments import PROGRAM, parser
 from ._core import hold_own_core
 from ._power.actions.many.bulk import means_all
 from ._power.model.request import ALL
@@ -23,7 +23,10 @@ from ._power.model.request import ALL
 def main(arguments: Sequence[str] | None = None) -> int:
     _open_streams()
     # The journal cannot have the surrogates of bytes that are not UTF-8.
-    given = parser(run.width()).parse_args([word.encode("utf-8", "replace").decode() for word in arguments or sys.argv[1:]])
+    top = parser(run.width())
+    given, unknown = top.parse_known_args([word.encode("utf-8", "replace").decode() for word in arguments or sys.argv[1:]])
+    if unknown:
+        top.error(f"{given.command} does not accept {' '.join(unknown)}; see {PROGRAM} {given.command} --help")
     hold_own_core()
     return run.guarded(lambda: _run(given))
 

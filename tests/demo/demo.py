@@ -228,7 +228,10 @@ def main() -> None:
     scene_kill()
     scene(6, "After a SIGKILL to the playbook during a stop, the next action works.")
     scene_crash()
-    print(f"\nThe demo took {time.monotonic() - began:.0f} s. Eight servers are up. `make demo-down` removes everything.")
+    print(f"\nThe demo took {time.monotonic() - began:.0f} s. Eight servers are up. Try your own commands, such as these:")
+    for module, asked in ("server_power", "server=Atlas action=restart wait_for=running"), ("server_power_info", "server=Atlas tail=20"):
+        print(f'  $ .venv/bin/ansible localhost -m fleet.power.{module} -a "{asked} config={CONFIG.relative_to(CHECKOUT)}"')
+    print("`make shim` starts the HTTP shim. `make demo-down` removes everything.")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ PORT = 42500
 
 def main() -> None:
     """Write the settings, and print requests to try."""
-    demo.prepare()
+    if not demo.CONFIG.exists():
+        demo.prepare()
     if not TOKEN.exists():
         write(TOKEN, secrets.token_hex(16))
     settings = json.loads(demo.CONFIG.read_text())

@@ -120,8 +120,18 @@ def test_a_fault_of_ours_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_no_subcommand_accepts_all_beside_a_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--until", "06:00", "--reason", "release"] if name == "freeze" else []
     assert command.main([name, "all", "Lobby", *options]) == 3
-    said = "Cannot tell which servers to act on: server=all stands alone (settings_invalid)\n"
+    said = "Cannot tell which servers to act on: server=all stands alone; leave out the other names (settings_invalid)\n"
     assert capsys.readouterr() == ("", said)
+
+
+def test_an_unknown_option_leads_to_the_help_of_its_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        command.main(["restart", "Lobby", "--wait-fro", "running"])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert (left.value.code, said) == (
+        2,
+        "fleet-power: error: restart does not accept --wait-fro running; see fleet-power restart --help",
+    )
 
 
 def test_a_killed_process_of_an_action_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,7 +252,9 @@ def test_why_tells_of_a_new_version_on_trial_and_of_a_failed_update() -> None:
     assert any(each.startswith("A new version is on trial, since 02:55:00 UTC (5 min ago):") for each in on_trial)
     failed = why_lines(known(outdated={**outdated, "failed": True}, proof={**proof, "ended": "reverted"}))
     assert any("at 02:55:00 UTC (5 min ago) to this definition with this image failed (its process ended)" in each for each in failed)
-    assert failed[-1] == "Do: correct the definition or the image; the present one failed."
+    assert failed[-1].startswith("Do: correct the definition or the image, because this update failed; then fleet-power restart Lobby")
+    left_down = why_lines(known(state="offline", outdated={"failed": True}, proof={**proof, "ended": "left_down"}))
+    assert left_down[-1] == "Do: correct the definition or the image, or restore a backup of the data; then fleet-power start Lobby."
 
 
 def test_an_outdated_server_is_restarted_after_the_freeze() -> None:
@@ -267,8 +279,15 @@ def test_a_container_of_another_program_is_adopted_after_its_other_faults(state:
 
 
 def test_a_run_that_a_restart_ended_is_named_so() -> None:
-    ends = [{}, {"verdict": "restarting", "seconds": 4, "ended_at": "2026-01-31T02:59:00Z"}]
+    ends = [{"verdict": "restarting", "seconds": 4, "ended_at": "2026-01-31T02:59:00Z"}]
     assert "Before: stopped by a restart after 4 s at 02:59:00 UTC (60 s ago)." in why_lines(known(crashes=ends))
+
+
+def test_the_last_end_is_shown_once_also_if_the_server_is_up_again() -> None:
+    crash = {"verdict": "crashed", "exit_code": 1, "seconds": 2, "ended_at": "2026-01-31T02:59:00Z", "log": ["no such world"]}
+    before = "Before: crashed with exit code 1 after 2 s at 02:59:00 UTC (60 s ago); last output: no such world"
+    assert before in why_lines(known(crashes=[crash], supervision={}))
+    assert not any(line.startswith("Before") for line in why_lines(known(state="offline", crashes=[crash], supervision=crash)))
 
 
 @pytest.mark.parametrize("since, waits", [("2026-01-31T02:30:00Z", True), ("2026-01-31T01:30:00Z", False), (None, True)])

@@ -161,8 +161,8 @@ class TestFreeze:
     def test_a_refusal_names_the_person_the_reason_and_the_end(self, frozen: FrozenNode) -> None:
         frozen.freeze(ALPHA)
         assert frozen.why() == (
-            "it is frozen until 2026-03-01T13:00:00.000Z by alice@ops: final; wait for its end, or end it on the node with "
-            f"fleet-power thaw {ALPHA.uuid}"
+            "it is frozen until 2026-03-01T13:00:00.000Z by alice@ops: final; wait for the end of the freeze, or end it on the "
+            f"node with fleet-power thaw {ALPHA.uuid}"
         )
         assert not frozen.is_frozen(BETA)
         frozen.freeze()

@@ -22,6 +22,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.accepta
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown, HeldCountdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.news import COUNTDOWN, News
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import COUNTING, read_policy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
@@ -416,6 +417,14 @@ def _abandon(played: Played, operation: str, *, last_mark: int, left: float) -> 
     held = countdowns.begin(UUID, request, played.run, since=timestamp(clock.now()), due=due)
     held.write(phase=COUNTING, last_mark=last_mark, pid_start=1)
     held.release(keep=True)
+
+
+def test_the_news_of_a_countdown_names_its_missing_game_profile(played: Played) -> None:
+    heard: list[News] = []
+    played.fake.games.game = None
+    caller = replace(played.fake.node.caller, listener=heard.append)
+    perform(played.fake.request("restart", players=read_policy("restart", True, WARN)), replace(played.fake.node, caller=caller))
+    assert [news.why for news in heard if news.phase == COUNTDOWN] == ["without warnings: no game profile"]
 
 
 class TestCheckMode:

@@ -84,7 +84,7 @@ def test_a_rule_for_the_previous_image_forbids_the_way_back_too() -> None:
 @pytest.mark.parametrize(
     ("rule", "fault"),
     [
-        ({"server": "Paper"}, r"revert\.rules\[0\] says nothing about them, expected one or more of on_failed_start and revertible"),
+        ({"server": "Paper"}, r"revert\.rules\[0\] sets nothing, expected one or more of on_failed_start and revertible"),
         ({"revertible": False}, r"revert\.rules\[0\] selects no server"),
         ({"server": "Paper", "on_failed_start": "undo"}, r"revert\.rules\[0\]\.on_failed_start is .*, expected leave or revert"),
         # If it were ignored, the old version would run on new data.

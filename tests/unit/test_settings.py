@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import pwd
 import re
@@ -135,6 +136,15 @@ class TestFile:
         with pytest.raises(SettingsInvalid, match=re.escape(reason)) as caught:
             load_settings(path)
         assert str(caught.value).startswith(f"Cannot read settings {path}: ")
+
+    def test_a_file_that_the_user_may_not_read_leads_to_root(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def denied(*_given: object) -> None:
+            raise PermissionError(errno.EACCES, "denied")
+
+        path = write(tmp_path / "c.yml", "{}")
+        monkeypatch.setattr("builtins.open", denied)
+        with pytest.raises(SettingsInvalid, match="Permission denied; act as root or as a member of the group of the file"):
+            load_settings(path)
 
     def test_nested_aliases_are_refused_quickly(self, tmp_path: Path) -> None:
         levels = "".join(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 12))

@@ -135,9 +135,10 @@ def _end(known: Known) -> Iterator[str]:
         yield f"It crashed {row}{plural(today, 'time')} in 24 hours."
     if seen.get("hang") in _LEFT_UP:
         yield f"The supervisor leaves it up although it hangs: {_LEFT_UP[seen['hang']]}."
-    for crash in ends[1:]:
+    for crash in ends[1 if seen.get("verdict") else 0 :]:
         up = "" if crash.get("seconds") is None else f" after {crash['seconds']:.0f} s"
-        yield f"Before: {_verdict(crash)}{up} at {_at(crash.get('ended_at'), known.now)}."
+        output = f"; last output: {crash['log'][-1]}" if crash.get("log") else "."
+        yield f"Before: {_verdict(crash)}{up} at {_at(crash.get('ended_at'), known.now)}{output}"
     if seen.get("code"):
         yield f"The supervisor's last try failed: {seen['code']}: {seen.get('msg')}"
     if known.entry.get("state") == _OFFLINE and not known.entry.get("lock"):
@@ -251,6 +252,8 @@ def _advice(known: Known) -> str:
         return _advice_if_refused(name, result, adopt=" --adopt" if known.adopted else "")
     if known.adopted:
         return _ADOPT.format(action="start", name=name)
+    if (entry.get("outdated") or {}).get("failed"):
+        return f"correct the definition or the image, or restore a backup of the data; then fleet-power start {name}."
     if not (entry.get("intent") or {}).get("up"):
         return f"fleet-power start {name}, if it should be up."
     if (entry.get("supervision") or {}).get("next_at"):
@@ -265,7 +268,7 @@ def _advice_if_up(known: Known, name: str) -> str:
     if entry.get("state") is None:
         return "correct the cause above, and look again."
     if entry.get("suspended"):
-        return f"fleet-power stop {name}: it is suspended and should be down."
+        return f"fleet-power stop {name}, because it is suspended."
     if (entry.get("container") or {}).get("health") == UNHEALTHY or entry.get("state") == PowerState.STARTING.value:
         return f"read fleet-power log {name}; if the server hangs, {restart}"
     if result is not None and code not in ("", Frozen.code):
@@ -274,7 +277,7 @@ def _advice_if_up(known: Known, name: str) -> str:
         return f"nothing now; {_ADOPT.format(action='restart', name=name)}"
     outdated = entry.get("outdated") or {}
     if outdated.get("failed"):
-        return "correct the definition or the image; the present one failed."
+        return f"correct the definition or the image, because this update failed; then {restart}"
     if outdated.get("is_outdated"):
         return restart
     return "nothing."

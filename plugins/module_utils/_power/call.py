@@ -199,7 +199,7 @@ def checked(given: Mapping[str, Any], warn: Callable[[str], object]) -> dict[str
     """Return the options of a power action. A wait out of bounds becomes the default, with a warning. Raises `SettingsInvalid`."""
     options = dict(given)
     if options["server"] != [] and not [text for text in options["server"] or () if text.strip()]:
-        raise SettingsInvalid("Cannot act: no server is named; pass server=UUID (or a list), there is no default")
+        raise SettingsInvalid("Cannot act: no server is named; pass server=NAME, a list of servers, or server=all")
     _refuse_unfit(options)
     wait = WAIT_SECONDS
     if not wait.holds(options["wait_seconds"]):

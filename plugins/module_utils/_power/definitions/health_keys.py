@@ -96,7 +96,7 @@ def _revert_rule(value: object, place: KeyLocation) -> RevertRule:
     given = read_keys(value, _REVERT_KEYS, place).complete(_REVERT_KEYS)
     servers = take_selector(given, SELECTORS, place)
     if all(said is None for said in given.values()):
-        raise Mismatch(place.key, f"says nothing about them, expected one or more of {names_of(_SAYINGS)}")
+        raise Mismatch(place.key, f"sets nothing, expected one or more of {names_of(_SAYINGS)}")
     return RevertRule(servers, **given)
 
 

@@ -240,7 +240,8 @@ def _read_text(path: str) -> str:
             text = file.read(_LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "not a path"
-        raise SettingsInvalid(f"Cannot read settings {path}: {reason}", where=path) from error
+        advice = "; act as root or as a member of the group of the file" if isinstance(error, PermissionError) else ""
+        raise SettingsInvalid(f"Cannot read settings {path}: {reason}{advice}", where=path) from error
     if len(text) > _LARGEST_FILE:
         raise SettingsInvalid(f"Cannot read settings {path}: it is larger than 1 MiB", where=path)
     try:

@@ -59,9 +59,9 @@ def is_inside(uuid: str) -> bool:
 def unavailable(command: Sequence[str], user: str) -> str:
     """Return why a hook cannot run here, as the end of a sentence; "" if it can."""
     if os.geteuid() != 0:
-        return "only root can run them; act as root (become: true)"
+        return "only root can run hooks; act as root (become: true)"
     if not all(map(os.path.exists, _NEEDED)) or shutil.which("systemd-run") is None:
-        return "they need systemd as process 1, and its bus (Debian package dbus)"
+        return "hooks need systemd as process 1, and its bus (Debian package dbus)"
     if not (os.path.isfile(command[0]) and os.access(command[0], os.X_OK)):
         return f"{command[0]} is no program; install it, or correct hooks in the settings"
     try:

@@ -75,7 +75,9 @@ class Freezes:
             found = freeze_of(self.current(), uuid, supervisor=supervisor)
         except FreezeUnknown as error:
             return f"{error}; {_WAY_OUT}"
-        return "" if found is None else f"{found.sentence(self.moment())}; wait for its end, or {_WAY_OUT} {found.uuid}".strip()
+        if found is None:
+            return ""
+        return f"{found.sentence(self.moment())}; wait for the end of the freeze, or {_WAY_OUT} {found.uuid}".strip()
 
     def set(self, freezes: Sequence[Freeze]) -> None:
         """Write freezes of one request, each in the place of an earlier one of its server or node, and their event; synced.
@@ -211,7 +213,9 @@ def freeze(
         freezes.set(wanted)
     except (JournalUnusable, OSError) as error:
         why = f"the journal cannot be written: {reason_of(error)}"
-        raise FreezeFailed(f"Cannot freeze: {why}; fleet-power thaw ends what is frozen all the same") from error
+        is_denied = isinstance(error, PermissionError)
+        step = "act as root or as a member of its group" if is_denied else "fleet-power thaw ends what is frozen all the same"
+        raise FreezeFailed(f"Cannot freeze: {why}; {step}") from error
     return wanted
 
 

@@ -44,7 +44,7 @@ def means_all(names: Sequence[str]) -> bool:
     """Return True if the only name is the word for all. Raises `SettingsInvalid` if it has other names beside it."""
     stripped = [name.strip() for name in names]
     if ALL in stripped and len(stripped) > 1:
-        raise SettingsInvalid(f"Cannot tell which servers to act on: server={ALL} stands alone")
+        raise SettingsInvalid(f"Cannot tell which servers to act on: server={ALL} stands alone; leave out the other names")
     return stripped == [ALL]
 
 

@@ -247,7 +247,7 @@ class PlayerCountdown:
         self.due = due
         self._write(phase=COUNTING, due=timestamp(moment), last_mark=self._last_mark)
         self._context.progress.note(COUNTDOWN)
-        self._context.report(COUNTDOWN, moment)
+        self._context.report(COUNTDOWN, moment, "" if self._game is not None else "without warnings: no game profile")
 
     def _reserve(self) -> None:
         """Take the slots back before the last warning; if that takes long, the end moves by as much."""

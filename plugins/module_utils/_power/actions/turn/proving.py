@@ -66,7 +66,7 @@ def _unavailable(context: ActionContext) -> str:
     except OSError as error:
         return f"the record of the supervisor cannot be read: {reason_of(error)}"
     if record is None:
-        return "the supervisor, which would go back, does not run on this node; start fleet-power-supervisor"
+        return "the supervisor does not run on this node; start fleet-power-supervisor"
     if not record.reverts:
         return "the supervisor on this node is an earlier version that cannot go back; restart fleet-power-supervisor"
     return ""
