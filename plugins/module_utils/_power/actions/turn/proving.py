@@ -28,6 +28,7 @@ from ...model.errors import (
     Reverted,
     RevertUnavailable,
     StartFailed,
+    StartTimeout,
     Superseded,
 )
 from ...model.news import PROOF
@@ -224,9 +225,10 @@ def _raise_end(context: ActionContext, proof: Proof, error: PowerError | None) -
         raise LeftDown(
             f"Cannot {verb} server {uuid} with its new version: {proof.msg}; it is down, because {proof.forbids} says revertible: false"
         ) from error
+    if proof.ended is ProofEnd.FAILED and (error is None or proof.failed):
+        raise StartFailed(f"Cannot {verb} server {uuid} with its new version: {proof.msg}") from error
     if proof.ended is ProofEnd.FAILED:
         context.progress.warn(f"server {uuid}: {proof.msg}")
-        if error is None:
-            raise StartFailed(f"Cannot {verb} server {uuid} with its new version: {proof.msg}")
-    if proof.ended is ProofEnd.VOID and error is None:
-        raise Superseded(f"Cannot prove the new version of server {uuid}: {proof.msg}")
+    # A server that somebody stopped or started since is not left up.
+    if proof.ended is ProofEnd.VOID and (error is None or isinstance(error, StartTimeout)):
+        raise Superseded(f"Cannot prove the new version of server {uuid}: {proof.msg}") from error
