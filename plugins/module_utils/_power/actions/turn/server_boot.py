@@ -37,7 +37,9 @@ def boot_server(context: ActionContext, lock: PowerLock, boot: Boot, seen: Obser
             boot, staged = _refresh(context, lock, boot, staged)
             _begin_proof(context, boot, seen.snapshot, staged)
         preboot(context, lock, boot, staged)
-    except PowerError:
+    except PowerError as error:
+        if context.progress.proof is not None and not error.cancels:
+            node.journal.proofs.note(replace(context.progress.proof, failed=context.progress.sentence(error)))
         if staged is not None:
             unstage(node, staged)
         raise
