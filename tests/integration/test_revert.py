@@ -186,6 +186,18 @@ def test_after_a_way_back_that_fails_the_supervisor_starts_the_new_version(lab: 
         assert [each.origin for each in lab.operations(uuid)].count("supervisor (revert)") == 1
 
 
+@pytest.mark.long
+def test_the_previous_version_owns_files_that_came_during_the_proof(lab: Lab) -> None:
+    uuid = lab.up(VERSION=1)
+    lab.edit(uuid, environment={"VERSION": 2, **NEVER_READY})
+    restored = lab.volume(uuid) / "world.dat"
+    with Supervising(lab), lab.actor("restart", uuid, **{**REVERT, "wait_timeout": SOON}) as actor:
+        wait_until(lambda: version(lab, uuid) == "2" and lab.is_up(uuid), "the new version is up")
+        restored.write_text("restored by root")
+        assert actor.result()["code"] == "reverted"
+    assert (restored.stat().st_uid, restored.read_text()) == (lab.node().settings.uid, "restored by root")
+
+
 def test_the_failed_pair_is_not_tried_again_until_it_changes(lab: Lab) -> None:
     uuid = lab.up(VERSION=1)
     lab.edit(uuid, environment={"VERSION": 2, **EXITS})
