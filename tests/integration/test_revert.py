@@ -187,6 +187,18 @@ def test_after_a_way_back_that_fails_the_supervisor_starts_the_new_version(lab: 
 
 
 @pytest.mark.long
+def test_a_second_restart_with_revert_keeps_the_previous_version(lab: Lab) -> None:
+    uuid = lab.up(VERSION=1)
+    lab.edit(uuid, environment={"VERSION": 2, **EXITS_LATER})
+    with Supervising(lab), lab.actor("restart", uuid, **{**REVERT, "settle": 30}) as actor:
+        wait_until(lambda: version(lab, uuid) == "2" and lab.is_up(uuid), "the new version is up")
+        assert ended(restart(lab, uuid, settle=30)) == ("failed", "reverted")
+        assert actor.result()["code"] == "superseded"
+    assert version(lab, uuid) == "1" and lab.is_up(uuid)
+    assert containers(lab, uuid) == [f"/{uuid}"]
+
+
+@pytest.mark.long
 def test_the_previous_version_owns_files_that_came_during_the_proof(lab: Lab) -> None:
     uuid = lab.up(VERSION=1)
     lab.edit(uuid, environment={"VERSION": 2, **NEVER_READY})

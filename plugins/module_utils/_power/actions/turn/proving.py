@@ -95,19 +95,23 @@ def begin_proof(context: ActionContext, boot: Boot, snapshot: Snapshot | None, s
         begun = _of_version(context, begun, progress.revert, boot.definition, "" if image is None else image.id)
         node.journal.proofs.begin(begun)
     except (JournalUnusable, OSError) as error:
-        raise RevertUnavailable(
-            f"Cannot {context.verb} server {uuid} with on_failed_start: revert: the journal cannot be written: {reason_of(error)}"
-        ) from error
+        raise _unwritable(context, error) from error
     progress.proof = begun
     if known is None and begun.previous == snapshot.id:
         clear_place(node, uuid)
+
+
+def _unwritable(context: ActionContext, error: Exception) -> RevertUnavailable:
+    return RevertUnavailable(
+        f"Cannot {context.verb} server {context.uuid} with on_failed_start: revert: the journal cannot be written: {reason_of(error)}"
+    )
 
 
 def _proof(context: ActionContext, snapshot: Snapshot) -> Proof:
     """Return a new proof. If the present version is on trial itself, the one before it stays the previous one."""
     request, node, uuid = context.request, context.node, context.uuid
     intent, earlier = node.journal.intents.known_of(uuid), node.journal.proofs.of(uuid)
-    kept = node.engine.inspect(uuid + PREVIOUS) if earlier is not None and earlier.is_open else None
+    kept = _kept(context, earlier)
     proof = Proof(
         uuid,
         context.progress.server.name,
@@ -124,9 +128,25 @@ def _proof(context: ActionContext, snapshot: Snapshot) -> Proof:
         wait_for=request.wait_for.value,
         wait_timeout=request.wait_timeout,
     )
-    if earlier is None or kept is None or not can_return(kept, uuid):
+    if earlier is None or kept is None:
         return proof
     return replace(proof, previous=kept.id, files=earlier.files, ran=earlier.has_run or earlier.ran)
+
+
+def is_on_trial(context: ActionContext) -> bool:
+    """Tell if the present version is on trial, and this action can go back to the version before it. Raises `RevertUnavailable`."""
+    try:
+        return _kept(context, context.node.journal.proofs.of(context.uuid)) is not None
+    except (JournalUnusable, OSError) as error:
+        raise _unwritable(context, error) from error
+
+
+def _kept(context: ActionContext, earlier: Proof | None) -> Snapshot | None:
+    """Return the previous container of an earlier proof that is still open."""
+    if earlier is None or not earlier.is_open:
+        return None
+    kept = context.node.engine.inspect(context.uuid + PREVIOUS)
+    return kept if kept is not None and can_return(kept, context.uuid) else None
 
 
 def _of_version(context: ActionContext, proof: Proof, policy: RevertPolicy, definition: Definition, image_id: str) -> Proof:
