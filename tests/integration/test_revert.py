@@ -18,7 +18,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.result im
 from .lab import Lab, ended, lab_on, wait_until
 from .own_engine import OwnEngine, own_engine
 from .revert_rounds import RevertRounds
-from .supervisors import Supervising, await_run_after, crash
+from .supervisors import Supervising, await_run_after, crash, run_of, state_directory
+from .test_foreign import WINGS, WITH_VOLUME
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can go back")
 
@@ -50,6 +51,12 @@ def proof_of(lab: Lab, uuid: str) -> Proof:
 
 def containers(lab: Lab, uuid: str) -> list[str]:
     return sorted(str(each["Names"][0]) for each in lab.client.containers(all=True) if uuid in str(each["Names"]))
+
+
+def anonymous_volumes(lab: Lab, uuid: str) -> list[str]:
+    found = lab.container(uuid)
+    assert found is not None
+    return [str(each["Name"]) for each in found["Mounts"] if each["Type"] == "volume"]
 
 
 @pytest.mark.samples("exits at once", "exits after it was ready")
@@ -134,6 +141,73 @@ def test_configuration_files_of_a_failed_boot_are_put_back(lab: Lab) -> None:
     assert changed.read_text() == "motd=of the game\n"
     proof = proof_of(lab, uuid)
     assert (proof.restored, set(proof.not_restored)) == (("own.properties",), {"changed.properties", "fresh.properties"})
+
+
+@pytest.mark.long
+def test_an_update_of_a_container_of_wings_leaves_no_volume(lab: Lab) -> None:
+    uuid = lab.server(image=f"~{WITH_VOLUME}", VERSION=2, **EXITS)
+    lab.outsider(uuid, Image=WITH_VOLUME, Labels=WINGS, OpenStdin=True, Env=["VERSION=1"])
+    lab.await_ready(uuid)
+    lab.volume(uuid).mkdir(parents=True)
+    (before,) = anonymous_volumes(lab, uuid)
+    with Supervising(lab):
+        assert ended(restart(lab, uuid)) == ("failed", "reverted")
+    assert version(lab, uuid) == "1" and lab.is_up(uuid)
+    assert anonymous_volumes(lab, uuid) and before not in {each["Name"] for each in lab.client.volumes()["Volumes"]}
+
+
+@pytest.mark.long
+def test_the_result_says_why_nothing_started_after_the_stop(lab: Lab) -> None:
+    uuid = lab.up(VERSION=1, STOP_SECONDS=3, MARK=1)
+    (lab.volume(uuid) / "own.properties").write_text("motd=old\n")
+    configs = [{"file": "own.properties", "parser": "properties", "replace": [{"match": "motd", "replace_with": "new"}]}]
+    lab.edit(uuid, environment={"VERSION": 2}, process={"configs": configs})
+    with Supervising(lab), lab.actor("restart", uuid, **REVERT) as actor:
+        wait_until(lambda: "got " in lab.log(uuid), "the stop arrived")
+        (state_directory(lab) / "previous").mkdir(mode=0o755)
+        result = actor.result()
+    assert result["code"] == "reverted" and "Cannot edit own.properties" in result["msg"], result
+    assert version(lab, uuid) == "1" and lab.is_up(uuid)
+
+
+@pytest.mark.long
+def test_after_a_way_back_that_fails_the_supervisor_starts_the_new_version(lab: Lab) -> None:
+    uuid = lab.up(VERSION=1)
+    lab.edit(uuid, environment={"VERSION": 2, **EXITS_LATER})
+    with Supervising(lab), lab.actor("restart", uuid, **{**REVERT, "settle": 30}) as actor:
+        wait_until(lambda: containers(lab, uuid) == [f"/{uuid}", f"/{uuid}-previous"] and lab.is_up(uuid), "the new version is up")
+        run = run_of(lab, uuid)
+        lab.client.remove_container(f"{uuid}-previous")
+        result = actor.result()
+        assert result["code"] == "start_failed" and result["msg"].endswith("perhaps by docker container prune"), result
+        assert not result["warnings"]
+        await_run_after(lab, uuid, run)
+        assert version(lab, uuid) == "2"
+        assert [each.origin for each in lab.operations(uuid)].count("supervisor (revert)") == 1
+
+
+@pytest.mark.long
+def test_a_second_restart_with_revert_keeps_the_previous_version(lab: Lab) -> None:
+    uuid = lab.up(VERSION=1)
+    lab.edit(uuid, environment={"VERSION": 2, **EXITS_LATER})
+    with Supervising(lab), lab.actor("restart", uuid, **{**REVERT, "settle": 30}) as actor:
+        wait_until(lambda: version(lab, uuid) == "2" and lab.is_up(uuid), "the new version is up")
+        assert ended(restart(lab, uuid, settle=30)) == ("failed", "reverted")
+        assert actor.result()["code"] == "superseded"
+    assert version(lab, uuid) == "1" and lab.is_up(uuid)
+    assert containers(lab, uuid) == [f"/{uuid}"]
+
+
+@pytest.mark.long
+def test_the_previous_version_owns_files_that_came_during_the_proof(lab: Lab) -> None:
+    uuid = lab.up(VERSION=1)
+    lab.edit(uuid, environment={"VERSION": 2, **NEVER_READY})
+    restored = lab.volume(uuid) / "world.dat"
+    with Supervising(lab), lab.actor("restart", uuid, **{**REVERT, "wait_timeout": SOON}) as actor:
+        wait_until(lambda: version(lab, uuid) == "2" and lab.is_up(uuid), "the new version is up")
+        restored.write_text("restored by root")
+        assert actor.result()["code"] == "reverted"
+    assert (restored.stat().st_uid, restored.read_text()) == (lab.node().settings.uid, "restored by root")
 
 
 def test_the_failed_pair_is_not_tried_again_until_it_changes(lab: Lab) -> None:

@@ -37,7 +37,8 @@ class World:
         self.looks = self.tries = self.troubles = 0
         self.asked: set[str] = set()
         self.said: list[str] = []
-        proof = Proof(UUID, "Cobalt", "mine", "now", present="old", present_started_at="t1", previous="old").on_trial(NEW, "boot", 0.0)
+        old = fake.down().id
+        proof = Proof(UUID, "Cobalt", "mine", "now", present=old, present_started_at="t1", previous=old).on_trial(NEW, "boot", 0.0)
         fake.node.journal.proofs.begin(proof)
         monkeypatch.setattr(prover, "facts_of", lambda _node, _proof: self._look())
         monkeypatch.setattr(prover, "perform", self._perform)
@@ -91,6 +92,14 @@ def test_a_way_back_is_given_up_after_five_tries_with_the_last_reason(world: Wor
     found = world.end()
     assert (found.ended, found.tries, world.tries) == (ProofEnd.FAILED, 5, 5)
     assert found.msg.endswith("and the way back failed 5 times: Cannot: image_missing")
+
+
+def test_a_way_back_without_its_container_is_given_up_at_once(world: World) -> None:
+    world.fake.engine.containers.clear()
+    world.ends = ["start_failed"]
+    found = world.end()
+    assert (found.ended, world.tries) == (ProofEnd.FAILED, 1)
+    assert found.msg.endswith("and the way back failed: Cannot: start_failed")
 
 
 @pytest.mark.parametrize("code", ["lock_timeout", "lock_unavailable", "frozen", "maintenance", "engine_unreachable", "wings_active"])

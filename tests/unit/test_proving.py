@@ -10,9 +10,18 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe_each
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.context import ActionContext
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Ending
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn import proving
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.supervision import definition_fingerprint
 from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor_record import SupervisorRecord
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
+    PowerError,
+    Reverted,
+    StartFailed,
+    StartTimeout,
+    Superseded,
+)
 from ansible_collections.fleet.power.plugins.module_utils._power.model.proof import Proof, ProofEnd
 from ansible_collections.fleet.power.plugins.module_utils._power.model.records import replace
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import OnFailedStart
@@ -69,6 +78,21 @@ def test_check_mode_refuses_too(fake: FakeNode, monkeypatch: pytest.MonkeyPatch,
         fake.up()
     with_supervisor(monkeypatch, None)
     assert fake.perform(action, check=True, **REVERT).code == "revert_unavailable"
+
+
+@pytest.mark.parametrize(("end", "expected"), [(ProofEnd.FAILED, StartFailed), (ProofEnd.VOID, Superseded), (ProofEnd.REVERTED, Reverted)])
+def test_a_version_that_was_not_ready_in_time_is_not_said_to_be_left_up(fake: FakeNode, end: ProofEnd, expected: type[PowerError]) -> None:
+    progress, proofs = fake.progress("restart"), fake.node.journal.proofs
+
+    def end_proof(_context: ActionContext) -> Ending:
+        progress.proof = Proof(UUID, "Cobalt", "mine", "now")
+        proofs.begin(progress.proof)
+        proofs.close(replace(progress.proof, ended=end, failed="it was not ready", msg="so it ended"))
+        raise StartTimeout("Cannot tell that it is running; it is left up")
+
+    with pytest.raises(expected, match="so it ended"):
+        proving.prove(fake.context(progress), end_proof)
+    assert not progress.warnings
 
 
 def given_up(fake: FakeNode, end: ProofEnd) -> None:

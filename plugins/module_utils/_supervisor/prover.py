@@ -149,11 +149,17 @@ def _fail(node: Node, proof: Proof) -> bool:
     if result.code in _NOT_NOW or result.outcome is Outcome.CANCELLED:
         raise _NotNow
     tried = replace(back or proof, tries=proof.tries + 1)
-    if tried.tries < _MOST_TRIES:
+    if tried.tries < _MOST_TRIES and _has_previous(node, proof):
         _note(node, tried)
         raise _NotNow
-    why = f"{proof.failed}, and the way back failed {tried.tries} times: {result.msg}"
+    times = "" if tried.tries == 1 else f" {tried.tries} times"
+    why = f"{proof.failed}, and the way back failed{times}: {result.msg}"
     return _end(node, replace(tried, ended=ProofEnd.FAILED, msg=why))
+
+
+def _has_previous(node: Node, proof: Proof) -> bool:
+    """Tell if there still is a container to go back to. Raises the engine's errors."""
+    return proof.must_stay_down or node.engine.inspect(proof.previous) is not None
 
 
 def _end(node: Node, proof: Proof) -> bool:

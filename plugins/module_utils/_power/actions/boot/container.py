@@ -77,8 +77,10 @@ class Staged:
     mounts: tuple[str, ...] = ()
 
 
-def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: Staged | None = None) -> Staged:
+def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: Staged | None = None, *, on_trial: bool = False) -> Staged:
     """Return the container for the definition: ``kept`` or the present one if it fits, else a new one under another name.
+
+    A new proof of a version that is ``on_trial`` needs another container.
 
     Raises `EngineError`, `ImageUnavailable` or `ContainerForeign`; the server is untouched then.
     """
@@ -96,7 +98,7 @@ def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: S
     if spec.network is not None and node.engine.containers.ensure_network(spec.network):
         progress.alter()
     mounts = mounts_of(spec.config)
-    if kept is None and snapshot is not None and _serves(node, snapshot, spec):
+    if kept is None and snapshot is not None and not on_trial and _serves(node, snapshot, spec):
         return Staged(snapshot.id, wanted, waiting=False, mounts=mounts)
     return Staged(create(context, WAITING[kept is not None :], spec.config), wanted, waiting=True, mounts=mounts)
 

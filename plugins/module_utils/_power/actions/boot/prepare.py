@@ -216,14 +216,15 @@ def check_disk(node: Node, boot: Boot, check_cancelled: CheckCancelled) -> None:
             )
 
 
-def put_disk_right(context: ActionContext, boot: Boot) -> bool | str:
-    """Check usage and correct owners in one walk; skipped if neither applies."""
+def put_disk_right(context: ActionContext, boot: Boot, *, limited: bool = True) -> bool | str:
+    """Check usage, if ``limited``, and correct owners in one walk; skipped if neither applies."""
     settings, progress, uuid = context.node.settings, context.progress, context.uuid
     owner = (settings.uid, settings.gid) if settings.check_permissions_on_boot else None
-    if owner is None and boot.definition.build.disk_space <= 0:
+    if owner is None and not (limited and boot.definition.build.disk_space > 0):
         return False
     survey = boot.volume.survey(context.check_cancelled, bounds_of(settings), owner=owner, altered=progress.alter)
-    _refuse_if_over(boot, survey.bytes)
+    if limited:
+        _refuse_if_over(boot, survey.bytes)
     if survey.cut:
         # The check passed before the stop. A failure now would let an attacker keep the server down.
         progress.warn(f"server {uuid}: {_too_much(boot, survey)}; size and owners of the rest are not checked at this start")

@@ -47,7 +47,7 @@ def can_return(snapshot: Snapshot, uuid: str) -> bool:
 def clear_place(node: Node, uuid: str) -> None:
     """Remove the previous container that an earlier proof has left. Raises `PrebootFailed`, and errors of the engine."""
     left = node.engine.inspect(uuid + PREVIOUS)
-    if left is not None and not (can_return(left, uuid) and node.engine.containers.remove(left.id, volumes=made_by_us(left, uuid))):
+    if left is not None and not (can_return(left, uuid) and node.engine.containers.remove(left.id, volumes=True)):
         raise PrebootFailed(f"Cannot keep the previous version of server {uuid}: there is another container named {left.name}; remove it")
 
 
@@ -132,8 +132,8 @@ def put_back(context: ActionContext, proof: Proof) -> tuple[Proof, Staged]:
     if failed is not None:
         if failed.run != context.progress.stopped_run:
             note_found_end(node, context.progress.server, failed)
-        ours = made_by_us(failed, uuid)
-        if not (ours or made_by_wings(failed.labels)) or not engine.containers.remove(failed.id, volumes=ours):
+        ours = made_by_us(failed, uuid) or made_by_wings(failed.labels)
+        if not (ours and engine.containers.remove(failed.id, volumes=True)):
             raise StartFailed(f"Cannot go back to the previous version of server {uuid}: another program started its container")
     context.progress.alter()
     engine.containers.rename(back.back, uuid)
@@ -144,7 +144,7 @@ def forget_previous(node: Node, proof: Proof) -> None:
     """Remove the previous container and the kept files, if they are still there: the proof is over. Raises the engine's errors."""
     found = node.engine.inspect(proof.previous)
     if found is not None and not found.live and found.name == proof.uuid + PREVIOUS:
-        node.engine.containers.remove(found.id, volumes=made_by_us(found, proof.uuid))
+        node.engine.containers.remove(found.id, volumes=can_return(found, proof.uuid))
     with contextlib.suppress(OSError):
         remove_private(_directory(node), _name(proof.uuid))
 

@@ -143,12 +143,14 @@ def check(context: ActionContext) -> Checked:
 
 def revert_policy_of(context: ActionContext, boot: Boot) -> RevertPolicy | None:
     """Return what to do after a failed start; None: leave it, as after a start by the node itself. Raises `RevertUnavailable`."""
-    request = context.request
-    if request.ended_run is not None or request.ignores_freeze:
+    request, settings = context.request, context.node.settings
+    said = (request.on_failed_start, boot.definition.on_failed_start, *settings.revert_rules)
+    is_asked = any(said) or settings.revert_on_failed_start != OnFailedStart.LEAVE.value
+    if not is_asked or request.ended_run is not None or request.ignores_freeze:
         return None
     from ...definitions.revert_policy import revert_policy
 
-    policy = revert_policy(context.node.settings, boot.definition, request)
+    policy = revert_policy(settings, boot.definition, request)
     if policy.on_failed_start is OnFailedStart.LEAVE:
         return None
     from .proving import as_possible

@@ -28,6 +28,7 @@ from ...model.errors import (
     Reverted,
     RevertUnavailable,
     StartFailed,
+    StartTimeout,
     Superseded,
 )
 from ...model.news import PROOF
@@ -40,7 +41,7 @@ from ..boot.previous import can_return, clear_place, files_fault
 from ..node.context import ActionContext
 from ..node.progress import Ending
 
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.5
 #: A revert takes the supervisor's stop timeout, and this for a boot and the wait for a lock.
 _REVERT_SECONDS = 120.0
 #: The service manager starts a supervisor that died sooner than this.
@@ -89,19 +90,23 @@ def begin_proof(context: ActionContext, policy: RevertPolicy, boot: Boot, snapsh
         begun = _of_version(context, begun, policy, boot.definition, "" if image is None else image.id)
         node.journal.proofs.begin(begun)
     except (JournalUnusable, OSError) as error:
-        raise RevertUnavailable(
-            f"Cannot {context.verb} server {uuid} with on_failed_start: revert: the journal cannot be written: {reason_of(error)}"
-        ) from error
+        raise _unwritable(context, error) from error
     progress.proof = begun
     if known is None and begun.previous == snapshot.id:
         clear_place(node, uuid)
+
+
+def _unwritable(context: ActionContext, error: Exception) -> RevertUnavailable:
+    return RevertUnavailable(
+        f"Cannot {context.verb} server {context.uuid} with on_failed_start: revert: the journal cannot be written: {reason_of(error)}"
+    )
 
 
 def _proof(context: ActionContext, snapshot: Snapshot) -> Proof:
     """Return a new proof. If the present version is on trial itself, the one before it stays the previous one."""
     request, node, uuid = context.request, context.node, context.uuid
     intent, earlier = node.journal.intents.known_of(uuid), node.journal.proofs.of(uuid)
-    kept = node.engine.inspect(uuid + PREVIOUS) if earlier is not None and earlier.is_open else None
+    kept = _kept(context, earlier)
     proof = Proof(
         uuid,
         context.progress.server.name,
@@ -118,9 +123,25 @@ def _proof(context: ActionContext, snapshot: Snapshot) -> Proof:
         wait_for=request.wait_for.value,
         wait_timeout=request.wait_timeout,
     )
-    if earlier is None or kept is None or not can_return(kept, uuid):
+    if earlier is None or kept is None:
         return proof
     return replace(proof, previous=kept.id, files=earlier.files, ran=earlier.has_run or earlier.ran)
+
+
+def is_on_trial(context: ActionContext) -> bool:
+    """Tell if the present version is on trial, and this action can go back to the version before it. Raises `RevertUnavailable`."""
+    try:
+        return _kept(context, context.node.journal.proofs.of(context.uuid)) is not None
+    except (JournalUnusable, OSError) as error:
+        raise _unwritable(context, error) from error
+
+
+def _kept(context: ActionContext, earlier: Proof | None) -> Snapshot | None:
+    """Return the previous container of an earlier proof that is still open."""
+    if earlier is None or not earlier.is_open:
+        return None
+    kept = context.node.engine.inspect(context.uuid + PREVIOUS)
+    return kept if kept is not None and can_return(kept, context.uuid) else None
 
 
 def _of_version(context: ActionContext, proof: Proof, policy: RevertPolicy, definition: Definition, image_id: str) -> Proof:
@@ -216,9 +237,10 @@ def _raise_end(context: ActionContext, proof: Proof, error: PowerError | None) -
         raise LeftDown(
             f"Cannot {verb} server {uuid} with its new version: {proof.msg}; it is down, because {proof.forbids} says revertible: false"
         ) from error
+    if proof.ended is ProofEnd.FAILED and (error is None or proof.failed):
+        raise StartFailed(f"Cannot {verb} server {uuid} with its new version: {proof.msg}") from error
     if proof.ended is ProofEnd.FAILED:
         context.progress.warn(f"server {uuid}: {proof.msg}")
-        if error is None:
-            raise StartFailed(f"Cannot {verb} server {uuid} with its new version: {proof.msg}")
-    if proof.ended is ProofEnd.VOID and error is None:
-        raise Superseded(f"Cannot prove the new version of server {uuid}: {proof.msg}")
+    # A server that somebody stopped or started since is not left up.
+    if proof.ended is ProofEnd.VOID and (error is None or isinstance(error, StartTimeout)):
+        raise Superseded(f"Cannot prove the new version of server {uuid}: {proof.msg}") from error

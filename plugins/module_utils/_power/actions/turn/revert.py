@@ -20,8 +20,8 @@ from ...model.result import Phase, PlanStep
 from ...model.server import Run, Snapshot, Startup
 from ...volume.volume import Volume
 from ..boot.await_ready import seen_ready
-from ..boot.container import data_directory
-from ..boot.prepare import boot_step
+from ..boot.container import Boot, data_directory
+from ..boot.prepare import boot_step, put_disk_right
 from ..boot.previous import put_back, require_previous, restore_files
 from ..boot.startup import AwaitedRun, matchers_of, start
 from ..node.context import ActionContext, known
@@ -119,11 +119,15 @@ def revert(context: ActionContext, lock: PowerLock, proof: Proof, seen: Observed
         run_hooks(context, lock, definition)
     context.enter(lock, Phase.PREBOOT)
     context.check_cancelled()
+    volume = Volume(data_directory(node, uuid))
+    with boot_step(context, "disk") as step:
+        # The new version may have used the space. Without the previous one the server would be down.
+        step.changed = put_disk_right(context, Boot(definition, volume), limited=False)
     with boot_step(context, "placement") as step:
         proof, staged = put_back(context, proof)
         step.changed = True
     with boot_step(context, "configuration") as step:
-        restored, others = restore_files(context, Volume(data_directory(node, uuid)), proof)
+        restored, others = restore_files(context, volume, proof)
         context.progress.proof = replace(proof, restored=restored, not_restored=others)
         step.changed = bool(restored)
     started = start(context, lock, definition, staged)

@@ -37,7 +37,9 @@ def boot_server(context: ActionContext, lock: PowerLock, boot: Boot, seen: Obser
             boot, staged = _refresh(context, lock, boot, staged)
             _begin_proof(context, boot, seen.snapshot, staged)
         preboot(context, lock, boot, staged)
-    except PowerError:
+    except PowerError as error:
+        if context.progress.proof is not None and not error.cancels:
+            node.journal.proofs.note(replace(context.progress.proof, failed=context.progress.sentence(error)))
         if staged is not None:
             unstage(node, staged)
         raise
@@ -58,6 +60,14 @@ def _begin_proof(context: ActionContext, boot: Boot, snapshot: Snapshot | None, 
         begin_proof(context, context.progress.revert, boot, snapshot, staged)
 
 
+def _is_on_trial(context: ActionContext) -> bool:
+    if context.progress.revert is None:
+        return False
+    from .proving import is_on_trial
+
+    return is_on_trial(context)
+
+
 def _stage(context: ActionContext, lock: PowerLock, boot: Boot, snapshot: Snapshot | None, kept: Staged | None = None) -> Staged:
     """Pull the image if needed, and return the container to start, a new one if needed; another one than ``kept`` replaces that."""
     node = context.node
@@ -70,7 +80,7 @@ def _stage(context: ActionContext, lock: PowerLock, boot: Boot, snapshot: Snapsh
     context.check_cancelled()
     with boot_step(context, "container"):
         # A waiting container is no change yet: it may be removed again.
-        staged = stage(context, boot, snapshot, kept)
+        staged = stage(context, boot, snapshot, kept, on_trial=_is_on_trial(context))
     if kept is not None and kept != staged:
         unstage(node, kept)
     return staged
