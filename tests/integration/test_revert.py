@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.proof import Proof
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 
-from .lab import Lab, ended, lab_on, wait_until
+from .lab import IMAGE, Lab, ended, lab_on, wait_until
 from .own_engine import OwnEngine, own_engine
 from .revert_rounds import RevertRounds
 from .supervisors import Supervising, await_run_after, crash, run_of, state_directory
@@ -78,6 +78,9 @@ def test_a_failed_version_is_taken_back(lab: Lab, environment: dict[str, object]
         assert why in result.msg and "the previous version is up again" in result.msg
         assert version(lab, uuid) == "1" and lab.is_up(uuid)
         assert containers(lab, uuid) == [f"/{uuid}"]
+        # Rules by image still select it.
+        found = lab.container(uuid)
+        assert found is not None and found["Config"]["Labels"]["fleet.power.image"] == IMAGE[1:]
         assert result.proof is not None and "environment.VERSION" in result.proof.differs and result.proof.has_run
         assert result.log
         assert not lab.node().journal.ended_runs.due()

@@ -18,7 +18,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.rev
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import DefinitionInvalid, SettingsInvalid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import OnFailedStart, PowerAction, Request
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server, Snapshot
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 
 PAPER = Server("566bf9d7-c55a-45f8-91a6-e55e9b9b1325", "Paper")
 EGG = "5d96cf7f-265b-4da9-8f0c-26ef4243ed52"
@@ -61,8 +61,7 @@ def test_the_seconds_of_the_request_come_before_those_of_the_settings() -> None:
 
 def forbids(*rules: object, previous: str | None = None) -> str:
     settings = parse_settings({"revert": {"rules": list(rules)}}, where="config.yml")
-    snapshot = None if previous is None else Snapshot("old", PAPER.uuid, live=True, image=previous)
-    return forbidding_rule(settings, definition(), snapshot)
+    return forbidding_rule(settings, definition(), previous)
 
 
 def test_the_first_matching_rule_with_a_key_counts_for_it_and_is_named() -> None:

@@ -16,6 +16,7 @@ from .._power.actions.node.context import frozen_fault
 from .._power.actions.node.node import Node
 from .._power.actions.turn.perform import perform
 from .._power.actions.turn.revert import facts_of
+from .._power.container.container_labels import image_name
 from .._power.definitions.definition import secrets_of
 from .._power.definitions.revert_policy import forbidding_rule
 from .._power.host.system_log import announce_line
@@ -125,7 +126,10 @@ class Prover:
 def _forbidding_rule(node: Node, proof: Proof) -> str:
     """Return the rule that forbids the previous version now; a rule may be newer than the proof. Raises the engine's errors."""
     definition = node.sources.definition_for_stop(proof.uuid)
-    return "" if definition is None else forbidding_rule(node.settings, definition, node.engine.inspect(proof.previous))
+    if definition is None:
+        return ""
+    previous = node.engine.inspect(proof.previous)
+    return forbidding_rule(node.settings, definition, None if previous is None else image_name(previous))
 
 
 def _is_free_to_start(node: Node, proof: Proof) -> bool:

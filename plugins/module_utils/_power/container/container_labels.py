@@ -17,6 +17,8 @@ LABEL_SPEC = "fleet.power.spec"
 LABEL_NAME = "fleet.power.name"
 #: Short hashes of the container's parts; see `container_parts`.
 LABEL_PARTS = "fleet.power.parts"
+#: The image's name, on a container with which a server went back: that is made from the image's id.
+LABEL_IMAGE = "fleet.power.image"
 OUR_LABELS = "fleet.power."
 #: Suffixes of the server's UUID for a container that waits for its place; the second if the first is taken.
 WAITING = ("-next", "-after")
@@ -32,6 +34,10 @@ def claims_to_be(labels: Mapping[str, str]) -> str | None:
 def name_in_labels(labels: Mapping[str, str], uuid: str) -> str:
     """Return the server's name from its container's labels; empty if they have none."""
     return labels.get(LABEL_NAME, "") if claims_to_be(labels) == uuid else ""
+
+
+def image_name(snapshot: Snapshot) -> str:
+    return snapshot.labels.get(LABEL_IMAGE, snapshot.image)
 
 
 def made_by_us(snapshot: Snapshot, uuid: str) -> bool:

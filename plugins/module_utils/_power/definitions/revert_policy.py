@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from ..model.records import dataclass, replace
 from ..model.request import OnFailedStart, Request
-from ..model.server import Snapshot
 from .definition import Definition
 from .health_keys import REVERT_RULES, RevertRule
 from .settings import Settings
@@ -34,9 +33,9 @@ def revert_policy(settings: Settings, definition: Definition, request: Request) 
     )
 
 
-def forbidding_rule(settings: Settings, definition: Definition, previous: Snapshot | None) -> str:
-    """Return the rule that forbids the way back from a definition to a container, by the image of either; "" if none does."""
-    for each in (definition,) if previous is None else (definition, replace(definition, image=previous.image)):
+def forbidding_rule(settings: Settings, definition: Definition, previous_image: str | None) -> str:
+    """Return the rule that forbids the way back from a definition to an older image, by either image; "" if none does."""
+    for each in (definition,) if previous_image is None else (definition, replace(definition, image=previous_image)):
         said = ((number, rule.revertible) for number, rule in _rules(settings, each) if rule.revertible is not None)
         number, revertible = next(said, (0, True))
         if not revertible:

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 
-from ...container.container_labels import PREVIOUS, WAITING, made_by_us, made_by_wings
+from ...container.container_labels import LABEL_IMAGE, PREVIOUS, WAITING, image_name, made_by_us, made_by_wings
 from ...host.library_faults import reason_of
 from ...host.root_files import read_private, remove_private, write_private
 from ...model.errors import PrebootFailed, StartFailed
@@ -123,7 +123,8 @@ def put_back(context: ActionContext, proof: Proof) -> tuple[Proof, Staged]:
             note_found_end(node, context.progress.server, previous)
         engine.containers.rename(previous.id, uuid + PREVIOUS)
     raw = engine.raw(previous.id)
-    config = {**raw["Config"], "Image": raw["Image"], "HostConfig": raw["HostConfig"]}
+    labels = {**(raw["Config"].get("Labels") or {}), LABEL_IMAGE: image_name(previous)}
+    config = {**raw["Config"], "Image": raw["Image"], "HostConfig": raw["HostConfig"], "Labels": labels}
     back = replace(proof, back=create(context, WAITING[:1], config))
     # Durably: after a power cut the next supervisor must know this container.
     if not node.journal.proofs.note(back, durable=True):

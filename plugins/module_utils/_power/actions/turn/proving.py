@@ -9,7 +9,7 @@ import contextlib
 import os
 from collections.abc import Callable
 
-from ...container.container_labels import PREVIOUS
+from ...container.container_labels import PREVIOUS, image_name
 from ...container.container_parts import compare
 from ...definitions.definition import Definition
 from ...definitions.revert_policy import RevertPolicy, forbidding_rule
@@ -155,7 +155,7 @@ def _of_version(context: ActionContext, proof: Proof, policy: RevertPolicy, defi
     return replace(
         proof,
         settle=policy.settle,
-        forbids=forbidding_rule(node.settings, definition, previous),
+        forbids=forbidding_rule(node.settings, definition, None if previous is None else image_name(previous)),
         fingerprint=definition_fingerprint(definition),
         image=image_id,
         differs=differs,
