@@ -126,6 +126,15 @@ def test_a_rule_that_is_newer_than_the_proof_leaves_the_server_down(world: World
     assert found.forbids == "rule 1 of revert.rules" and world.asked == {"stop"}
 
 
+def test_the_way_back_waits_for_the_end_of_a_suspension(world: World) -> None:
+    world.fake.define(suspended=True)
+    world.prover.begin()
+    wait_for(lambda: world.looks > 3, "it has looked")
+    assert world.tries == 0
+    world.fake.define()
+    assert world.end().ended is ProofEnd.REVERTED
+
+
 def test_without_a_thread_the_next_turn_begins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         few_threads(patch)

@@ -154,7 +154,7 @@ def test_a_start_or_restart_of_a_frozen_server_is_refused_before_its_acceptance(
         refused = json.loads(body)
         assert refused["code"] == "frozen"
         assert f"Cannot {action} server {ONE.uuid}: it is frozen until " in refused["error"]
-        assert "by 192.0.2.9 (token t1): final; wait for its end" in refused["error"]
+        assert "by 192.0.2.9 (token t1): final; wait for the end of the freeze" in refused["error"]
     shim.ask("DELETE")
     assert shim.power(action)[0] == 202
 

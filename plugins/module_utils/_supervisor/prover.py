@@ -133,8 +133,12 @@ def _forbidding_rule(node: Node, proof: Proof) -> str:
 
 
 def _is_free_to_start(node: Node, proof: Proof) -> bool:
-    """Tell if no freeze forbids the way back. Each try under a freeze would be an operation in the journal."""
-    return proof.must_stay_down or not frozen_fault(PowerAction.RESTART, proof.uuid, node, by_supervisor=True)
+    """Tell if no freeze and no suspension forbids the way back. Each try under one would be an operation in the journal."""
+    if proof.must_stay_down:
+        return True
+    definition = node.sources.definition_for_stop(proof.uuid)
+    is_suspended = definition is not None and definition.suspended
+    return not (is_suspended or frozen_fault(PowerAction.RESTART, proof.uuid, node, by_supervisor=True))
 
 
 def _fail(node: Node, proof: Proof) -> bool:
