@@ -111,12 +111,13 @@ class Prover:
         step, why = decide(proof, facts)
         if isinstance(step.value, ProofEnd):
             return _end(node, replace(proof, ended=step.value, msg=why))
-        if step is ProofStep.WAIT:
+        if step is ProofStep.WAIT or (step is ProofStep.FAIL and not self._may_act()):
             return False
         if step is ProofStep.FAIL:
-            failed = replace(proof, failed=why, forbids=proof.forbids or _forbidding_rule(node, proof), log=_log(node, proof) or proof.log)
-            if not (self._may_act() and _is_free_to_start(node, failed)):
+            failed = replace(proof, failed=why, forbids=proof.forbids or _forbidding_rule(node, proof))
+            if not _is_free_to_start(node, failed):
                 return False
+            failed = replace(failed, log=_log(node, proof) or proof.log)
             _note(node, failed, durable=True)
             return _fail(node, failed)
         _note(node, _noted(proof, step, facts))
