@@ -49,6 +49,11 @@ def made_by_wings(labels: Mapping[str, str]) -> bool:
     return labels.get("Service") == "Pterodactyl"
 
 
+def made_by_us_or_wings(snapshot: Snapshot, uuid: str) -> bool:
+    """Tell if this collection or Wings made the container: it may be replaced, with its anonymous volumes."""
+    return made_by_us(snapshot, uuid) or made_by_wings(snapshot.labels)
+
+
 def stop_way_of(labels: Mapping[str, str]) -> StopWay | None:
     """Return how to stop the container with these labels, or None if they do not say it clearly."""
     text = labels.get(LABEL_STOP)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...container.container_labels import LABEL_SPEC, PREVIOUS, WAITING, made_by_us, made_by_wings
+from ...container.container_labels import LABEL_SPEC, PREVIOUS, WAITING, made_by_us_or_wings
 from ...container.container_parts import compare
 from ...container.container_spec import HOME, ContainerSpec, container_spec
 from ...definitions.definition import Definition
@@ -140,7 +140,7 @@ def put_in_place(context: ActionContext, staged: Staged) -> bool:
         if old.run != context.progress.stopped_run:
             note_found_end(context.node, context.progress.server, old)
         # Like Wings, remove anonymous volumes of our containers and Wings', but not those of foreign containers.
-        ours = made_by_us(old, uuid) or made_by_wings(old.labels)
+        ours = made_by_us_or_wings(old, uuid)
         proof = context.progress.proof
         if proof is not None and proof.previous == old.id:
             _set_aside(context, old)
@@ -171,7 +171,7 @@ def _serves(node: Node, snapshot: Snapshot, spec: ContainerSpec) -> bool:
 def refuse_foreign(context: ActionContext, snapshot: Snapshot) -> None:
     """Raise `ContainerForeign` for a container that neither we nor Wings made, unless the request adopts it."""
     uuid = context.uuid
-    if context.request.adopt or made_by_us(snapshot, uuid) or made_by_wings(snapshot.labels):
+    if context.request.adopt or made_by_us_or_wings(snapshot, uuid):
         return
     raise ContainerForeign(
         f"Cannot {context.verb} server {uuid}: a container named {snapshot.name} exists that neither this collection "

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 
-from ...container.container_labels import LABEL_IMAGE, PREVIOUS, WAITING, image_name, made_by_us, made_by_wings
+from ...container.container_labels import LABEL_IMAGE, PREVIOUS, WAITING, image_name, made_by_us_or_wings
 from ...host.library_faults import reason_of
 from ...host.root_files import read_private, remove_private, write_private
 from ...model.errors import PrebootFailed, StartFailed
@@ -41,7 +41,7 @@ class EditedFile:
 
 def can_return(snapshot: Snapshot, uuid: str) -> bool:
     """Tell if a container can be the previous version: it has run, and this collection or Wings made it."""
-    return snapshot.has_run and (made_by_us(snapshot, uuid) or made_by_wings(snapshot.labels))
+    return snapshot.has_run and made_by_us_or_wings(snapshot, uuid)
 
 
 def clear_place(node: Node, uuid: str) -> None:
@@ -133,8 +133,7 @@ def put_back(context: ActionContext, proof: Proof) -> tuple[Proof, Staged]:
     if failed is not None:
         if failed.run != context.progress.stopped_run:
             note_found_end(node, context.progress.server, failed)
-        ours = made_by_us(failed, uuid) or made_by_wings(failed.labels)
-        if not (ours and engine.containers.remove(failed.id, volumes=True)):
+        if not (made_by_us_or_wings(failed, uuid) and engine.containers.remove(failed.id, volumes=True)):
             raise StartFailed(f"Cannot go back to the previous version of server {uuid}: another program started its container")
     context.progress.alter()
     engine.containers.rename(back.back, uuid)

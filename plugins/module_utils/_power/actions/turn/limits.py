@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ...container.container_labels import made_by_us, made_by_wings
+from ...container.container_labels import made_by_us_or_wings
 from ...container.container_limits import MEMORY, OVERHEAD, amount, can_change, differing_limits, limits_of, update_of
 from ...container.container_parts import limits_to_change
 from ...locking.lock import PowerLock
@@ -161,7 +161,7 @@ def _planned(context: ActionContext, seen: Observed, check_cancelled: CheckCance
     progress.server = definition.server
     if definition.suspended:
         raise Suspended(f"Cannot {context.verb} server {context.uuid}: it is suspended, so it should be down; stop it")
-    if not (made_by_us(snapshot, context.uuid) or made_by_wings(snapshot.labels)):
+    if not made_by_us_or_wings(snapshot, context.uuid):
         raise ContainerForeign(f"Cannot {context.verb} server {context.uuid}: neither this collection nor Wings made its container")
     config = spec_of(context.node, definition, image_id="").config
     wanted, differing = limits_of(config["HostConfig"]), limits_to_change(snapshot, config)
