@@ -169,10 +169,12 @@ servers:
         - Its container, V(null) if it has none. An endpoint returns only C(image), the image that it was created from.
         - Times are the engine's. C(finished_at) and C(exit_code) are V(null) while it lives, C(health) without a health check.
           C(oom_killed), the kernel killed it for memory; Docker 20.10 misses some of these kills.
+        - C(health_output), the last lines of a failed health check while C(health) is V(unhealthy), at most 3.
       type: dict
       returned: always, with an endpoint if it reports the image
-      sample: {"exit_code": null, "finished_at": null, "health": "healthy", "id": "4d2f1b...", "image": "registry.example.test/echo:1",
-               "oom_killed": false, "paused": false, "started_at": "2026-01-31T12:00:00.123456789Z"}
+      sample: {"exit_code": null, "finished_at": null, "health": "healthy", "health_output": [], "id": "4d2f1b...",
+               "image": "registry.example.test/echo:1", "oom_killed": false, "paused": false,
+               "started_at": "2026-01-31T12:00:00.123456789Z"}
     outdated:
       description:
         - Whether its container differs from its definition, the node's settings and its image, as its next start would decide. No image is
@@ -265,13 +267,14 @@ servers:
         - C(code), such as V(suspended) or V(disk_full), and C(msg) say why the last try failed. C(next_at) is the time of the next one,
           V(null) without a supervisor, or if it is paused or a freeze holds it back.
         - C(consecutive_crashes) are in a row, C(crashes_today) in the last 24 hours. A hang counts as a crash.
+        - C(restarts_unhealthy), the supervisor restarts the server if it hangs.
         - C(hang) says why the supervisor leaves the server up although it is unhealthy. V(suspect), most servers of the node turned
           unhealthy together. V(too_often), it was restarted for that three times within an hour.
       type: dict
       returned: always, with an endpoint if it reports it
       sample: {"code": null, "consecutive_crashes": 3, "crashes_today": 3, "ended_at": "2026-01-31T04:12:00.123456789Z", "exit_code": 3,
-               "hang": null, "msg": null, "next_at": "2026-01-31T04:12:10.000Z", "oom_killed": false, "paused": null, "running": true,
-               "state": "backoff", "verdict": "crashed", "why": null}
+               "hang": null, "msg": null, "next_at": "2026-01-31T04:12:10.000Z", "oom_killed": false, "paused": null,
+               "restarts_unhealthy": false, "running": true, "state": "backoff", "verdict": "crashed", "why": null}
     crashes:
       description:
         - The last ended runs, newest first, V(null) if the journal cannot be read. Only if O(crashes) is not V(0).

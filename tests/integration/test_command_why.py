@@ -269,7 +269,7 @@ INCIDENTS: dict[str, tuple[Callable[[Scene], str], tuple[str, ...], str]] = {
     ),
     "outdated after a push": (outdated, (r"is outdated: .*environment\.DIFFICULTY",), r"fleet-power restart"),
     "waiting for players": (waiting_for_players, (r"A restart by ci \(deploy 7\) waits for its players",), r"fleet-power kill .* cancels"),
-    "unhealthy": (unhealthy, (r"health check fails",), r"fleet-power log"),
+    "unhealthy": (unhealthy, (r"health check fails\. not healthy yet",), r"fleet-power log"),
     "paused": (paused, (r"paused",), r"docker unpause"),
 }
 
@@ -309,6 +309,9 @@ def test_why_explains_each_server_of_one_name(lab: Lab) -> None:
     # The engine may have servers of tests beside this one.
     assert fleet_power(lab, "why", "all").out.count("Arena is offline") == 2
     assert f"Do: fleet-power start {uuid}" in seen.out
+    missing = fleet_power(lab, "why", "Nowhere", uuid, "Nobody")
+    assert (missing.out.count("Do: "), missing.code) == (1, 3)
+    assert [f'Cannot find server "{name}"' in missing.err for name in ("Nowhere", "Nobody")] == [True, True]
     dashed = lab.server(name="-x")
     assert f"Do: fleet-power start {dashed}" in fleet_power(lab, "why", dashed).out
 

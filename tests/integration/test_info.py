@@ -94,6 +94,7 @@ def test_info_shows_all_fields_of_a_running_server(lab: Lab, controller: Control
         "exit_code": None,
         "oom_killed": False,
         "health": None,
+        "health_output": [],
         "paused": False,
     }
     assert entry["lock"] is None

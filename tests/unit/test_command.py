@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,40 @@ def test_a_paused_supervisor_and_a_missing_one_have_different_sentences() -> Non
 def test_why_says_why_a_server_that_hangs_is_left_up(hang: str, words: str) -> None:
     text = "\n".join(why_lines(known(supervision={"running": True, "state": "ok", "hang": hang})))
     assert "The supervisor leaves it up although it hangs" in text and words in text
+
+
+def test_why_says_that_a_server_that_hangs_is_restarted_soon() -> None:
+    entry: dict[str, Any] = {
+        "container": {"health": "unhealthy", "health_output": ["connection refused"]},
+        "intent": {"up": True, "at": "2026-01-31T02:00:00Z"},
+        "supervision": {"running": True, "restarts_unhealthy": True},
+    }
+    lines = why_lines(known(**entry))
+    assert lines[1] == "  connection refused"
+    assert "The supervisor restarts it soon, unless its health check passes again." in lines
+    assert lines[-1] == "Do: wait for the supervisor; fleet-power restart Lobby acts at once instead."
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"intent": {"up": False, "at": "2026-01-31T02:00:00Z"}},
+        {"maintenance": "it cannot be read"},
+        *({"supervision": {"running": True, "restarts_unhealthy": True, **odd}} for odd in ({"hang": "suspect"}, {"paused": "frozen"})),
+        *({"supervision": odd} for odd in ({"running": False, "restarts_unhealthy": True}, {"running": True, "restarts_unhealthy": False})),
+    ],
+)
+def test_why_announces_only_a_restart_that_comes(entry: dict[str, Any]) -> None:
+    unhealthy: dict[str, Any] = {
+        "container": {"health": "unhealthy"},
+        "intent": {"up": True, "at": "2026-01-31T02:00:00Z"},
+        "supervision": {"running": True, "restarts_unhealthy": True},
+        **entry,
+    }
+    maintenance = unhealthy.pop("maintenance", None)
+    lines = why_lines(replace(known(**unhealthy), maintenance=maintenance))
+    assert not any("restarts it soon" in line for line in lines)
+    assert lines[-1].startswith("Do: read fleet-power log Lobby; if the server hangs, fleet-power restart Lobby")
 
 
 def test_the_guide_shows_what_why_prints() -> None:

@@ -193,7 +193,11 @@ def test_the_same_sources_make_the_same_archive(tmp_path: Path) -> None:
 
 
 @as_root
-def test_only_cores_that_nothing_uses_are_removed(home: Path, core: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_cores_that_nothing_uses_are_removed(
+    home: Path, core: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(_core_install.os, "sync", lambda: synced.append((home / "core-unused").exists()))
     (home / "core-backup.tgz").touch()
     for name in ("core-commanded", "core-held", "core-named", "core-unused", "core-young", ".core-unfinished", "venv"):
         (home / name / "fleet_power").mkdir(parents=True)
@@ -207,6 +211,7 @@ def test_only_cores_that_nothing_uses_are_removed(home: Path, core: Path, capsys
     assert capsys.readouterr().out.splitlines() == [str(home / ".core-unfinished"), str(home / "core-unused")]
     _core_install.remove_unused(str(core))
     assert capsys.readouterr().out.splitlines() == [str(home / "core-held")]
+    assert synced == [True, False]
     assert sorted(os.listdir(home)) == sorted(
         [
             ".lock",

@@ -243,6 +243,23 @@ class TestFailure:
         programs.patch.setattr(hook_unit, "words_of", lambda *_words: ["/no/such/program"])
         assert "its hook pre_start did not run: No such file or directory" in fake.perform("start").msg
 
+    @pytest.mark.parametrize(
+        "script, why",
+        [
+            (
+                "echo 'Failed to start transient service unit: Access denied' >&2; exit 1",
+                "Failed to start transient service unit: Access denied",
+            ),
+            ("exit 217", "systemd-run ended with exit code 217"),
+        ],
+    )
+    def test_a_hook_that_systemd_does_not_begin_has_no_exit_code(self, fake: FakeNode, programs: Programs, script: str, why: str) -> None:
+        configure(fake, pre_start=FALSE)
+        programs.run(script)
+        result = fake.perform("start")
+        assert ending(result) == ("failed", "hook_failed")
+        assert result.msg.endswith(f"its hook pre_start did not run: {why}")
+
     def test_an_overdue_unit_is_ended(self, fake: FakeNode, programs: Programs) -> None:
         configure(fake, pre_start={**FALSE, "timeout": 1})
         for name in ("_GRACE_SECONDS", "_LATE_SECONDS"):

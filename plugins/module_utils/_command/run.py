@@ -262,14 +262,19 @@ def _shown(facts: Mapping[str, Any], given: argparse.Namespace) -> list[str]:
 
 def why(given: argparse.Namespace) -> int:
     """Explain each server, one after the other. All servers of one name have their turn."""
+    faults: list[PowerError] = []
     with _node_of(given, timeout=_LOOK_SECONDS) as node:
-        servers = [server for name in given.names for server in _called(node, name)]
+        servers = [server for name in given.names for server in _called(node, name, faults)]
         for number, server in enumerate(servers):
             if number:
                 out("")
             for line in why_lines(_known(node, server)):
                 for part in wrapped_line(line):
                     out(part, colours=True)
+    for fault in faults[:-1]:
+        say(f"{fault} ({fault.code})")
+    if faults:
+        raise faults[-1]
     return DONE
 
 
@@ -282,7 +287,8 @@ def wrapped_line(line: str) -> list[str]:
     return [" " * indent + first, *(" " * (indent + 4) + each for each in others)]
 
 
-def _called(node: Node, name: str) -> list[Server]:
+def _called(node: Node, name: str, faults: list[PowerError]) -> list[Server]:
+    """Return the servers of a name. If there is none, append the reason to ``faults``."""
     from .._power.actions.many.bulk import everything
 
     if name == ALL:
@@ -292,6 +298,9 @@ def _called(node: Node, name: str) -> list[Server]:
     except AmbiguousServer as error:
         say(str(error))
         return [Server(uuid, uuid) for uuid in error.facts["servers"]]  # type: ignore[attr-defined]
+    except PowerError as error:
+        faults.append(error)
+        return []
 
 
 def _known(node: Node, server: Server) -> Known:

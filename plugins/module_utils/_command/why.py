@@ -74,11 +74,13 @@ def _state(known: Known) -> Iterator[str]:
         _exit(container.get("exit_code")): is_down and container.get("exit_code") is not None,
         "killed by the kernel for lack of memory": container.get("oom_killed"),
         "paused at the engine": container.get("paused"),
-        "its health check fails": container.get("health") == UNHEALTHY,
+        "its health check fails": _is_unhealthy(known),
         "suspended": entry.get("suspended"),
     }
     words = ", ".join(note for note, is_so in notes.items() if is_so)
     yield f"{known.called} is {state}{when}{f', {words}' if words else ''}."
+    for line in container.get("health_output") or ():
+        yield f"  {line}"
 
 
 def _intent(known: Known) -> Iterator[str]:
@@ -135,6 +137,8 @@ def _end(known: Known) -> Iterator[str]:
         yield f"It crashed {row}{plural(today, 'time')} in 24 hours."
     if seen.get("hang") in _LEFT_UP:
         yield f"The supervisor leaves it up although it hangs: {_LEFT_UP[seen['hang']]}."
+    elif _is_restarted_soon(known):
+        yield "The supervisor restarts it soon, unless its health check passes again."
     for crash in ends[1 if seen.get("verdict") else 0 :]:
         up = "" if crash.get("seconds") is None else f" after {crash['seconds']:.0f} s"
         output = f"; last output: {crash['log'][-1]}" if crash.get("log") else "."
@@ -143,6 +147,16 @@ def _end(known: Known) -> Iterator[str]:
         yield f"The supervisor's last try failed: {seen['code']}: {seen.get('msg')}"
     if known.entry.get("state") == _OFFLINE and not known.entry.get("lock"):
         yield from _next_try(known, seen)
+
+
+def _is_unhealthy(known: Known) -> bool:
+    return (known.entry.get("container") or {}).get("health") == UNHEALTHY
+
+
+def _is_restarted_soon(known: Known) -> bool:
+    seen, intent = known.entry.get("supervision") or {}, known.entry.get("intent") or {}
+    is_waiting = seen.get("paused") or seen.get("hang") or known.maintenance is not None
+    return bool(_is_unhealthy(known) and seen.get("restarts_unhealthy") and seen.get("running") and intent.get("up") and not is_waiting)
 
 
 def _next_try(known: Known, seen: Mapping[str, Any]) -> Iterator[str]:
@@ -269,7 +283,9 @@ def _advice_if_up(known: Known, name: str) -> str:
         return "correct the cause above, and look again."
     if entry.get("suspended"):
         return f"fleet-power stop {name}, because it is suspended."
-    if (entry.get("container") or {}).get("health") == UNHEALTHY or entry.get("state") == PowerState.STARTING.value:
+    if _is_restarted_soon(known):
+        return f"wait for the supervisor; fleet-power restart {name} acts at once instead."
+    if _is_unhealthy(known) or entry.get("state") == PowerState.STARTING.value:
         return f"read fleet-power log {name}; if the server hangs, {restart}"
     if result is not None and code not in ("", Frozen.code):
         return f"nothing now; before the next restart{' with --adopt' if known.adopted else ''}, {_step(result.msg)}."

@@ -100,6 +100,7 @@ _SUPERVISION = {
         "oom_killed": {"type": ["boolean", "null"]},
         "consecutive_crashes": {**_NUMBER, "description": "crashes without a long run between them"},
         "crashes_today": {**_NUMBER, "description": "in the last 24 hours"},
+        "restarts_unhealthy": {"type": "boolean", "description": "whether the supervisor restarts it while it hangs"},
         "hang": {"enum": [*(why.value for why in Hang), None], "description": "why it is left up although it is unhealthy"},
         **dict.fromkeys(("ended_at", "next_at", "code", "msg"), _MAYBE_TEXT),
     },

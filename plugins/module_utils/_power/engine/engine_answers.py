@@ -32,7 +32,8 @@ def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
     state, config, host = found["State"], found["Config"], found["HostConfig"]
     bindings = host.get("PortBindings") or {}
     live = bool(state["Running"] or state["Paused"] or state["Restarting"])
-    health = (state.get("Health") or {}).get("Status")
+    checks = state.get("Health") or {}
+    health = checks.get("Status")
     times = [read_whole((config.get("Healthcheck") or {}).get(name)) or _CHECK_DEFAULT for name in ("Interval", "Timeout")]
     exit_code = None if live else int(state["ExitCode"])
     return Snapshot(
@@ -48,6 +49,7 @@ def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
         # The engine also says so after the end of a mere child, and 20.10 in all later runs of the container.
         oom_killed=bool(state["OOMKilled"]) and exit_code == _KILLED,
         health=None if health in (None, "none") else str(health),
+        health_output=str(((checks.get("Log") or [{}])[-1]).get("Output") or ""),
         health_seconds=sum(times) / 1e9,
         open_stdin=bool(config.get("OpenStdin")),
         tty=bool(config.get("Tty")),

@@ -21,7 +21,8 @@ from .pauses import hook_runs, hook_unit_of
 #: With systemd as process 1, and its bus.
 _NEEDED = ("/run/systemd/system", "/run/dbus/system_bus_socket")
 _CGROUPS = "/proc/self/cgroup"
-#: The unit's shell announces itself, then waits for an answer. So an actor that died before knows no unit that begins after it.
+#: The unit's shell announces itself by an empty line, then waits for an answer. So an actor that died before knows no unit that begins
+#: after it. A message of systemd-run itself comes without that line.
 _SHELL = ("/bin/sh", "-c", 'echo && read -r _ && exec "$@" </dev/null', "hook")
 #: Seconds from SIGTERM to SIGKILL at the end of the timeout.
 _GRACE_SECONDS = 10
@@ -85,7 +86,7 @@ def words_of(uuid: str, hook: str, command: Sequence[str], user: str, timeout: i
 
 
 def run(uuid: str, words: Sequence[str], timeout: int, is_cancelled: Callable[[], bool]) -> HookEnd:
-    """Run a hook until its end, or end it: when ``is_cancelled``, which is called ten times a second. Raises OSError."""
+    """Run a hook until its end, or end it: when ``is_cancelled``, called ten times a second. Raises OSError if it did not begin."""
     began, code = SYSTEM_CLOCK.monotonic(), None
     deadline = Deadline(SYSTEM_CLOCK, began + timeout + _GRACE_SECONDS + _LATE_SECONDS)
     # A session of its own: a signal for this process must not end the wait for the unit.
@@ -94,23 +95,25 @@ def run(uuid: str, words: Sequence[str], timeout: int, is_cancelled: Callable[[]
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/", bufsize=0, start_new_session=True
     )
     try:
-        output = _follow(child, lambda: deadline.is_over or is_cancelled())
+        output, has_begun = _follow(child, lambda: deadline.is_over or is_cancelled())
         code = child.poll()
     finally:
         with child:
             child.kill()
         is_gone = _end(uuid, at_once=code is None)
+    if code and code > 0 and not has_begun:
+        raise OSError(" ".join(output.decode(errors="replace").split()) or f"systemd-run ended with exit code {code}")
     seconds = SYSTEM_CLOCK.monotonic() - began
     by_itself = code == 0 or (code is not None and code > 0 and seconds < timeout and not is_cancelled())
     return HookEnd(code if by_itself else None, output, seconds, is_gone)
 
 
-def _follow(child: subprocess.Popen[bytes], ends_early: Callable[[], bool]) -> bytes:
-    """Answer the unit's shell, and return the last output. A process outside of the unit may keep the pipe open."""
+def _follow(child: subprocess.Popen[bytes], ends_early: Callable[[], bool]) -> tuple[bytes, bool]:
+    """Answer the unit's shell; return the last output, and if the hook has begun. A process outside of the unit may keep the pipe open."""
     if child.stdin is None or child.stdout is None:
         raise TypeError("the hook has no pipes")
     os.set_blocking(child.stdout.fileno(), False)
-    poll, output, is_open, left = select.poll(), b"", True, _LATE_CHUNKS
+    poll, output, has_begun, is_open, left = select.poll(), b"", False, True, _LATE_CHUNKS
     poll.register(child.stdout, select.POLLIN)
     while left and not ends_early():
         has_ended = child.poll() is not None
@@ -118,6 +121,7 @@ def _follow(child: subprocess.Popen[bytes], ends_early: Callable[[], bool]) -> b
         if is_open and poll.poll(0 if has_ended else _LOOK_SECONDS * 1000):
             piece = child.stdout.read(_CHUNK) or b""
             if piece and not output:
+                has_begun = piece.startswith(b"\n")
                 with contextlib.suppress(BrokenPipeError):
                     child.stdin.write(b"\n")
             output = (output + piece)[-_KEPT:]
@@ -126,7 +130,7 @@ def _follow(child: subprocess.Popen[bytes], ends_early: Callable[[], bool]) -> b
             break
         elif not is_open:
             SYSTEM_CLOCK.sleep(_LOOK_SECONDS)
-    return output
+    return output, has_begun
 
 
 def end(uuid: str) -> str:

@@ -111,6 +111,8 @@ class Snapshot:
     exit_code: int | None = None
     oom_killed: bool = False
     health: str | None = None
+    #: The output of the last health check.
+    health_output: str = field(default="", repr=False)
     #: Seconds from the end of one health check to the end of the next, at most: its interval and its timeout.
     health_seconds: float = 60.0
     open_stdin: bool = False

@@ -22,7 +22,7 @@ from ...volume.volume import Volume
 from ...volume.volume_walk import shown_path
 from ..node.context import ActionContext
 from ..node.node import Node
-from ..node.run_end import note_found_end
+from ..node.run_end import note_others_end
 
 
 def check_image(context: ActionContext, definition: Definition) -> None:
@@ -137,8 +137,7 @@ def put_in_place(context: ActionContext, staged: Staged) -> bool:
     old = engine.inspect(uuid)
     if old is not None:
         refuse_foreign(context, old)
-        if old.run != context.progress.stopped_run:
-            note_found_end(context.node, context.progress.server, old)
+        note_others_end(context, old)
         # Like Wings, remove anonymous volumes of our containers and Wings', but not those of foreign containers.
         ours = made_by_us_or_wings(old, uuid)
         proof = context.progress.proof

@@ -26,7 +26,7 @@ from ...volume.volume import Volume
 from ...volume.volume_walk import shown_path
 from ..node.context import ActionContext
 from ..node.node import Node
-from ..node.run_end import note_found_end
+from ..node.run_end import note_others_end
 from .container import Staged, create, mounts_of
 
 
@@ -119,8 +119,7 @@ def put_back(context: ActionContext, proof: Proof) -> tuple[Proof, Staged]:
     node, uuid, engine = context.node, context.uuid, context.node.engine
     previous = require_previous(node, proof)
     if previous.name == uuid:
-        if previous.run != context.progress.stopped_run:
-            note_found_end(node, context.progress.server, previous)
+        note_others_end(context, previous)
         engine.containers.rename(previous.id, uuid + PREVIOUS)
     raw = engine.raw(previous.id)
     labels = {**(raw["Config"].get("Labels") or {}), LABEL_IMAGE: image_name(previous)}
@@ -131,8 +130,7 @@ def put_back(context: ActionContext, proof: Proof) -> tuple[Proof, Staged]:
         raise StartFailed(f"Cannot go back to the previous version of server {uuid}: the journal cannot be written")
     failed = engine.inspect(uuid)
     if failed is not None:
-        if failed.run != context.progress.stopped_run:
-            note_found_end(node, context.progress.server, failed)
+        note_others_end(context, failed)
         if not (made_by_us_or_wings(failed, uuid) and engine.containers.remove(failed.id, volumes=True)):
             raise StartFailed(f"Cannot go back to the previous version of server {uuid}: another program started its container")
     context.progress.alter()

@@ -22,7 +22,7 @@ from ...model.server import Run, Snapshot
 from ...model.supervision import SeenRun
 from ..node.context import ActionContext, refuse_after_newer_run
 from ..node.node import Node
-from ..node.run_end import fence_start, note_found_end, record_stop
+from ..node.run_end import fence_start, note_others_end, record_stop
 from .container import Staged, refuse_moved_mounts
 
 _LOG_LINES, _LOG_LINE_BYTES = 20, 500
@@ -71,8 +71,7 @@ def start_container(context: ActionContext, lock: PowerLock, staged: Staged, *, 
     before = engine.inspect(staged.id)
     if before is None:
         raise StartFailed(f"Cannot start server {context.uuid}: its container was removed by somebody else")
-    if before.run != context.progress.stopped_run:
-        note_found_end(context.node, context.progress.server, before)
+    note_others_end(context, before)
     output = engine.logs.attach(staged.id) if attach else None
     try:
         context.enter(lock, Phase.START, run=before.run)

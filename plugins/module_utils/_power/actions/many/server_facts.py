@@ -23,7 +23,7 @@ from ...model.records import dataclass, replace
 from ...model.report import Described, Unseen
 from ...model.request import Priorities
 from ...model.schema import blanked, few
-from ...model.server import ImageSeen, PowerState, Run, Server, Snapshot, Startup
+from ...model.server import UNHEALTHY, ImageSeen, PowerState, Run, Server, Snapshot, Startup
 from ...sources.sources import Sources
 from ..boot.await_ready import seen_ready
 from ..boot.outdated import Outdated, outdated
@@ -197,6 +197,7 @@ def unknown_warnings(entries: Sequence[Mapping[str, Any]], reported: Iterable[st
 
 
 _LINE_BYTES = 500
+_HEALTH_LINES = 3
 _FIELDS = (
     *("server", "short_id", "name", "state", "startup", "suspended", "priority", "egg", "labels"),
     *("container", "outdated", "lock", "countdown", "freeze", "proof", "intent", "last_operation", "supervision"),
@@ -354,7 +355,7 @@ def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: Fa
         "priority": known.priorities.priority(server, None if definition is None else definition.priority),
         "egg": None if definition is None or definition.egg is None else blanked(definition.egg),
         "labels": None if definition is None else {blanked(name): blanked(text) for name, text in definition.labels},
-        "container": None if seen.snapshot is None else _container(seen.snapshot),
+        "container": None if seen.snapshot is None else _container(seen.snapshot, subject),
         "outdated": None,
         "lock": None if seen.holder is None else seen.holder.facts(),
         "countdown": None if countdown is None else countdown.facts(),
@@ -379,10 +380,16 @@ def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: Fa
     return entry
 
 
-def _container(snapshot: Snapshot) -> dict[str, Any]:
+def _container(snapshot: Snapshot, subject: _Subject) -> dict[str, Any]:
     names = ("id", "image", "started_at", "finished_at", "exit_code", "oom_killed", "health", "paused")
     facts = {name: getattr(snapshot, name) for name in names}
+    output = snapshot.health_output.encode() if snapshot.health == UNHEALTHY else b""
+    facts["health_output"] = list(readable_lines(output, _HEALTH_LINES, _LINE_BYTES, _secrets(snapshot, subject)))
     return {**facts, "finished_at": None} if snapshot.live else facts
+
+
+def _secrets(snapshot: Snapshot, subject: _Subject) -> frozenset[str]:
+    return snapshot.secrets | (secrets_of(subject.definition) if subject.definition is not None else frozenset())
 
 
 def _operation(row: OperationRow) -> dict[str, Any]:
@@ -394,5 +401,4 @@ def _log(subject: _Subject, tail: int) -> list[str] | None:
     snapshot = subject.seen.snapshot
     if snapshot is None or subject.log is None:
         return None if snapshot is not None else []
-    secrets = set(() if subject.definition is None else secrets_of(subject.definition)) | snapshot.secrets
-    return list(readable_lines(subject.log, tail, _LINE_BYTES, secrets))
+    return list(readable_lines(subject.log, tail, _LINE_BYTES, _secrets(snapshot, subject)))

@@ -94,6 +94,7 @@ class SupervisionFacts:
             "next_at": self._next_at(row) if row is not None and is_open and not is_frozen else None,
             "consecutive_crashes": _consecutive_crashes(newest, row, snapshot),
             "crashes_today": crashes,
+            "restarts_unhealthy": policy.restart_unhealthy,
             # The supervisor may not have written a recovery yet.
             "hang": self.hangs.get(uuid) if snapshot is not None and live and snapshot.health == UNHEALTHY else None,
         }

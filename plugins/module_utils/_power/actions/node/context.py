@@ -158,6 +158,15 @@ def known(context: ActionContext, read: Callable[[], T]) -> T:
 
 
 _LOOK_SECONDS = 0.2
+#: A way back takes the supervisor's stop timeout, and this for a boot and the wait for a lock.
+_REVERT_SECONDS = 120
+
+
+def proof_seconds(node: Node, settle: int) -> int:
+    """Return the longest time from a new version's readiness to the end of its proof, in seconds."""
+    return settle + _REVERT_SECONDS + node.settings.supervisor_unhealthy_stop_timeout
+
+
 _WELL = (Outcome.DONE.value, Outcome.UNCHANGED.value)
 
 
@@ -178,7 +187,8 @@ def same_action(context: ActionContext) -> OperationRow | None:
 def await_same(context: ActionContext) -> None:
     """Wait for the end of the same action. Raises `LockTimeout` if that takes too long, and as `check_waiting`."""
     request, revert = context.request, context.progress.revert
-    limit = max(request.wait_seconds, request.wait_timeout + (0 if revert is None else revert.settle))
+    proof = 0 if revert is None else proof_seconds(context.node, revert.settle)
+    limit = max(request.wait_seconds, request.wait_timeout + proof)
     deadline = Deadline.after(context.node.clock, limit)
     while (same := same_action(context)) is not None and not same.outcome:
         context.check_waiting()

@@ -139,6 +139,12 @@ def note_found_end(node: Node, server: Server, snapshot: Snapshot | None) -> Non
         node.journal.ended_runs.write(replace(ended_row_of(node, server, snapshot, Verdict.PENDING), generation=generation))
 
 
+def note_others_end(context: ActionContext, snapshot: Snapshot) -> None:
+    """Write the found end of a run, unless this action ended it."""
+    if snapshot.run != context.progress.stopped_run:
+        note_found_end(context.node, context.progress.server, snapshot)
+
+
 def ended_row_of(node: Node, server: Server, snapshot: Snapshot, verdict: Verdict) -> EndedRun:
     return EndedRun(
         server,

@@ -38,12 +38,10 @@ from ...model.request import WaitFor
 from ...model.server import Snapshot
 from ..boot.container import Boot, Staged, spec_of
 from ..boot.previous import can_return, clear_place, files_fault
-from ..node.context import ActionContext
+from ..node.context import ActionContext, proof_seconds
 from ..node.progress import Ending
 
 _LOOK_SECONDS = 0.5
-#: A revert takes the supervisor's stop timeout, and this for a boot and the wait for a lock.
-_REVERT_SECONDS = 120.0
 #: The service manager starts a supervisor that died sooner than this.
 _ALONE_SECONDS = 30.0
 
@@ -188,8 +186,7 @@ def _await_end(context: ActionContext, proof: Proof, error: PowerError | None) -
     progress.note(PROOF)
     context.report(PROOF)
     attended = Deadline.after(node.clock, _ALONE_SECONDS)
-    revert = _REVERT_SECONDS + node.settings.supervisor_unhealthy_stop_timeout
-    deadline = Deadline.after(node.clock, proof.wait_timeout + (0 if error else proof.settle) + revert)
+    deadline = Deadline.after(node.clock, proof.wait_timeout + proof_seconds(node, 0 if error else proof.settle))
     while True:
         try:
             found = node.journal.proofs.of(context.uuid)
