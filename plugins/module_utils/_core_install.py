@@ -113,7 +113,7 @@ def remove_unused(core: str) -> None:
 
     A young core stays: another run of the role may be about to name it in a unit.
     """
-    # Ansible does not sync the files that it writes. After a power failure they would be empty, or name a removed core.
+    # The files of the role are not on the disk yet. After a power failure they would be empty, or name a removed core.
     os.sync()
     with _lock():
         named = "".join(Path(path).read_text(errors="replace") for pattern in _USERS for path in glob.glob(pattern))

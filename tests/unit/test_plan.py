@@ -149,7 +149,9 @@ def test_the_wait_for_another_process_holds_no_lock(fake: FakeNode) -> None:
     assert taken == [None]
 
 
-@pytest.mark.parametrize("revert, limit", [({}, 40), ({"on_failed_start": OnFailedStart.REVERT, "settle": 7}, 47)], ids=["leave", "revert"])
+@pytest.mark.parametrize(
+    "revert, limit", [({}, 40), ({"on_failed_start": OnFailedStart.REVERT, "settle": 7}, 40 + 7 + 120 + 30)], ids=["leave", "revert"]
+)
 def test_an_endless_action_is_refused_after_the_longer_of_both_limits(
     fake: FakeNode, monkeypatch: pytest.MonkeyPatch, revert: dict[str, Any], limit: int
 ) -> None:
