@@ -46,6 +46,8 @@ class Story:
     known: set[str] = field(default_factory=set)
     told: list[str] = field(default_factory=list)
     version: int = 1
+    #: A person wanted it down, and it was down already. Such rows leave the journal first.
+    was_down: bool = False
     begun: threading.Event = field(default_factory=threading.Event)
 
 
@@ -93,6 +95,7 @@ class RevertRounds:
         lab, uuid, dice = self._lab, story.uuid, story.dice
         story.version += 1
         story.begun.clear()
+        story.was_down = False
         story.known = {row.id for row in lab.operations(uuid)}
         kind = dice.choice(tuple(BAD))
         found = lab.container(uuid)
@@ -111,7 +114,9 @@ class RevertRounds:
                 actor.kill()
             elif act:
                 with lab.actor(act, uuid, wait_seconds=60, stop_timeout=2) as person:
-                    story.told.append(f"{act}: {_told(person.result(120))}")
+                    said = person.result(120)
+                    story.told.append(f"{act}: {_told(said)}")
+                    story.was_down = said["outcome"] == "unchanged"
             if act != "actor dies":
                 story.told.append(f"restart: {_told(actor.result(200))}")
 
@@ -160,6 +165,8 @@ class RevertRounds:
 
     def _expected(self, story: Story) -> bool | None:
         """Tell if the server should be up; None if that is open. The last of restart, stop and kill decides, in the order of the lock."""
+        if story.was_down:
+            return False
         rows = [row for row in self._lab.operations(story.uuid) if row.id not in story.known and row.origin == "actor"]
         # The newest first. A refused action has no begin.
         rows.sort(key=lambda row: row.begun_at or row.requested_at, reverse=True)
