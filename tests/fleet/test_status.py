@@ -79,6 +79,7 @@ def test_table_and_snapshot_contain_every_server(lease: Lease, tmp_path: Path) -
     assert node["servers"][1]["state"] == "running"
 
 
+@pytest.mark.long
 def test_the_table_shows_nodes_without_an_answer_with_the_reason(lease: Lease, tmp_path: Path) -> None:
     well, cut, frozen = lease(3)
     well.define(server("fine"))

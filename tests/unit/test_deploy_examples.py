@@ -171,6 +171,7 @@ def required(text: str) -> set[str]:
     return {requirements.Requirement(line).name.lower() for line in text.splitlines() if line and not line.startswith("#")}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 cannot list its own modules")
 def test_the_execution_environment_contains_exactly_the_imported_libraries() -> None:
     described = load(CHECKOUT / "meta" / "execution-environment.yml")["dependencies"]

@@ -59,7 +59,7 @@ class TestPlaybook:
         log = Path(f"{command}.log")
         return code, output, [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
-    @pytest.mark.samples("servers", "thaw of a server")
+    @pytest.mark.samples("servers")
     @pytest.mark.parametrize(
         ("variables", "words", "names"),
         [
@@ -81,6 +81,7 @@ class TestPlaybook:
         assert (code, calls) == (0, [[*words, name] for name in names] or [words]), output
         assert "changed=1" in output and "DEPRECATION" not in output and "is missing" not in output
 
+    @pytest.mark.long
     def test_a_server_of_another_node_is_no_fault_but_one_of_no_node_is(self, command: Path) -> None:
         code, output, calls = self.frozen(command, **AT_SIX, freeze_servers="nowhere,Lobby")
         assert (code, [words[-1] for words in calls]) == (2, ["nowhere", "Lobby"])
@@ -93,6 +94,7 @@ class TestPlaybook:
         code, output, calls = self.frozen(command, "--check", **AT_SIX)
         assert (code, calls) == (0, []) and "failed=0" in output
 
+    @pytest.mark.long
     def test_a_thaw_of_nothing_is_no_change(self, command: Path) -> None:
         code, output, _calls = self.frozen(command, freeze_state="thawed", freeze_servers="thawed")
         assert code == 0 and "changed=0" in output

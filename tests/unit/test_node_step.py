@@ -231,6 +231,7 @@ def test_the_playbook_names_the_faults_of_each_node_and_fails_only_faulty_nodes(
     assert [ran.stdout.count(f"fatal: [{node}]") for node in hosts] == [1, 1, 0]
 
 
+@pytest.mark.long
 def test_the_playbook_tells_a_missing_directory_from_an_empty_one(tmp_path: Path) -> None:
     ran = validated(tmp_path, "-e", "node_definitions_dir=servers")
     assert (ran.returncode, "servers: it is not a directory on the controller;" in ran.stdout) == (2, True)

@@ -255,6 +255,7 @@ def test_a_kill_between_two_steps_ends_the_boot_before_the_next_step(fake: FakeN
 ME = (os.geteuid(), os.getegid())
 
 
+@pytest.mark.samples("a disk limit and ownership")
 @pytest.mark.parametrize(
     "limit, ownership", [(100, False), (0, True), (100, True)], ids=["a disk limit", "ownership", "a disk limit and ownership"]
 )

@@ -12,6 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+#: Only the matrix of machines and engines uses the record.
+pytestmark = pytest.mark.long
+
 _SAMPLE = """
 import pytest
 

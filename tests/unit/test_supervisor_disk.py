@@ -61,7 +61,7 @@ def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FullD
         watched.fake.close()
 
 
-@pytest.mark.samples("0-stop", "4-stop", "20-stop", "8-kill")
+@pytest.mark.samples("4-stop", "8-kill")
 @pytest.mark.parametrize("action", ["stop", "kill"])
 @pytest.mark.parametrize("free", [0, 4, 8, 12, 16, 20, 24])
 def test_a_server_stopped_during_a_back_off_stays_down(full: FullDisk, free: int, action: str) -> None:

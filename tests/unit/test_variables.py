@@ -105,6 +105,7 @@ def played(tmp_path: Path, playbook: str, inventory: str = "", extra: tuple[str,
     return ran.returncode, re.sub(r"\s+", " ", ran.stdout + ran.stderr)
 
 
+@pytest.mark.samples("power", "rolling_restart")
 @pytest.mark.parametrize("playbook", sorted(file.stem for file in CHECKOUT.glob("playbooks/*.yml")))
 def test_every_playbook_refuses_an_unknown_extra_variable_before_any_change(tmp_path: Path, playbook: str) -> None:
     code, output = played(tmp_path, f"fleet.power.{playbook}", extra=("power_acton=restart", "node_exporter_version=1.8"))
