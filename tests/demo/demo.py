@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -236,6 +237,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        # ansible-core 2.20 and later leave a socket there when they are killed.
+        with tempfile.TemporaryDirectory(prefix="fleet-power-demo-") as os.environ["TMPDIR"]:
+            main()
     except KeyboardInterrupt:
         sys.exit("\nThe demo was interrupted. Running actions still finish. `make demo-down` removes everything.")
