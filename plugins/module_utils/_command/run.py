@@ -21,25 +21,23 @@ from datetime import datetime, timezone
 from typing import Any, NoReturn, TextIO
 
 from .._own_session import Interruptions, in_own_session, outlive_login
-from .._power.actions.node.node import Node, build_node, read_generations
+from .._power.actions.node.node import Node, build_node
 from .._power.call import checked, open_call, perform_options
 from .._power.definitions.definition import secrets_of
 from .._power.engine.readiness import readable_lines
-from .._power.host.pauses import MAINTENANCE_RECORD, maintenance_of, may_be_frozen
+from .._power.host.pauses import may_be_frozen
 from .._power.journal import freezes
 from .._power.journal.journal import Journal
 from .._power.model.caller import Caller, default_origin
-from .._power.model.errors import AmbiguousServer, ContainerForeign, InterruptedBySignal, PowerError, internal_error
+from .._power.model.errors import AmbiguousServer, InterruptedBySignal, PowerError, internal_error
 from .._power.model.freeze import Freeze
-from .._power.model.records import replace
 from .._power.model.report import Detail, entries, incomplete_message, summary
-from .._power.model.request import ALL, PowerAction, Request
+from .._power.model.request import ALL, PowerAction
 from .._power.model.result import Outcome, Result
 from .._power.model.schema import blanked
-from .._power.model.server import PowerState, Server
+from .._power.model.server import Server
 from .._power.options import INFO_OPTIONS, POWER_OPTIONS
 from .._service import print_line
-from .why import Known, why_lines
 
 DONE, REFUSED, FAILED, CANCELLED = 0, 3, 4, 5
 _WATCH_SECONDS, _TICK_SECONDS = 2.0, 1.0
@@ -262,13 +260,16 @@ def _shown(facts: Mapping[str, Any], given: argparse.Namespace) -> list[str]:
 
 def why(given: argparse.Namespace) -> int:
     """Explain each server, one after the other. All servers of one name have their turn."""
+    from .gather import gather
+    from .why import why_lines
+
     faults: list[PowerError] = []
     with _node_of(given, timeout=_LOOK_SECONDS) as node:
         servers = [server for name in given.names for server in _called(node, name, faults)]
         for number, server in enumerate(servers):
             if number:
                 out("")
-            for line in why_lines(_known(node, server)):
+            for line in why_lines(gather(node, server)):
                 for part in wrapped_line(line):
                     out(part, colours=True)
     for fault in faults[:-1]:
@@ -301,57 +302,6 @@ def _called(node: Node, name: str, faults: list[PowerError]) -> list[Server]:
     except PowerError as error:
         faults.append(error)
         return []
-
-
-def _known(node: Node, server: Server) -> Known:
-    """Gather what is known of a server. Each part that cannot be read is unknown, and a warning says why."""
-    from .._power.actions.many.server_facts import FactOptions, ask_players, describe
-    from .._power.actions.turn.perform import perform
-
-    wanted = FactOptions(operations=5, crashes=3, count_players=ask_players)
-    warnings: list[str] = []
-    try:
-        found = describe([server.uuid], node, wanted, remember=lambda _uuid, _run: None)
-        entry, warnings = (found.entries or [{}])[0], list(found.warnings)
-    except PowerError as error:
-        entry = {"state": None, "code": error.code, "msg": str(error)}
-    if entry.get("state") is None:
-        entry = {**entry, **_known_here(node, server)}
-    start = adopted = None
-    # A silent engine takes the whole timeout of each call.
-    if entry.get("state") is not None and not entry.get("lock"):
-        action = PowerAction.START if entry["state"] == PowerState.OFFLINE.value else PowerAction.RESTART
-        generations = read_generations([server.uuid], node, action)
-        asked = Request(server.uuid, action, "", node.clock.now(), generations, check=True)
-        start = perform(asked, node)
-        if start.code == ContainerForeign.code:
-            adopted = perform(replace(asked, adopt=True), node)
-        warnings += (adopted or start).warnings
-    try:
-        maintenance: Any = maintenance_of(node.settings.state_directory)
-    except (OSError, ValueError) as error:
-        maintenance = f"{MAINTENANCE_RECORD} in {node.settings.state_directory} cannot be read: {error}"
-    name = entry.get("name") or server.name or server.short_id
-    warnings += node.journal.warnings
-    # Of several servers with one name, or with the name of an option, only this names it.
-    name = server.uuid if server.name == server.uuid or name.startswith("-") else name
-    return Known(name, {**entry, "server": server.uuid}, node.clock.now(), start, adopted, maintenance, warnings, not node.journal.warnings)
-
-
-def _known_here(node: Node, server: Server) -> dict[str, Any]:
-    """Return the facts of a server that need no engine."""
-    from .._power.actions.many.service_facts import freeze_facts
-
-    uuid, journal, known = server.uuid, node.journal, freeze_facts(node)
-    holder, countdown, intent = node.locks.holder(uuid), node.countdowns.running(uuid), journal.intents.of(uuid)
-    return {
-        "server": uuid,
-        "lock": None if holder is None else holder.facts(),
-        "countdown": None if countdown is None else countdown.facts(),
-        "freeze": known and known.of(uuid),
-        "intent": None if intent is None else {"up": intent.up, "origin": intent.origin, "at": intent.at},
-        "operations": [vars(row) for row in journal.operations.of(uuid, 5)],
-    }
 
 
 def log(given: argparse.Namespace) -> int:

@@ -150,7 +150,7 @@ def _end(known: Known) -> Iterator[str]:
 
 
 def _is_unhealthy(known: Known) -> bool:
-    return (known.entry.get("container") or {}).get("health") == UNHEALTHY
+    return known.entry.get("state") != _OFFLINE and (known.entry.get("container") or {}).get("health") == UNHEALTHY
 
 
 def _is_restarted_soon(known: Known) -> bool:

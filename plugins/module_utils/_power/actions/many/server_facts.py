@@ -383,7 +383,7 @@ def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: Fa
 def _container(snapshot: Snapshot, subject: _Subject) -> dict[str, Any]:
     names = ("id", "image", "started_at", "finished_at", "exit_code", "oom_killed", "health", "paused")
     facts = {name: getattr(snapshot, name) for name in names}
-    output = snapshot.health_output.encode() if snapshot.health == UNHEALTHY else b""
+    output = snapshot.health_output.encode(errors="replace") if snapshot.live and snapshot.health == UNHEALTHY else b""
     facts["health_output"] = list(readable_lines(output, _HEALTH_LINES, _LINE_BYTES, _secrets(snapshot, subject)))
     return {**facts, "finished_at": None} if snapshot.live else facts
 
