@@ -241,6 +241,7 @@ def test_why_says_that_a_server_that_hangs_is_restarted_soon() -> None:
     [
         {"intent": {"up": False, "at": "2026-01-31T02:00:00Z"}},
         {"maintenance": "it cannot be read"},
+        {"proof": {"ended": "open"}},
         *({"supervision": {"running": True, "restarts_unhealthy": True, **odd}} for odd in ({"hang": "suspect"}, {"paused": "frozen"})),
         *({"supervision": odd} for odd in ({"running": False, "restarts_unhealthy": True}, {"running": True, "restarts_unhealthy": False})),
     ],

@@ -154,9 +154,12 @@ def _is_unhealthy(known: Known) -> bool:
 
 
 def _is_restarted_soon(known: Known) -> bool:
-    seen, intent = known.entry.get("supervision") or {}, known.entry.get("intent") or {}
-    is_waiting = seen.get("paused") or seen.get("hang") or known.maintenance is not None
-    return bool(_is_unhealthy(known) and seen.get("restarts_unhealthy") and seen.get("running") and intent.get("up") and not is_waiting)
+    entry = known.entry
+    seen, intent, container = (entry.get(name) or {} for name in ("supervision", "intent", "container"))
+    allows = seen.get("restarts_unhealthy") and seen.get("running") and intent.get("up")
+    on_trial = (entry.get("proof") or {}).get("ended") == ProofEnd.OPEN.value
+    prevents = seen.get("paused") or seen.get("hang") or container.get("paused") or entry.get("suspended") or on_trial or known.maintenance
+    return bool(_is_unhealthy(known) and allows and not prevents)
 
 
 def _next_try(known: Known, seen: Mapping[str, Any]) -> Iterator[str]:
