@@ -417,7 +417,10 @@ class TestPowerCut:
         frozen.close()
         pid = os.fork()
         if pid == 0:
-            notify = lambda: os._exit(0)  # noqa: E731
+
+            def notify() -> None:
+                os._exit(0)
+
             die()
             os._exit(1)
         assert os.waitpid(pid, 0)[1] == 0

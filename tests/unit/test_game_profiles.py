@@ -171,23 +171,23 @@ class TestProfiles:
     @pytest.mark.parametrize(
         ("given", "sentence"),
         [
-        ({}, ' has neither query nor announce, expected query, announce or both'),
-        ({"query": "gamespy"}, '.query is "gamespy" (text), expected minecraft, a2s, quake3, or a map with command'),
-        ({"query": "a2s", "port": 0}, ".port is 0 (a whole number), expected a whole number from 1 to 65535"),
-        *(
+            ({}, " has neither query nor announce, expected query, announce or both"),
+            ({"query": "gamespy"}, '.query is "gamespy" (text), expected minecraft, a2s, quake3, or a map with command'),
+            ({"query": "a2s", "port": 0}, ".port is 0 (a whole number), expected a whole number from 1 to 65535"),
+            *(
                 ({"announce": {"stdin": text}}, f'.announce.stdin is "{shown}" (text), expected {LINE}')
                 for text, shown in (("say", "say"), (" {message}", " {message}"), ("a\nb {message}", "a?b {message}"))
             ),
-        (
+            (
                 {"announce": {"command": ["/bin/sh", "-ec", "echo {message}"]}},
                 '.announce.command[2] has {message} in a script, expected it as a word after the script, which has it as "$1"',
             ),
-        (
+            (
                 {"announce": {"rcon": {"password_variable": "hunter22!"}}},
                 ".announce.rcon.password_variable is text, expected the name of a variable, such as RCON_PASSWORD",
             ),
-    ],
-    )  # fmt: skip
+        ],
+    )
     def test_a_bad_value_gives_one_sentence_with_its_key_and_the_expected_value(self, given: object, sentence: str) -> None:
         assert refusal(own=given) == f"games.profiles.own{sentence}"
 
@@ -204,7 +204,7 @@ class TestRules:
                 '.game is "Minecraft" (text), expected a profile: minecraft, own, quake3 or source',
             ),
         ],
-    )  # fmt: skip
+    )
     def test_a_bad_rule_gives_one_sentence(self, rule: object, sentence: str) -> None:
         assert refusal(rule, own={"query": "a2s"}) == f"games.rules[0]{sentence}"
 
