@@ -56,9 +56,15 @@ class Fleet:
         given = environment()
         given |= {"PATH": f"{self._tools}{os.pathsep}{given['PATH']}", "ANSIBLE_INVENTORY": str(self._inventory)}
         ran = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", ours], cwd=CHECKOUT, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=900, check=False,
-        )  # fmt: skip
+            ["bash", "-euo", "pipefail", "-c", ours],
+            cwd=CHECKOUT,
+            env=given,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
         assert ran.returncode == 0, ran.stdout + ran.stderr
         if theirs:
             self.nodes[on].ssh(f"set -eu\n{theirs}")
@@ -114,7 +120,7 @@ def test_every_command_of_the_guide_works(lease: Lease, tmp_path: Path) -> None:
     assert fleet.seen(1)[UUID] == ("running", True)
     assert new.ssh(f"stat -c %U /var/lib/fleet-power/volumes/{UUID}/level.dat").strip() == "pterodactyl"
 
-    fleet.follow("docker rm $uuid")
+    fleet.follow("name=$uuid")
     assert fleet.seen(0) == {kept: ("running", True)}
     assert old.ssh(f"find /etc/fleet-power /var/lib/fleet-power -name '{UUID}*'") == ""
 
