@@ -5,9 +5,15 @@
 
 from __future__ import annotations
 
+import os
+import random
+import time
+from typing import Any
+
 import pytest
-from ansible_collections.fleet.power.tests.fleet.lab import adhoc_begun, server, uuid_of, wait_until
-from ansible_collections.fleet.power.tests.fleet.supervised import BACK_SECONDS, facts, supervised
+from ansible_collections.fleet.power.tests.fleet.lab import adhoc_begun, playbook, playbook_begun, server, uuid_of, wait_until
+from ansible_collections.fleet.power.tests.fleet.ran import changes, made
+from ansible_collections.fleet.power.tests.fleet.supervised import BACK_SECONDS, SHORT, SUPERVISOR, act, facts, supervised, units
 
 from .machine import Machine
 
@@ -46,3 +52,25 @@ def test_a_reported_freeze_survives_a_power_cut_and_a_changed_clock(machine: Mac
     assert "night" in machine.ssh("fleet-power why game")
     machine.ssh("date -s '-3 hours'; fleet-power thaw")
     assert "done" in machine.ssh("fleet-power start game")
+
+
+@pytest.mark.long
+def test_after_power_cuts_in_the_role_its_next_run_completes_the_node(machine: Machine) -> None:
+    """Each cut comes at another moment, and the next run goes on from there."""
+    seed = int(os.environ.get("FLEET_POWER_SEED") or random.randrange(10**6))
+    chance, game = random.Random(seed), server("game")
+    asked: dict[str, Any] = {**SHORT, "node_definitions": [game]}
+    for number in range(int(os.environ.get("FLEET_POWER_CUTS") or 4)):
+        going = playbook_begun("node", [machine], **asked)
+        seconds = chance.uniform(10.0, 20.0 + 20.0 * number)
+        print(f"seed {seed}: a cut after {seconds:.0f} s")
+        time.sleep(seconds)
+        machine.cut_power()
+        going.kill()
+        machine.boot()
+    made(playbook("node", [machine], **asked))
+    machine.cut_power()
+    machine.boot()
+    wait_until(lambda: units(machine).get(SUPERVISOR) == "enabled active", "the supervisor runs", machine.slowness * BACK_SECONDS)
+    assert changes(made(playbook("node", [machine], **asked))) == []
+    assert act(machine, "start")["summary"]["done"] == 1
