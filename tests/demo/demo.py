@@ -237,7 +237,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        # ansible-core 2.20 and later leave a socket there when they are killed.
+        # ansible-core 2.21 leaves a socket there when it is killed.
         with tempfile.TemporaryDirectory(prefix="fleet-power-demo-") as os.environ["TMPDIR"]:
             main()
     except KeyboardInterrupt:

@@ -272,11 +272,9 @@ def why(given: argparse.Namespace) -> int:
             for line in why_lines(gather(node, server)):
                 for part in wrapped_line(line):
                     out(part, colours=True)
-    for fault in faults[:-1]:
+    for fault in faults:
         say(f"{fault} ({fault.code})")
-    if faults:
-        raise faults[-1]
-    return DONE
+    return code_of(faults[-1]) if faults else DONE
 
 
 def wrapped_line(line: str) -> list[str]:
@@ -312,7 +310,7 @@ def log(given: argparse.Namespace) -> int:
         if snapshot is None:
             return _ended_log(node, server, given.lines)
         definition = node.sources.definition_for_stop(server.uuid)
-        secrets = set(snapshot.secrets) | (secrets_of(definition) if definition is not None else set())
+        secrets = snapshot.secrets | secrets_of(definition)
 
         def show(text: bytes, count: int) -> None:
             for line in readable_lines(text, count, _LINE_BYTES, secrets):

@@ -235,7 +235,7 @@ class Observer:
         """Return the last lines of a run, secrets masked; empty if the log driver keeps none."""
         if end.snapshot is None:
             return ()
-        secrets = end.snapshot.secrets | (frozenset() if definition is None else frozenset(secrets_of(definition)))
+        secrets = end.snapshot.secrets | secrets_of(definition)
         with contextlib.suppress(EngineError, EngineUnreachable):
             return readable_lines(node.engine.logs.tail_of_run(end.run, _LOG_LINES), _LOG_LINES, _LOG_LINE_BYTES, secrets)
         return ()

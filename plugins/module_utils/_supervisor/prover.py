@@ -212,9 +212,8 @@ def _log(node: Node, proof: Proof) -> tuple[str, ...]:
     """Return the last lines of the failed run. Raises the engine's errors."""
     snapshot = node.engine.inspect(proof.container) if proof.has_run else None
     definition = node.sources.definition_for_stop(proof.uuid)
-    secrets = frozenset() if definition is None else secrets_of(definition)
     # Only of this server: a group may write to the journal.
-    return () if snapshot is None or snapshot.name != proof.uuid else last_lines(node, snapshot, secrets | snapshot.secrets)
+    return () if snapshot is None or snapshot.name != proof.uuid else last_lines(node, snapshot, secrets_of(definition) | snapshot.secrets)
 
 
 def _request(node: Node, proof: Proof) -> Request:

@@ -229,12 +229,14 @@ def refuse_unfilled(definition: Definition) -> None:
         )
 
 
-def secrets_of(definition: Definition) -> frozenset[str]:
-    """Return the texts of 6 characters or more that a server's output must not show.
+def secrets_of(definition: Definition | None) -> frozenset[str]:
+    """Return the texts of 6 characters or more that a server's output must not show; none without a definition.
 
     These are the values of its environment, the text values of its configuration files, the lines of both, and text after ``=`` in words of
     its start command, except variables.
     """
+    if definition is None:
+        return frozenset()
     values = [value for _name, value in definition.environment]
     values += [rule.replace_with for config in definition.configs for rule in config.rules if isinstance(rule.replace_with, str)]
     arguments = (word.partition("=")[2].strip("\"'") for word in definition.invocation.split())

@@ -383,13 +383,12 @@ def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: Fa
 def _container(snapshot: Snapshot, subject: _Subject) -> dict[str, Any]:
     names = ("id", "image", "started_at", "finished_at", "exit_code", "oom_killed", "health", "paused")
     facts = {name: getattr(snapshot, name) for name in names}
-    output = snapshot.health_output.encode(errors="replace") if snapshot.live and snapshot.health == UNHEALTHY else b""
-    facts["health_output"] = list(readable_lines(output, _HEALTH_LINES, _LINE_BYTES, _secrets(snapshot, subject)))
+    facts["health_output"] = []
+    # Only then: a node may have hundreds of servers, and each look for secrets takes time.
+    if snapshot.live and snapshot.health == UNHEALTHY:
+        output, secrets = snapshot.health_output.encode(errors="replace"), snapshot.secrets | secrets_of(subject.definition)
+        facts["health_output"] = list(readable_lines(output, _HEALTH_LINES, _LINE_BYTES, secrets))
     return {**facts, "finished_at": None} if snapshot.live else facts
-
-
-def _secrets(snapshot: Snapshot, subject: _Subject) -> frozenset[str]:
-    return snapshot.secrets | (secrets_of(subject.definition) if subject.definition is not None else frozenset())
 
 
 def _operation(row: OperationRow) -> dict[str, Any]:
@@ -401,4 +400,4 @@ def _log(subject: _Subject, tail: int) -> list[str] | None:
     snapshot = subject.seen.snapshot
     if snapshot is None or subject.log is None:
         return None if snapshot is not None else []
-    return list(readable_lines(subject.log, tail, _LINE_BYTES, _secrets(snapshot, subject)))
+    return list(readable_lines(subject.log, tail, _LINE_BYTES, snapshot.secrets | secrets_of(subject.definition)))
