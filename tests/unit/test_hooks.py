@@ -312,6 +312,22 @@ class TestKill:
         assert shown(result) == [{"hook": POST_STOP}]
         assert (fake.live, programs.unit.exists()) == (False, False)
 
+    def test_a_kill_before_the_first_line_of_a_hook_cancels_the_action(self, fake: FakeNode, programs: Programs) -> None:
+        configure(fake, pre_start=FALSE)
+        fake.down()
+        programs.run(f"touch {programs.unit}; while [ -e {programs.unit} ]; do sleep 0.01; done; exit 1")
+
+        def kill() -> None:
+            wait(programs.unit.exists)
+            fake.kill_elsewhere()
+            programs.unit.unlink(missing_ok=True)
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        result = fake.perform("start")
+        thread.join()
+        assert ending(result) == ("cancelled", "cancelled_by_kill")
+
     def test_a_kill_ends_the_hook_of_a_dead_action(self, fake: FakeNode, programs: Programs) -> None:
         fake.down()
         programs.unit.touch()

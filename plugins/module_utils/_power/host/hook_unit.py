@@ -101,10 +101,10 @@ def run(uuid: str, words: Sequence[str], timeout: int, is_cancelled: Callable[[]
         with child:
             child.kill()
         is_gone = _end(uuid, at_once=code is None)
-    if code and code > 0 and not has_begun:
-        raise OSError(" ".join(output.decode(errors="replace").split()) or f"systemd-run ended with exit code {code}")
     seconds = SYSTEM_CLOCK.monotonic() - began
     by_itself = code == 0 or (code is not None and code > 0 and seconds < timeout and not is_cancelled())
+    if code and by_itself and is_gone and not has_begun:
+        raise OSError(" ".join(output.decode(errors="replace").split()) or f"systemd-run ended with exit code {code}")
     return HookEnd(code if by_itself else None, output, seconds, is_gone)
 
 
