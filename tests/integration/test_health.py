@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import signal
@@ -35,6 +36,9 @@ PROBE = ["CMD-SHELL", "busybox nc -w 1 127.0.0.1 8080 </dev/null | busybox grep 
 INTERVAL, TIMEOUT, RETRIES = 1, 1, 1
 #: The longest time from a hang to the next run.
 RESTART_SECONDS = (INTERVAL + TIMEOUT) * (RETRIES + 1) + 40.0
+#: How many engines the test at high load has, and for how long. "-n" with that number runs them at the same time.
+SOAK_ENGINES = int(os.environ.get("FLEET_POWER_SOAK_ENGINES") or 1)
+SOAK_SECONDS = float(os.environ.get("FLEET_POWER_SOAK_SECONDS") or 300.0)
 
 
 @pytest.fixture(name="own", scope="module")
@@ -226,13 +230,13 @@ def busy(processes: int) -> Iterator[None]:
 
 
 @pytest.mark.long
-def test_at_high_load_only_servers_that_hang_are_restarted(lab: Lab, image: str, own: OwnEngine) -> None:
-    seconds = float(os.environ.get("FLEET_POWER_SOAK_SECONDS") or 300.0)
+@pytest.mark.parametrize("engine", range(SOAK_ENGINES))
+def test_at_high_load_only_servers_that_hang_are_restarted(lab: Lab, image: str, own: OwnEngine, engine: int) -> None:
     seed = int(os.environ.get("FLEET_POWER_SEED") or random.randrange(1_000_000))
     dice, (interval, timeout) = random.Random(seed), (5, 3)
     with checked(lab, image, 12, (interval, timeout)) as (_supervising, uuids), contextlib.closing(HealthEvents(own.client)) as events:
-        with busy(8):
-            over = time.monotonic() + seconds
+        with busy(math.ceil(8 / SOAK_ENGINES)):
+            over = time.monotonic() + SOAK_SECONDS
             while time.monotonic() < over:
                 uuid = dice.choice(uuids)
                 # It may be down, for a restart.
@@ -254,7 +258,7 @@ def test_at_high_load_only_servers_that_hang_are_restarted(lab: Lab, image: str,
         times = {uuid: sorted(filter(None, (engine_time(row.ended_at) for row in hangs if row.server.uuid == uuid))) for uuid in uuids}
         assert all(later - first > timedelta(hours=1) for ends in times.values() for first, later in zip(ends, ends[3:]))
         turned = sum(health == "unhealthy" for _at, _container, health in events.seen)
-        print(f"seed {seed}: {seconds:.0f} s, {turned} times unhealthy, {len(hangs)} restarts")
+        print(f"engine {engine}, seed {seed}: {SOAK_SECONDS:.0f} s, {turned} times unhealthy, {len(hangs)} restarts")
         assert faults == {}, seed
 
 
