@@ -53,11 +53,9 @@ class Followed(Interruptions):
 
 
 def in_followed_session(main: Callable[[Interruptions, Job | None], None], asked: AskedJob) -> None:
-    """Run ``main`` in its own session; after ``asked.after`` seconds answer that it continues as a job.
-
-    A second call for the same job, as after a lost connection, gets the same answer. If the files have no place, or the job may have begun
-    before and left none, nothing is done, and the answer says why. A job that would end with the login is waited for.
-    """
+    """Run ``main`` in its own session; after ``asked.after`` seconds answer that it continues as a job. A second call for the same job, as
+    after a lost connection, gets the same answer. If the files have no place, or the job may have begun before and left none, nothing is
+    done, and the answer says why. A job that would end with the login is waited for."""
     job = _begun(asked)
     sys.stdout.flush()
     hold_signals()

@@ -50,11 +50,9 @@ def applicable(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
 
 
 def load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
-    """Use the current certificate files for new connections. Raises `SettingsInvalid`.
-
-    If key and certificate do not match, as in the middle of a replacement, a context in use would lose its certificate. So each new
-    connection gets the newest context, through the SNI callback, which also runs without a name.
-    """
+    """Use the current certificate files for new connections. Raises `SettingsInvalid`. If key and certificate do not match, as in the
+    middle of a replacement, a context in use would lose its certificate. So each new connection gets the newest context, through the SNI
+    callback, which also runs without a name."""
     newest = tls_context(settings)
     context.sni_callback = lambda connection, _name, _first: setattr(connection, "context", newest)
 

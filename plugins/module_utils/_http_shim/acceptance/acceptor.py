@@ -25,10 +25,8 @@ from .shared_node import SharedNode
 
 
 def set_request_times(tickets: Sequence[Ticket], node: SharedNode) -> dict[Ticket, str]:
-    """Set the request time of each action to now, except for a kill. Return for each why it cannot be accepted, empty if it can.
-
-    The kill generations are read before the time: a kill after that must cancel the action.
-    """
+    """Set the request time of each action to now, except for a kill. Return for each why it cannot be accepted, empty if it can. The kill
+    generations are read before the time: a kill after that must cancel the action."""
     read = {uuid: _generation(uuid, node) for uuid in dict.fromkeys(ticket.uuid for ticket in tickets)}
     now = node.clock.now()
     return {ticket: _set_request_time(ticket, now, *read[ticket.uuid]) for ticket in tickets}

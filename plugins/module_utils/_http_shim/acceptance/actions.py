@@ -87,10 +87,8 @@ class Actions:
         players: PlayerPolicy | None = None,
         ready: Readiness = CONTAINER_UP,
     ) -> str:
-        """Queue an action; return its operation's id once its acceptance is on the disk. Raises a class of `NotAccepted`.
-
-        A kill does not wait for a slow disk, or one that refuses the entry: it begins, and the id is empty.
-        """
+        """Queue an action; return its operation's id once its acceptance is on the disk. Raises a class of `NotAccepted`. A kill does not
+        wait for a slow disk, or one that refuses the entry: it begins, and the id is empty."""
         kill = action is PowerAction.KILL
         # No await until the action is in the queue: the order of requests counts.
         tries_once = wait_seconds == 0 and not kill

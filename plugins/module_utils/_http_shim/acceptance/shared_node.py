@@ -74,10 +74,8 @@ class LateWrites:
             self._numbers[uuid] += 1
 
     def write_all(self) -> None:
-        """Write all late entries to the disk, in order. Raises `JournalUnusable` and OSError; then they stay.
-
-        If an entry is faulty, it writes them one by one and drops the faulty ones, which would block all others.
-        """
+        """Write all late entries to the disk, in order. Raises `JournalUnusable` and OSError; then they stay. If an entry is faulty, it
+        writes them one by one and drops the faulty ones, which would block all others."""
         with self._store.mutex:
             count = len(self._writes)
             while self._writes:
@@ -110,11 +108,9 @@ _OPERATION_OF = OPERATIONS_NUMBERED.format(holes="SELECT number FROM operations 
 
 
 class RetryingJournal(Journal):
-    """A journal whose accepted actions stay accepted when this process ends before they begin: the next process runs them.
-
-    A begin is on the disk before the work, in case of a power loss. If the disk refuses it, the work is done all the same, and the begin
-    becomes a late write. If this process dies before that write, the next process runs the action a second time.
-    """
+    """A journal whose accepted actions stay accepted when this process ends before they begin: the next process runs them. A begin is on
+    the disk before the work, in case of a power loss. If the disk refuses it, the work is done all the same, and the begin becomes a late
+    write. If this process dies before that write, the next process runs the action a second time."""
 
     operations: RetriedOperations
 
