@@ -125,7 +125,9 @@ class Observer:
             # A newer container may have another stop signal and timeout.
             own = snapshot if snapshot is not None and snapshot.id == run.container else None
             seconds = None if own is None else obeys_within(node, uuid, own)
-            heard = self._reports.end_of(run, _stop_signal_of(own, recorded), before=None if run == last else last, obeys_within=seconds)
+            signal = None if recorded is None else recorded.stop_signal
+            signal = signal if own is None else signal_number(own.stop_signal)
+            heard = self._reports.end_of(run, signal, before=None if run == last else last, obeys_within=seconds)
             found.append(_End(Server(uuid), run, own, recorded, heard, newest))
         return found
 
@@ -254,10 +256,8 @@ def _is_due(node: Node, end: _End, verdict: Verdict, policy: Policy, definition:
 
 
 def _was_ready(node: Node, end: _End, definition: Definition | None) -> bool:
-    """Tell if a run became ready before its end; True if unknown. A run that ends well before that has finished its work.
-
-    Raises `EngineUnreachable`.
-    """
+    """Tell if a run became ready before its end; True if unknown. A run that ends well before that has finished its work. Raises
+    `EngineUnreachable`."""
     matchers = matchers_of(definition)
     if not matchers or (end.seen is not None and end.seen.matched):
         return True
@@ -290,10 +290,3 @@ def _row_of_begun_start(node: Node, uuid: str) -> int:
     """Return the number of the row whose start began and has no noted end; 0 if there is none."""
     row = node.journal.ended_runs.newest_of_each([uuid]).get(uuid)
     return row.number if row is not None and row.due and row.attempt else 0
-
-
-def _stop_signal_of(snapshot: Snapshot | None, seen: SeenRun | None) -> int | None:
-    """Return the stop signal of a run's own container, even if the container is gone; None if unknown."""
-    if snapshot is not None:
-        return signal_number(snapshot.stop_signal)
-    return None if seen is None else seen.stop_signal

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -33,6 +32,7 @@ from .._power.model.errors import (
     UnderMaintenance,
 )
 from .._power.model.proof import is_held_back
+from .._power.model.records import dataclass, replace
 from .._power.model.request import PowerAction, Priorities, Request, WaitFor, new_operation_id
 from .._power.model.result import Outcome, Result
 from .._power.model.supervision import ORIGIN, EndedRun, Verdict, seconds_left, wait_before
@@ -46,17 +46,24 @@ _HELD_SECONDS = 1.0
 _SERVING_SECONDS = 5.0
 
 
+@dataclass(frozen=True)
+class StartOptions:
+    """Options of the command: ``stagger`` in seconds, servers in parallel, and the moment at which a server counts as up."""
+
+    stagger: int = 1
+    max_parallel: int = 0
+    wait_for: WaitFor = WaitFor.CONTAINER
+
+
 class Starter:
     """Starts servers after ended runs, many in parallel, in its own threads."""
 
-    def __init__(
-        self, node: Callable[[], Node], *, max_parallel: int, stagger: int, wait_for: WaitFor, on_trouble: Callable[[], None]
-    ) -> None:
+    def __init__(self, node: Callable[[], Node], options: StartOptions, on_trouble: Callable[[], None]) -> None:
         """``on_trouble`` is called when the journal is unusable. No start may follow until it works again."""
         self._node = node
-        self._wait_for = wait_for
+        self._wait_for = options.wait_for
         self._on_trouble = on_trouble
-        self._staggered = Limiter(max_parallel, stagger=stagger)
+        self._staggered = Limiter(options.max_parallel, stagger=options.stagger)
         self._quick = self._staggered.without_stagger()
         self._guard = threading.Lock()
         #: Rows with a start to come, by number. One under way or asleep is skipped; it stays here until it is closed.
@@ -248,10 +255,8 @@ class Starter:
         return None
 
     def _record_outcome(self, node: Node, row: EndedRun, result: Result) -> None:
-        """Close the row if its server is up, if the start is unwanted, or if no source has the server any more.
-
-        Otherwise put off the next try, except for an obstacle of `_NOT_NOW` or after an interruption. Raises `JournalUnusable`, OSError.
-        """
+        """Close the row if its server is up, if the start is unwanted, or if no source has the server any more. Otherwise put off the next
+        try, except for an obstacle of `_NOT_NOW` or after an interruption. Raises `JournalUnusable`, OSError."""
         if self._still_due(node, row) is None:
             return
         if result.outcome in (Outcome.DONE, Outcome.UNCHANGED):
