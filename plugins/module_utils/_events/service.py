@@ -25,7 +25,7 @@ from .._power.model.clock import SYSTEM_CLOCK, Clock
 from .._power.model.errors import PowerError
 from .._power.model.server import Server
 from .._power.receivers.receiver import receivers_of
-from .._service import OwnLock, ServiceManager, own_lock, say
+from .._service import ServiceManager, own_lock, say
 from .delivery_worker import GRACE_SECONDS, DeliveryWorker, OutboxSight, OutboxWatch, Surroundings
 
 #: Seconds between two marks. An event may seem younger by so much, but never older.
@@ -186,10 +186,13 @@ class Sender:
             self._note_ages_at = Deadline.after(SYSTEM_CLOCK, MARK_SECONDS)
 
 
+_LOCK = (EVENTS_LOCK, "send events", "; look at fleet-power-events")
+
+
 def send_events(settings: Settings, interrupted: Callable[[], bool]) -> None:
     """Send a node's events until a signal comes. Raises `LockUnavailable` if another process does, `SettingsInvalid`, `MissingLibrary`."""
     sender = Sender(settings, interrupted)
-    with _own_lock(settings) as lock:
+    with own_lock(settings, *_LOCK) as lock:
         lock.record()
         sender.run()
 
@@ -197,15 +200,8 @@ def send_events(settings: Settings, interrupted: Callable[[], bool]) -> None:
 def forget_events(settings: Settings) -> None:
     """Remove the outbox and the receivers' progress, so that no more events are recorded. Raises `LockUnavailable` if a process sends,
     `JournalUnusable`, OSError."""
-    with _own_lock(settings) as lock:
+    with own_lock(settings, *_LOCK) as lock:
         lock.record()
-        journal = build_journal(settings, SYSTEM_CLOCK)
-        try:
+        with contextlib.closing(build_journal(settings, SYSTEM_CLOCK)) as journal:
             if journal.events.state() is not None:
                 journal.events.close()
-        finally:
-            journal.close()
-
-
-def _own_lock(settings: Settings) -> contextlib.AbstractContextManager[OwnLock]:
-    return own_lock(settings, EVENTS_LOCK, "send events", "; look at fleet-power-events")

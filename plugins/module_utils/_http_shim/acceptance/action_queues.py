@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from ..._power.actions.node.node import Node
 from ..._power.actions.turn.perform import perform
-from ..._power.model.errors import EXPIRED, INTERNAL_ERROR, CancelledByKill, LockTimeout, internal_error
+from ..._power.model.errors import EXPIRED, INTERNAL_ERROR, CancelledByKill, InterruptedBySignal, LockTimeout, internal_error
 from ..._power.model.news import COUNTDOWN, PLAYERS, PROOF, READY, Listener, News
 from ..._power.model.players import COUNTING, WAITING
 from ..._power.model.request import Request
@@ -22,7 +22,7 @@ from ..._power.model.result import Outcome, Result
 from ..http.worker_pool import soon
 from .operations import Operations
 from .queue import Abandoned, ActionQueue, Requeued, Ticket, Unwritten
-from .shared_node import SharedNode, was_put_off
+from .shared_node import SharedNode
 
 #: Additional seconds in which the next process may begin an action that an earlier one accepted.
 GRACE_SECONDS = 60.0
@@ -224,7 +224,8 @@ class ActionQueues:
         self._running -= 1
         if self._running == 0:
             self._idle.set()
-        if was_put_off(result):
+        # It ended without any work, only because this process ends.
+        if result.code == InterruptedBySignal.code:
             self._operations.put_off(ticket)
         elif unwritten:
             self._batch.add(Abandoned(ticket, result))

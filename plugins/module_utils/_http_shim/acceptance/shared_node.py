@@ -25,8 +25,6 @@ from ..._power.locking.generation import KillGenerations
 from ..._power.model.caller import Caller
 from ..._power.model.cancellation import Deadline
 from ..._power.model.clock import Clock
-from ..._power.model.errors import InterruptedBySignal
-from ..._power.model.result import Result
 from ..._power.sources.sources import Sources
 from ..._service import FreshNode
 
@@ -145,11 +143,6 @@ class RetriedOperations(RecordedOperations):
 
     def _write_end(self, uuid: str, work: Work) -> None:
         self._late_writes.write(uuid, work)
-
-
-def was_put_off(result: Result) -> bool:
-    """Tell if an action ended without any work, only because this process ends."""
-    return result.code == InterruptedBySignal.code
 
 
 class OwnGenerations(KillGenerations):

@@ -164,28 +164,24 @@ def _moment(value: Any) -> datetime:
     return moment
 
 
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise BodyInvalid
-    return value
-
-
 def _texts(value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(each, (str, type(None))) for each in value):
         raise BodyInvalid
     return [each or "" for each in value]
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise BodyInvalid
-    return value
+def _reader_of(kind: type[_T]) -> Callable[[Any], _T]:
+    """Return a reader of values of exactly this type: true is no number."""
+
+    def read(value: _T) -> _T:
+        if type(value) is not kind:
+            raise BodyInvalid
+        return value
+
+    return read
 
 
-def _whole_number(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise BodyInvalid
-    return value
+_text, _flag, _whole_number = _reader_of(str), _reader_of(bool), _reader_of(int)
 
 
 def _whole_numbers(value: Any) -> list[int]:

@@ -83,11 +83,7 @@ UNCONFIRMED = replace(
 )
 NO_STDIN = error(502, "Cannot send commands to a stopped server instance.")
 #: The code tells this reply from that to an unknown path.
-NO_EVENTS = error(
-    404,
-    "This node records no events; run the role fleet.power.node with node_events: true",
-    code="events_disabled",
-)
+NO_EVENTS = error(404, "This node records no events; run the role fleet.power.node with node_events: true", code="events_disabled")
 OPTIONS = Reply(204)
 PANIC = Reply(500, close=True)
 TOO_LARGE = replace(error(413, "The body of the request is too large."), close=True)

@@ -35,8 +35,7 @@ class Cursor:
         """Return the cursor of a client's text; None if invalid."""
         if text in ("", NOW):
             return cls(at_end=text == NOW)
-        # A dollar sign also matches before a final line break.
-        if text.endswith("\n") or not re.match(CURSOR_PATTERN, text):
+        if not re.fullmatch(CURSOR_PATTERN, text):
             return None
         outbox, _colon, number = text.partition(":")
         return cls(outbox, int(number))

@@ -20,11 +20,6 @@ ERRORS = "admin.websocket.errors"
 _ALL, _ADMIN = "*", "admin."
 
 
-def grants(permissions: Collection[str], wanted: str) -> bool:
-    """Tell if the permissions include ``wanted``. ``*`` includes all but administrators' permissions."""
-    return wanted in permissions or (_ALL in permissions and not wanted.startswith(_ADMIN))
-
-
 def allows_origin(origin: str | None, remote: str, allowed: Collection[str]) -> bool:
     """Tell if a web page of this origin may open a websocket: only the Panel's, and those in the settings."""
     if not origin:
@@ -61,7 +56,8 @@ class Claims:
     jti: str = ""
 
     def grants(self, permission: str) -> bool:
-        return grants(self.permissions, permission)
+        """Tell if the permissions include this one. ``*`` includes all but administrators' permissions."""
+        return permission in self.permissions or (_ALL in self.permissions and not permission.startswith(_ADMIN))
 
 
 def need_library() -> None:

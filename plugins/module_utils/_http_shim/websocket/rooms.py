@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from ..._power.actions.boot.await_ready import seen_ready
 from ..._power.actions.node.node import Node
@@ -123,8 +122,6 @@ class StateObserver:
         return known[1]
 
 
-T = TypeVar("T")
-
 #: Seconds until the next look after a failed one, and until the output of a live server is followed again.
 _AGAIN_SECONDS = 2.0
 #: After so many looks without a record of its start, a run counts as started from outside.
@@ -176,7 +173,7 @@ class Room:
         if self._looking is None and not self._closed:
             self._looking = asyncio.ensure_future(self._look())
 
-    async def ask(self, work: Callable[[], T]) -> T:
+    async def ask(self, work: Callable[[], list[str]]) -> list[str]:
         """Return the result of ``work`` in a thread; raises its errors. Only one task of a server runs at a time, so that a hanging server
         delays no other. It waits until the follower is attached, so that the console misses no output."""
         async with self._turn:
