@@ -179,8 +179,7 @@ class Job:
         return self._decide()
 
     def leave(self) -> None:
-        """Have the files of all ended jobs removed later. Quick jobs keep their files too: the call's answer may get lost, and a retry must
-        find that the work was done."""
+        """Have the files of all ended jobs removed later, quick ones too: the call's answer may get lost, and a retry must find them."""
         with contextlib.suppress(OSError):
             one = os.open(os.path.join(os.path.dirname(self.path), _SWEEPER), os.O_RDWR | os.O_CREAT, 0o600)
             with contextlib.suppress(BlockingIOError):

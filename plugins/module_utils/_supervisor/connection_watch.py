@@ -92,8 +92,7 @@ def pause_line(paused: str) -> str:
 
 #: Ends within this time are judged together, so that the more important servers start first.
 _GATHER_SECONDS = 0.2
-#: Seconds between two looks: at all servers, for a pause, for a pause if a start is due, and after a failed look. The look for Wings reads
-#: every process of the machine.
+#: Seconds between two looks: at all servers, for a pause (reads all processes), for a pause if a start is due, and after a failed look.
 _ALL_SECONDS, _PAUSE_SECONDS, _DUE_PAUSE_SECONDS, _RETRY_SECONDS = 60.0, 30.0, 1.0, 5.0
 _REPLAY_SECONDS = 2.0
 #: Seconds between two looks for new proofs.

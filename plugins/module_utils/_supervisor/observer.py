@@ -275,8 +275,7 @@ def obeys_within(node: Node, uuid: str, snapshot: Snapshot | None) -> float:
 
 
 def _by_console(node: Node, end: _End, seen: SeenRun) -> bool:
-    """Tell if a run ended within the stop timeout after our console sent the stop command. The timeout of a gone container is unknown: then
-    any later end counts."""
+    """Tell if a run ended within the stop timeout after our console's stop command; if the container is gone, any later end counts."""
     finished = None if end.snapshot is None else engine_time(end.snapshot.finished_at)
     moment = node.clock.now() if finished is None else finished
     at = moment.timestamp() if end.heard is None else end.heard.at / 1e9

@@ -59,8 +59,7 @@ def heard_by(node: Node, listener: Listener) -> Node:
 
 
 class ActionQueues:
-    """The actions of one process that have not ended: each begins in its turn, runs in its own thread, and ends. Its methods belong to the
-    event loop that made it."""
+    """The actions of one process that have not ended. Each runs in its own thread. The methods belong to the event loop that made it."""
 
     def __init__(self, node: SharedNode, operations: Operations, batch: UnwrittenBatch, ended: Callable[[Ticket, Result], None]) -> None:
         self._node = node
@@ -240,8 +239,7 @@ class ActionQueues:
             self.advance(ticket.uuid)
 
     def _follow_kills(self, ticket: Ticket) -> None:
-        """Add the kills of this process since the ticket read its generation: they came before it and must not cancel it. The journal gets
-        the sum for the next process."""
+        """Add the kills of this process since a ticket read its generation: they came before it. The next process gets the sum."""
         generation = ticket.acceptance.generation
         raised = self._node.generations.own_raises(ticket.uuid) - ticket.own_raises
         if generation is not None and raised:

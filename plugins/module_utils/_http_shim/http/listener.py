@@ -20,8 +20,7 @@ from ..._power.model.errors import MissingLibrary, SettingsInvalid
 if TYPE_CHECKING:
     from aiohttp import web
 
-#: Limits for pipelined input: bytes, more than the largest head and body, and requests. Older aiohttp versions read and keep all that a
-#: client sends.
+#: Limits for pipelined input: bytes, more than the largest head and body, and requests. Older aiohttp versions read and keep all of it.
 _MOST_BYTES, _MOST_REQUESTS = 256 * 1024, 256
 #: Limits for unread input of a websocket, larger than the normal read-ahead: bytes and messages.
 _MOST_WEBSOCKET_BYTES, _MOST_MESSAGES = 512 * 1024, 256

@@ -44,8 +44,7 @@ class TokenRefused(Exception):
 
 @dataclass(frozen=True)
 class Claims:
-    """The claims of a token. Times are seconds since 1970; ``user`` is a UUID, or empty. ``jti`` is the same in all tokens of one user for
-    one server."""
+    """The claims of a token. Times are seconds since 1970; ``user`` is a UUID, or empty. A user's tokens for one server share a ``jti``."""
 
     server: str
     permissions: frozenset[str]

@@ -231,8 +231,7 @@ MOST_OF_SERVER, MOST_IN_ALL = 30, 2048
 
 
 class Rooms:
-    """The websockets of one process: those that wait for a token, and those in the room of their server. A room exists while it has
-    clients."""
+    """The websockets of one process: some wait for a token, others are in the room of their server. A room exists while it has clients."""
 
     def __init__(self, resources: RoomResources, known: ServerCache) -> None:
         self._resources = resources
