@@ -209,7 +209,7 @@ def node_of(panel: FakePanel, root: Path) -> SharedNode:
     directories = {name: str(root / name) for name in ("lock_directory", "state_directory", "data", "definitions")}
     engine = {"host": "unix:///nonexistent/engine.sock"}
     (root / "config.yml").write_text(json.dumps({**panel.settings, "system": directories, "docker": engine}))
-    return SharedNode(load_settings(str(root / "config.yml")), {}, lambda: False)
+    return SharedNode(load_settings(str(root / "config.yml")), lambda: False)
 
 
 @pytest.mark.parametrize("panel_answers", [True, False])

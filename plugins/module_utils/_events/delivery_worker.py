@@ -267,14 +267,7 @@ class DeliveryWorker:
 
     def _note_failure(self, plan: DeliveryPlan, names: Iterable[str], posted: Posted) -> None:
         now = self._around.clock.now()
-        plan.failed(
-            names,
-            posted.reason,
-            now=now.timestamp(),
-            at=timestamp(now),
-            retry_after=posted.retry_after,
-            jitter=random.random(),
-        )
+        plan.failed(names, posted.reason, now=now.timestamp(), at=timestamp(now), retry_after=posted.retry_after, jitter=random.random())
         if plan.delivery.tries >= _TRIES_BEFORE_WARNING and not self._has_warned:
             self._has_warned = True
             self._tell(f"does not take events, which are kept for a day: {posted.reason}")

@@ -55,7 +55,7 @@ class Service:
         # A separate thread: a hanging disk must not block the event loop.
         self._files, self._reloading = WorkerPool(1, "settings"), asyncio.Lock()
         self._reload_asked: asyncio.Task[None] | None = None
-        self._node = SharedNode(settings, {}, self._ending.is_set)
+        self._node = SharedNode(settings, self._ending.is_set)
         self._operations = Operations(self._node, WorkerPool(_READERS, "read"))
         self._known = ServerCache(self._node, log)
         self._actions = Actions(self._node, self._operations, log, self._ended)

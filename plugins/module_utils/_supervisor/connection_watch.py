@@ -20,6 +20,7 @@ from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, engine_time
 from .._power.model.errors import EngineError, EngineUnreachable, LockUnavailable
+from .._power.model.records import dataclass
 from .._power.model.server import Run
 from .._power.model.supervision import CRASHES, EndedRun, Limits, Verdict, wait_before
 from .end_reports import OBEY_SECONDS, STOPPING, EndReports
@@ -116,27 +117,19 @@ def _after(seconds: float) -> Deadline:
     return Deadline.after(SYSTEM_CLOCK, seconds)
 
 
+@dataclass(eq=False)
 class EngineWatch:
-    def __init__(
-        self,
-        node: Callable[[], Node],
-        link: EngineLink,
-        reader: EventReader,
-        reports: EndReports,
-        starter: Starter,
-        restarter: Restarter,
-        prover: Prover,
-        tell: Callable[[str], None],
-    ) -> None:
-        self._node = node
-        self._link = link
-        self._reader = reader
-        self._reports = reports
-        self._starter = starter
-        self._restarter = restarter
-        self._prover = prover
-        self._tell = tell
-        self._observer = Observer(node, reports, link, self._cursor)
+    _node: Callable[[], Node]
+    _link: EngineLink
+    _reader: EventReader
+    _reports: EndReports
+    _starter: Starter
+    _restarter: Restarter
+    _prover: Prover
+    _tell: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self._observer = Observer(self._node, self._reports, self._link, self._cursor)
         self._dirty: dict[str, Deadline] = {}
         self._up: dict[str, Run] = {}
         #: Results of looks, by server. Each look adds its own when it ends.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING
 
 from .._power.actions.many.bulk import Target, perform_each
 from .._power.actions.many.service_facts import freeze_facts
@@ -18,6 +17,7 @@ from .._power.actions.node.run_end import limits_of
 from .._power.actions.turn.perform import perform
 from .._power.definitions.supervision import definition_fingerprint, policy_of
 from .._power.host.machine import boot_id, boot_seconds
+from .._power.journal.freezes import FreezeFacts
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK
@@ -36,9 +36,6 @@ from .._power.model.records import dataclass, replace
 from .._power.model.request import PowerAction, Priorities, Request, WaitFor, new_operation_id
 from .._power.model.result import Outcome, Result
 from .._power.model.supervision import ORIGIN, EndedRun, Verdict, seconds_left, wait_before
-
-if TYPE_CHECKING:
-    from .._power.journal.freezes import FreezeFacts
 
 #: Obstacles that pass by themselves. The next try comes after `_HELD_SECONDS`, without back-off.
 _NOT_NOW = (Frozen.code, InterruptedBySignal.code, OnTrial.code, UnderMaintenance.code)

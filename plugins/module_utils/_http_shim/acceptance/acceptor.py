@@ -72,11 +72,7 @@ class Acceptor:
     """
 
     def __init__(
-        self,
-        node: SharedNode,
-        log: Log,
-        found: Callable[[Sequence[Acceptance], str], None],
-        done: Callable[[Sequence[Handled]], None],
+        self, node: SharedNode, log: Log, found: Callable[[Sequence[Acceptance], str], None], done: Callable[[Sequence[Handled]], None]
     ) -> None:
         """``found`` is called after each attempt, with the reason if it failed."""
         self._node = node

@@ -10,7 +10,7 @@ import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from ..._power.actions.node.node import Node
 from ..._power.actions.turn.perform import perform
@@ -186,10 +186,7 @@ class ActionQueues:
             wait_seconds=max(0, left) if acceptance.wait_seconds else 0,
             origin=acceptance.origin,
             players=acceptance.players,
-            wait_for=acceptance.ready.wait_for,
-            wait_timeout=acceptance.ready.wait_timeout,
-            on_failed_start=acceptance.ready.on_failed_start,
-            settle=acceptance.ready.settle,
+            **asdict(acceptance.ready),
         )
 
     def _perform(self, ticket: Ticket, request: Request) -> None:

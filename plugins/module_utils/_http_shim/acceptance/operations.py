@@ -30,11 +30,7 @@ def of_ticket(ticket: Ticket) -> dict[str, Any]:
     acceptance, begun = ticket.acceptance, ticket.begun and not ticket.countdown
     # A default of the node may make the action wait.
     awaits = WaitFor.RUNNING if acceptance.ready.wait_for is WaitFor.CONTAINER else acceptance.ready.wait_for
-    times = {
-        "id": acceptance.operation,
-        "requested_at": timestamp(acceptance.requested_at),
-        "deadline": timestamp(acceptance.deadline),
-    }
+    times = {"id": acceptance.operation, "requested_at": timestamp(acceptance.requested_at), "deadline": timestamp(acceptance.deadline)}
     return {
         **_head(acceptance.operation, acceptance.server, acceptance.action.value, acceptance.origin, BEGUN if begun else ACCEPTED),
         "outcome": None,

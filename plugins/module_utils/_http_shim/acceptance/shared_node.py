@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..._power.actions.node.limiter import Limiter
 from ..._power.actions.node.node import Node, build_node
@@ -172,9 +172,9 @@ class OwnGenerations(KillGenerations):
 class SharedNode(FreshNode):
     """The node that all actions and looks of one process share. Safe between threads."""
 
-    def __init__(self, settings: Settings, options: Mapping[str, Any], interrupted: Callable[[], bool]) -> None:
-        """``options`` are the engine's, as for `build_node`. Raises `SettingsInvalid`."""
-        built = build_node(options, settings, caller=Caller(interrupted, handed_on=interrupted))
+    def __init__(self, settings: Settings, interrupted: Callable[[], bool]) -> None:
+        """Raises `SettingsInvalid`."""
+        built = build_node({}, settings, caller=Caller(interrupted, handed_on=interrupted))
         self.generations = OwnGenerations(settings.state_directory, settings.group)
         self.journal = RetryingJournal(settings.state_directory, settings.lock_directory, settings.group, built.clock)
         self.clock = built.clock

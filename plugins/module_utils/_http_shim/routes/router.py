@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs
 
@@ -28,8 +28,6 @@ from ..servers.server_cache import ServerCache
 from .schemas import ERROR, Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from aiohttp import web
 
 
