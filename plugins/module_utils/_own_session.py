@@ -27,6 +27,8 @@ _BUS_SECONDS = 5.0
 _BUSCTL = ("busctl", "--system", "--timeout=4")
 _KILLS = ("get-property", "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager", "KillUserProcesses")
 _START = ("call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "StartTransientUnit")
+ENDINGS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+STDOUT = 1
 
 
 def outlive_login(pid: int, name: str) -> bool:
@@ -54,10 +56,6 @@ def _asked(*words: str) -> str:
     # pylint: disable-next=ansible-bad-function
     asked = subprocess.run([*_BUSCTL, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_BUS_SECONDS, check=True)
     return asked.stdout.strip()
-
-
-ENDINGS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-STDOUT = 1
 
 
 class Interruptions:

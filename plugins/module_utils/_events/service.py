@@ -30,6 +30,16 @@ from .delivery_worker import GRACE_SECONDS, DeliveryWorker, OutboxSight, OutboxW
 
 #: Seconds between two marks. An event may seem younger by so much, but never older.
 MARK_SECONDS = 300.0
+#: A definition counts as fresh for so many seconds, because events of a server come in groups.
+FRESH_SECONDS = 10.0
+#: The sender drops events after so long. Direct readers of the outbox have a little longer.
+KEPT_SECONDS = 86400.0
+_IN_OUTBOX_SECONDS = KEPT_SECONDS + 3600.0
+_LOOK_SECONDS = 0.2
+#: Seconds between two looks for old events and for operations of dead processes.
+_TIDY_SECONDS = 10.0
+#: The lock of the only sender, for `own_lock`.
+_LOCK = (EVENTS_LOCK, "send events", "; look at fleet-power-events")
 
 
 class OutboxAges:
@@ -71,10 +81,6 @@ class OutboxAges:
         self._marks = [mark for mark in self._marks if mark[0] > number] or self._marks[-1:]
 
 
-#: A definition counts as fresh for so many seconds, because events of a server come in groups.
-FRESH_SECONDS = 10.0
-
-
 class LocalDefinitions:
     """Recent definitions of servers. Safe between threads."""
 
@@ -101,14 +107,6 @@ class LocalDefinitions:
                 if found is not None:
                     return found
         return None
-
-
-#: The sender drops events after so long. Direct readers of the outbox have a little longer.
-KEPT_SECONDS = 86400.0
-_IN_OUTBOX_SECONDS = KEPT_SECONDS + 3600.0
-_LOOK_SECONDS = 0.2
-#: Seconds between two looks for old events and for operations of dead processes.
-_TIDY_SECONDS = 10.0
 
 
 class Sender:
@@ -184,9 +182,6 @@ class Sender:
             self._ages.forget(gone)
         if self._note_ages_at.is_over and events.note_ages(self._ages.written()):
             self._note_ages_at = Deadline.after(SYSTEM_CLOCK, MARK_SECONDS)
-
-
-_LOCK = (EVENTS_LOCK, "send events", "; look at fleet-power-events")
 
 
 def send_events(settings: Settings, interrupted: Callable[[], bool]) -> None:

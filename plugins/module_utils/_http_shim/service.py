@@ -39,6 +39,9 @@ _WATCH_SECONDS = 1.0
 _FILES = 65536
 _READERS = 8
 _SWITCH_SECONDS = 0.001
+ROUTES = tuple(
+    route for group in (AboutRoutes, ServerRoutes, PowerRoutes, EventRoutes, WebsocketRoutes) for route, _name in declared(group)
+)
 
 
 class Service:
@@ -227,8 +230,3 @@ def serve(path: str) -> None:
         asyncio.run(run())
     finally:
         log.close()
-
-
-ROUTES = tuple(
-    route for group in (AboutRoutes, ServerRoutes, PowerRoutes, EventRoutes, WebsocketRoutes) for route, _name in declared(group)
-)

@@ -38,6 +38,8 @@ _SERVING_SECONDS = 1.0
 _SILENT_SECONDS = 10.0
 #: Seconds until the next look if another process is about to write the end.
 _AGAIN_SECONDS = 0.5
+Values = tuple[tuple[str, str], ...]
+_SHOWN = (Verdict.CRASHED, Verdict.ENDED, Verdict.ENDED_UNOBSERVED)
 
 
 @dataclass
@@ -71,9 +73,6 @@ class _End:
     def snapshot(self) -> Snapshot | None:
         """The container, if this run is its last."""
         return self.container if self.container is not None and self.container.run == self.run else None
-
-
-Values = tuple[tuple[str, str], ...]
 
 
 class Observer:
@@ -241,9 +240,6 @@ class Observer:
         with contextlib.suppress(EngineError, EngineUnreachable):
             return readable_lines(node.engine.logs.tail_of_run(end.run, _LOG_LINES), _LOG_LINES, _LOG_LINE_BYTES, secrets)
         return ()
-
-
-_SHOWN = (Verdict.CRASHED, Verdict.ENDED, Verdict.ENDED_UNOBSERVED)
 
 
 def _is_due(node: Node, end: _End, verdict: Verdict, policy: Policy, definition: Definition | None) -> bool:

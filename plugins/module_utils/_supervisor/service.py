@@ -38,6 +38,15 @@ from .restarter import Restarter
 from .starter import Starter, StartOptions
 
 _STAYS = (Verdict.STOPPED, Verdict.STOPPED_EXTERNALLY)
+#: Seconds between two tries of an unreachable engine or an unreadable journal.
+_RETRY_SECONDS = 1.0
+#: The loop may spend so many seconds on one step while the watchdog still gets signs of life.
+_STUCK_SECONDS = 900.0
+_FILES = 4096
+#: Seconds until the next look at servers that could not be seen after a boot.
+_BRING_BACK_SECONDS = 10.0
+_CALL_OFF_SECONDS = 10.0
+_BACK_NANOSECONDS = 5 * 10**9
 
 
 def due_after_boot(node: Node) -> list[EndedRun]:
@@ -82,17 +91,6 @@ def _began_before_boot(row: EndedRun, now: float) -> bool:
         return True
     began = engine_time(row.run.started_at)
     return not row.run.started_at or (began is not None and began.timestamp() < now - boot_seconds())
-
-
-#: Seconds between two tries of an unreachable engine or an unreadable journal.
-_RETRY_SECONDS = 1.0
-#: The loop may spend so many seconds on one step while the watchdog still gets signs of life.
-_STUCK_SECONDS = 900.0
-_FILES = 4096
-#: Seconds until the next look at servers that could not be seen after a boot.
-_BRING_BACK_SECONDS = 10.0
-_CALL_OFF_SECONDS = 10.0
-_BACK_NANOSECONDS = 5 * 10**9
 
 
 class Supervisor:

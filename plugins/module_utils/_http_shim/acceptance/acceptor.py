@@ -22,6 +22,15 @@ from ..http.log import Log
 from .queue import Abandoned, Afterwards, Handled, Ticket, Unwritten, writes_of
 from .shared_node import SharedNode
 
+#: Seconds between two attempts to use a journal that cannot be read or written.
+AGAIN_SECONDS = 5.0
+_UNUSABLE = (JournalUnusable, OSError)
+#: A larger transaction would delay its first entries.
+_MOST_AT_ONCE = 256
+#: After so many acceptances, old ones are removed.
+_MOST_TO_FORGET = 1000
+_STUCK_SECONDS = 10.0
+
 
 def set_request_times(tickets: Sequence[Ticket], node: SharedNode) -> dict[Ticket, str]:
     """Set the request time of each action to now, except for a kill. Return for each why it cannot be accepted, empty if it can. The kill
@@ -45,18 +54,6 @@ def _generation(uuid: str, node: SharedNode) -> tuple[int | None, int, str]:
         return (*node.generations.read_both(uuid), "")
     except LockUnavailable as error:
         return None, 0, str(error)
-
-
-#: Seconds between two attempts to use a journal that cannot be read or written.
-AGAIN_SECONDS = 5.0
-
-
-_UNUSABLE = (JournalUnusable, OSError)
-#: A larger transaction would delay its first entries.
-_MOST_AT_ONCE = 256
-#: After so many acceptances, old ones are removed.
-_MOST_TO_FORGET = 1000
-_STUCK_SECONDS = 10.0
 
 
 def _why(error: Exception) -> str:

@@ -26,6 +26,10 @@ from .shared_node import SharedNode
 
 #: Additional seconds in which the next process may begin an action that an earlier one accepted.
 GRACE_SECONDS = 60.0
+#: The waits after a start. The action holds no lock in them.
+_AWAITS_READY = (READY, PROOF)
+#: The waits for players, also without the lock, and the phase of the countdown in each.
+_FOR_PLAYERS = {PLAYERS: WAITING, COUNTDOWN: COUNTING}
 
 
 class UnwrittenBatch:
@@ -45,12 +49,6 @@ class UnwrittenBatch:
         gathered, self._gathered = self._gathered, []
         if gathered:
             self._write(gathered)
-
-
-#: The waits after a start. The action holds no lock in them.
-_AWAITS_READY = (READY, PROOF)
-#: The waits for players, also without the lock, and the phase of the countdown in each.
-_FOR_PLAYERS = {PLAYERS: WAITING, COUNTDOWN: COUNTING}
 
 
 def heard_by(node: Node, listener: Listener) -> Node:

@@ -23,6 +23,9 @@ from .queue import MOST_WAITING, Ticket
 from .shared_node import SharedNode
 
 ACCEPTED, BEGUN, ENDED = "accepted", "begun", "ended"
+#: The number of ended operations in memory: the journal has neither plan nor log excerpt.
+_REMEMBERED = 1000
+_LOOK_SECONDS = 0.5
 
 
 def of_ticket(ticket: Ticket) -> dict[str, Any]:
@@ -79,11 +82,6 @@ def _head(operation: str, server: Server, action: str, origin: str, phase: str) 
         "origin": origin,
         "progress": phase,
     }
-
-
-#: The number of ended operations in memory: the journal has neither plan nor log excerpt.
-_REMEMBERED = 1000
-_LOOK_SECONDS = 0.5
 
 
 class Operations:

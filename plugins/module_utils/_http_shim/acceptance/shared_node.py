@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 #: The limit of a server's late writes at which its actions are refused. Accepted actions may exceed it, so no write is lost.
 MOST_LATE_WRITES = 200
+_OPERATION_OF = OPERATIONS_NUMBERED.format(holes="SELECT number FROM operations WHERE id = ? AND uuid = ?")
 
 
 class LateWrites:
@@ -100,9 +101,6 @@ class LateWrites:
     def _forget_first(self, count: int) -> None:
         self._numbers -= Counter(uuid for uuid, _work in self._writes[:count])
         del self._writes[:count]
-
-
-_OPERATION_OF = OPERATIONS_NUMBERED.format(holes="SELECT number FROM operations WHERE id = ? AND uuid = ?")
 
 
 class RetryingJournal(Journal):

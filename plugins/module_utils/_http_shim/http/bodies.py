@@ -33,6 +33,7 @@ _USUAL_BYTES = 100
 #: Digits and sign of the longest 64-bit number.
 _LONGEST_NUMBER = 20
 _LEAST, _MOST = -(2**63), 2**63 - 1
+LARGEST_BODY = 64 * 1024
 
 
 class BodyEmpty(ValueError):
@@ -216,9 +217,6 @@ _OUR_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
 _read_usual = functools.lru_cache(maxsize=256)(_read_power_body)
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_Object, parse_int=_read_number, parse_constant=_refuse)
-
-
-LARGEST_BODY = 64 * 1024
 
 
 async def read_body(request: web.BaseRequest, seconds: float) -> bytes:

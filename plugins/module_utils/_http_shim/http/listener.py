@@ -26,6 +26,14 @@ _MOST_BYTES, _MOST_REQUESTS = 256 * 1024, 256
 _MOST_WEBSOCKET_BYTES, _MOST_MESSAGES = 512 * 1024, 256
 #: A websocket gets pieces of this size: older aiohttp versions turn all data into messages before they can be counted.
 _PIECE_BYTES = 4096
+_KEEPALIVE_SECONDS = 75.0
+#: So many seconds the rest of a refused body is read and dropped, so that the client can read the response.
+_LINGERING_SECONDS = 1.0
+_BACKLOG = 1024
+_ENDING_SECONDS = 2.0
+_DUE_SECONDS = 0.5
+#: Seconds between two garbage collections while all places seem in use.
+_COLLECT_SECONDS = 1.0
 
 
 class BoundedConnection(asyncio.Protocol):
@@ -128,16 +136,6 @@ class BoundedConnection(asyncio.Protocol):
             self._due = None
         if self._protocol is not None:
             self._protocol.resume_writing()
-
-
-_KEEPALIVE_SECONDS = 75.0
-#: So many seconds the rest of a refused body is read and dropped, so that the client can read the response.
-_LINGERING_SECONDS = 1.0
-_BACKLOG = 1024
-_ENDING_SECONDS = 2.0
-_DUE_SECONDS = 0.5
-#: Seconds between two garbage collections while all places seem in use.
-_COLLECT_SECONDS = 1.0
 
 
 class Listener:

@@ -34,6 +34,8 @@ from .router import Backend, HttpRequest, ReplyDoc, Route, failure
 
 _THREADS = 4
 _REFUSALS = {TooMany: replies.TOO_MANY, NotRecorded: replies.NOT_RECORDED, ShuttingDown: replies.ENDING, Unconfirmed: replies.UNCONFIRMED}
+_FROZEN = {204: ReplyDoc("Written"), 422: failure("The body is invalid"), 500: failure("The journal cannot be written")}
+_THAWED = {204: ReplyDoc("Nothing is frozen any more"), 500: _FROZEN[500]}
 
 
 @contextlib.contextmanager
@@ -84,10 +86,6 @@ class EventRoutes:
 
     def _form(self, event: Event) -> dict[str, Any]:
         return cloudevent(event, node_source(self._node.settings.event_node or socket.gethostname()))
-
-
-_FROZEN = {204: ReplyDoc("Written"), 422: failure("The body is invalid"), 500: failure("The journal cannot be written")}
-_THAWED = {204: ReplyDoc("Nothing is frozen any more"), 500: _FROZEN[500]}
 
 
 class PowerRoutes:

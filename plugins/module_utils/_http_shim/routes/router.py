@@ -30,6 +30,12 @@ from .schemas import ERROR, Schema
 if TYPE_CHECKING:
     from aiohttp import web
 
+T = TypeVar("T")
+#: Gets the request, and for a route below one server that server. Any result other than a `Reply` was sent already, as by a websocket.
+Handler = Callable[..., "Awaitable[Reply | web.StreamResponse]"]
+_Method = TypeVar("_Method", bound=Handler)
+_ATTRIBUTE = "route"
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -42,9 +48,6 @@ class Backend:
     commands: Commands
     disks: Disks
     log: Log
-
-
-T = TypeVar("T")
 
 
 def _new_id() -> str:
@@ -85,12 +88,6 @@ class HttpRequest:
         if not text:
             return otherwise
         return min(int(text), most) if text.isascii() and text.isdigit() and len(text) < 10 else None
-
-
-#: Gets the request, and for a route below one server that server. Any result other than a `Reply` was sent already, as by a websocket.
-Handler = Callable[..., "Awaitable[Reply | web.StreamResponse]"]
-_Method = TypeVar("_Method", bound=Handler)
-_ATTRIBUTE = "route"
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,15 @@ from .router import Backend, HttpRequest, ReplyDoc, Route, failure
 _FRESH_SECONDS = 5.0
 #: The longest wait for a game. Panels look all the time, so only the asking thread waits longer for a silent game.
 _PLAYERS_SECONDS = 0.5
+_UNLISTED_TEXT = "Only on an incomplete list: the codes of the lists of servers that could not be read"
+_THREADS = 8
+_MOST_LINES = 100
+#: How long a stop waits for its turn after a sync finds a suspension.
+_WAIT_SECONDS = 30
+#: How long new limits wait for their turn after a sync: the client waits, too.
+_LIMIT_WAIT_SECONDS = 5
+#: Facts that Wings lacks. Players only for a single server, because each game must answer.
+_OURS = ("outdated", "supervision", "countdown", "freeze", "players")
 
 
 class PlayerCounts:
@@ -74,17 +83,6 @@ def _ask(game: Game) -> Future[PlayerCount]:
     except RuntimeError as error:
         future.set_result(PlayerCount(why=str(error)))
     return future
-
-
-_UNLISTED_TEXT = "Only on an incomplete list: the codes of the lists of servers that could not be read"
-_THREADS = 8
-_MOST_LINES = 100
-#: How long a stop waits for its turn after a sync finds a suspension.
-_WAIT_SECONDS = 30
-#: How long new limits wait for their turn after a sync: the client waits, too.
-_LIMIT_WAIT_SECONDS = 5
-#: Facts that Wings lacks. Players only for a single server, because each game must answer.
-_OURS = ("outdated", "supervision", "countdown", "freeze", "players")
 
 
 class ServerRoutes:

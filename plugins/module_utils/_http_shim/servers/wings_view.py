@@ -28,6 +28,11 @@ from .disks import Disks
 
 #: As in galaxy.yml; a test compares them.
 VERSION = "1.0.0"
+#: The kernel's names in Go's notation.
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+#: Bounds of the seconds between two samples of the CPU: outside of them the result says nothing about now.
+_LEAST_SECONDS, _MOST_SECONDS = 0.1, 10.0
+_FORGET_SECONDS = 60.0
 
 
 def server_entry(
@@ -106,10 +111,6 @@ def _texts(value: object) -> list[str]:
     return [each for each in as_list(value) if isinstance(each, str)]
 
 
-#: The kernel's names in Go's notation.
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-
-
 def system_entry() -> dict[str, Any]:
     """Return the first form of Wings' description of the machine, which needs no engine."""
     machine = platform.uname()
@@ -153,11 +154,6 @@ def system_entry_2(engine: Mapping[str, Any]) -> dict[str, Any]:
 def _filesystem(status: object) -> str:
     found = (pair[1] for pair in as_list(status) if isinstance(pair, list) and len(pair) == 2 and pair[0] == "Backing Filesystem")
     return _text(next(found, ""))
-
-
-#: Bounds of the seconds between two samples of the CPU: outside of them the result says nothing about now.
-_LEAST_SECONDS, _MOST_SECONDS = 0.1, 10.0
-_FORGET_SECONDS = 60.0
 
 
 class Uses:

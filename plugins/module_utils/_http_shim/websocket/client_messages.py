@@ -51,6 +51,15 @@ REASONS = {
     "interrupted": "the action was cut off",
     "expired": "it waited too long for its turn; ask again",
 }
+_LOG_LINES = 150
+#: Smaller than the limit of a client's queue.
+_LOG_CHARACTERS = 512 * 1024
+_WHY_NOT = {
+    ShuttingDown: "this service is ending; ask again in a moment",
+    TooMany: "too many actions of this server are waiting already; ask again later",
+    NotRecorded: "the journal cannot be written, so it might be lost; look at the node's log",
+    Unconfirmed: "this service ended before the disk answered, so the action may still run; look at the server's state",
+}
 
 
 def of_ending(found: Mapping[str, Any], *, whole: bool) -> list[str]:
@@ -67,18 +76,6 @@ def of_ending(found: Mapping[str, Any], *, whole: bool) -> list[str]:
     if warnings and not whole:
         parts.append(f"with warnings for the operators [{number}]")
     return [frame(frames.MESSAGE, "; ".join(parts)), *(frame(frames.MESSAGE, f"warning: {each}") for each in warnings if whole)]
-
-
-_LOG_LINES = 150
-#: Smaller than the limit of a client's queue.
-_LOG_CHARACTERS = 512 * 1024
-
-_WHY_NOT = {
-    ShuttingDown: "this service is ending; ask again in a moment",
-    TooMany: "too many actions of this server are waiting already; ask again later",
-    NotRecorded: "the journal cannot be written, so it might be lost; look at the node's log",
-    Unconfirmed: "this service ended before the disk answered, so the action may still run; look at the server's state",
-}
 
 
 class ClientMessages:

@@ -24,6 +24,11 @@ EXPIRING, TOKEN_EXPIRED, JWT_ERROR, ERROR, THROTTLED = "token expiring", "token 
 
 #: Wings' text for every error of which the client may not see more.
 UNEXPECTED = "an unexpected error was encountered while handling this request"
+#: A second, and at once: limits of all events together, of some events, and of each other event.
+_ALL = (5.0, 10.0)
+_EACH = {AUTH: (0.2, 2.0), SEND_LOGS: (0.2, 2.0), SEND_COMMAND: (1.0, 10.0)}
+_OTHER = (1.0, 4.0)
+_WARNINGS = (1.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -79,13 +84,6 @@ def joined(log: Sequence[bytes], live: Sequence[bytes]) -> list[bytes]:
         if list(log[-count:]) == list(live[:count]):
             return [*log, *live[count:]]
     return [*log, *live]
-
-
-#: A second, and at once: limits of all events together, of some events, and of each other event.
-_ALL = (5.0, 10.0)
-_EACH = {AUTH: (0.2, 2.0), SEND_LOGS: (0.2, 2.0), SEND_COMMAND: (1.0, 10.0)}
-_OTHER = (1.0, 4.0)
-_WARNINGS = (1.0, 2.0)
 
 
 class Bucket:

@@ -33,6 +33,13 @@ _WINDOW_SECONDS = 5.0
 _SLACK_SECONDS = 0.25
 #: Seconds between two looks at all servers if the engine sends no events.
 _BLIND_SECONDS = 2.0
+#: Seconds until the next look after a failed one, and until the output of a live server is followed again.
+_AGAIN_SECONDS = 2.0
+#: After so many looks without a record of its start, a run counts as started from outside.
+_MOST_UNRECORDED_LOOKS = 100
+_DELETED_SECONDS = 2.0
+#: Limits: admitted websockets of one server, as with Pelican, and as many that wait for a token; and all of one process.
+MOST_OF_SERVER, MOST_IN_ALL = 30, 2048
 
 
 class Changes:
@@ -120,12 +127,6 @@ class StateObserver:
             definition = node.sources.definition_for_stop(self._uuid)
             known = self._known_matchers = run, Matchers((), strip=False) if definition is None else Matchers.of(definition.startup)
         return known[1]
-
-
-#: Seconds until the next look after a failed one, and until the output of a live server is followed again.
-_AGAIN_SECONDS = 2.0
-#: After so many looks without a record of its start, a run counts as started from outside.
-_MOST_UNRECORDED_LOOKS = 100
 
 
 class Room:
@@ -223,11 +224,6 @@ class Room:
     def _on_output_ended(self) -> None:
         if not self._closed and self._looking is None:
             self._look_in(_AGAIN_SECONDS)
-
-
-_DELETED_SECONDS = 2.0
-#: Limits: admitted websockets of one server, as with Pelican, and as many that wait for a token; and all of one process.
-MOST_OF_SERVER, MOST_IN_ALL = 30, 2048
 
 
 class Rooms:
