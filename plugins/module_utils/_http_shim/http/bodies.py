@@ -47,12 +47,11 @@ class BodyInvalid(ValueError):
 @dataclass(frozen=True)
 class PowerBody:
     """The body of a power request; ``action`` is None if unknown. ``ready``: when a start counts as done, and what happens if it is not.
-    ``players``: the policy for players. Wings has neither. ``refused``: why they are invalid, if so."""
+    ``players``: the policy for players. Wings has neither."""
 
     action: PowerAction | None
     wait_seconds: int = WAIT_SECONDS.default
     players: PlayerPolicy | None = None
-    refused: str = ""
     ready: Readiness = CONTAINER_UP
 
 
@@ -80,7 +79,7 @@ def read_object(body: bytes) -> list[tuple[str, Any]]:
 
 
 def read_power_body(body: bytes) -> PowerBody:
-    """Read the body of a power request. Raises `BodyEmpty`, `BodyInvalid`."""
+    """Read the body of a power request. Raises `BodyEmpty`, `BodyInvalid`, and `Refused` for an invalid option."""
     return _read_usual(body) if len(body) <= _USUAL_BYTES else _read_power_body(body)
 
 
@@ -103,7 +102,7 @@ def _with_options(body: PowerBody, options: Mapping[str, Any]) -> PowerBody:
         policy, ready = read_policy(body.action.value, body.action.traits.affects_players, options), _readiness(options)
         return replace(body, ready=ready if body.action.boots else CONTAINER_UP, players=policy)
     except SettingsInvalid as error:
-        return replace(body, refused=str(error))
+        raise Refused(replies.explained(422, SettingsInvalid.code, str(error))) from None
 
 
 def _readiness(options: Mapping[str, Any]) -> Readiness:

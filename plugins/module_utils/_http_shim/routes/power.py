@@ -115,8 +115,6 @@ class PowerRoutes:
         wanted = await request.body(read_power_body)
         if wanted.action is None:
             return replies.WRONG_ACTION
-        if wanted.refused:
-            return replies.explained(422, SettingsInvalid.code, wanted.refused)
         if wanted.action.boots and await self._known.is_suspended(known):
             return replies.SUSPENDED
         if wanted.action.boots and may_be_frozen(self._node.settings.state_directory):

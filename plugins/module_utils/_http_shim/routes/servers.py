@@ -23,7 +23,7 @@ from ..._power.model.errors import EngineError, PowerError, internal_error
 from ..._power.model.players import PlayerCount
 from ..._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 from ..._power.model.result import Outcome
-from ..._power.model.server import PowerState, Server
+from ..._power.model.server import Server
 from ..acceptance.actions import NotAccepted
 from ..http import replies
 from ..http.bodies import read_texts
@@ -109,12 +109,7 @@ class ServerRoutes:
         for warning in facts.warnings:
             self._log.warn("server_not_shown", reason=warning)
         definitions = {entry["server"]: node.sources.definition_for_stop(entry["server"]) for entry in facts.entries}
-        up = {
-            entry["server"]: (entry["container"]["id"], entry["container"]["started_at"])
-            for entry in facts.entries
-            if entry["state"] != PowerState.OFFLINE.value and entry["container"] is not None
-        }
-        uses = self._uses.of_each(up, [(entry["server"], entry["state"], definitions[entry["server"]]) for entry in facts.entries], node)
+        uses = self._uses.of_each(facts.entries, definitions, node)
         return [_shown(entry, definitions[entry["server"]], uses[entry["server"]], node.settings) for entry in facts.entries]
 
     @Route(
