@@ -214,7 +214,6 @@ _OUR_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 _read_usual = functools.lru_cache(maxsize=256)(_read_power_body)
-
 _DECODER = json.JSONDecoder(object_pairs_hook=_Object, parse_int=_read_number, parse_constant=_refuse)
 
 
