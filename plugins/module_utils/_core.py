@@ -127,10 +127,8 @@ def import_whole() -> None:
 
 
 def use_collection(directory: str, *, keeps_bytecode: bool) -> None:
-    """Let this process import `PACKAGE` from an installed collection's module_utils. Bytecode goes to the user's cache, if at all.
-
-    Raises `CoreUnusable`.
-    """
+    """Let this process import `PACKAGE` from an installed collection's module_utils. Bytecode goes to the user's cache, if at all. Raises
+    `CoreUnusable`."""
     try:
         # All of them: a later import must not fail.
         closed = next((path for path in _source_paths(directory) if not os.access(path, os.R_OK)), None)

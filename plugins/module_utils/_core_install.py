@@ -42,10 +42,8 @@ def main(archive: str, digest: str) -> None:
 
 
 def install(archive: str, digest: str) -> tuple[str, bool]:
-    """Have the core of a zip file with its sources, and bytecode for this Python. Return its path, and whether that changed something.
-
-    A power failure leaves it whole or absent. Raises OSError and BadZipFile.
-    """
+    """Have the core of a zip file with its sources, and bytecode for this Python. Return its path, and whether that changed something. A
+    power failure leaves it whole or absent. Raises OSError and BadZipFile."""
     os.umask(0o022)
     with _lock():
         unfinished = tempfile.mkdtemp(prefix=_UNFINISHED, dir=HOME)
@@ -109,10 +107,8 @@ def _is_compiled(path: str, content: bytes) -> bool:
 
 
 def remove_unused(core: str) -> None:
-    """Remove the cores that no process holds and no unit or command names, except this one; print their paths. Raises OSError.
-
-    A young core stays: another run of the role may be about to name it in a unit.
-    """
+    """Remove the cores that no process holds and no unit or command names, except this one; print their paths. Raises OSError. A young core
+    stays: another run of the role may be about to name it in a unit."""
     # The files of the role are not on the disk yet. After a power failure they would be empty, or name a removed core.
     os.sync()
     with _lock():

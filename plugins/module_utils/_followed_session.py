@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from ._job import FOLLOW, GRACE_SECONDS, HOLD_SECONDS, UNFOLLOWED, AskedJob, Job, absent_answer, job_path
-from ._own_session import ENDINGS, STDOUT, Interruptions, hold_signals, nobody_reads, outlive_login, pass_on, run_here, tell_killed
+from ._own_session import ENDINGS, STDOUT, Interruptions, fork_into, nobody_reads, outlive_login, pass_on, tell_killed
 
 #: Seconds between two looks of a job for polls, and of a call for its reader.
 _LOOK_SECONDS = 0.1
@@ -53,21 +53,11 @@ class Followed(Interruptions):
 
 
 def in_followed_session(main: Callable[[Interruptions, Job | None], None], asked: AskedJob) -> None:
-    """Run ``main`` in its own session; after ``asked.after`` seconds answer that it continues as a job.
-
-    A second call for the same job, as after a lost connection, gets the same answer. If the files have no place, or the job may have begun
-    before and left none, nothing is done, and the answer says why. A job that would end with the login is waited for.
-    """
+    """Run ``main`` in its own session; after ``asked.after`` seconds answer that it continues as a job. A second call for the same job, as
+    after a lost connection, gets the same answer. If the files have no place, or the job may have begun before and left none, nothing is
+    done, and the answer says why. A job that would end with the login is waited for."""
     job = _begun(asked)
-    sys.stdout.flush()
-    hold_signals()
-    parent = os.getpid()
-    try:
-        child = os.fork()
-    except OSError:
-        run_here(lambda interrupted: _run_unfollowed(main, job, interrupted))
-    if child == 0:
-        _run_job(main, job, parent)
+    child = fork_into(lambda parent: _run_job(main, job, parent), lambda interrupted: _run_unfollowed(main, job, interrupted))
     hearer = _Hearer(child)
     status = _ended_within(child, asked.after, hearer)
     if status is None and outlive_login(child, f"fleet-power-job-{asked.name}") and job.hand_over(heard=hearer.is_there()):

@@ -145,19 +145,14 @@ class Job:
                 os.close(os.open(self._file(each), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             _job_wait.Watched(self.path).touch()
         except OSError:
-            self.remove()
+            shutil.rmtree(self.path, ignore_errors=True)
             raise
         self._guard = threading.Lock()
 
     def print_into_files(self) -> None:
         """Redirect all output into files, to release the connection."""
-        descriptors = (
-            (0, os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)),
-            (1, os.open(self._file("out"), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)),
-            (2, os.open(self._file("err"), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)),
-        )
-        for descriptor, source in descriptors:
-            os.dup2(source, descriptor)
+        for descriptor, path in enumerate((os.devnull, self._file("out"), self._file("err"))):
+            os.dup2(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC), descriptor)
 
     def tell(self, line: Mapping[str, Any]) -> None:
         text = json.dumps(line, separators=(",", ":")) + "\n"
@@ -184,8 +179,7 @@ class Job:
         return self._decide()
 
     def leave(self) -> None:
-        """Have the files of all ended jobs removed later. Quick jobs keep their files too: the call's answer may get lost, and a retry must
-        find that the work was done."""
+        """Have the files of all ended jobs removed later, quick ones too: the call's answer may get lost, and a retry must find them."""
         with contextlib.suppress(OSError):
             one = os.open(os.path.join(os.path.dirname(self.path), _SWEEPER), os.O_RDWR | os.O_CREAT, 0o600)
             with contextlib.suppress(BlockingIOError):
@@ -221,9 +215,6 @@ class Job:
 
     def printed(self) -> tuple[bytes, bytes]:
         return _read(self._file("out")), _read(self._file("err"))
-
-    def remove(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
 
     def _decide(self) -> bool:
         """Tell if this call is the first to decide between call and job."""

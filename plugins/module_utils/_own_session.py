@@ -27,6 +27,8 @@ _BUS_SECONDS = 5.0
 _BUSCTL = ("busctl", "--system", "--timeout=4")
 _KILLS = ("get-property", "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager", "KillUserProcesses")
 _START = ("call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "StartTransientUnit")
+ENDINGS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+STDOUT = 1
 
 
 def outlive_login(pid: int, name: str) -> bool:
@@ -54,10 +56,6 @@ def _asked(*words: str) -> str:
     # pylint: disable-next=ansible-bad-function
     asked = subprocess.run([*_BUSCTL, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_BUS_SECONDS, check=True)
     return asked.stdout.strip()
-
-
-ENDINGS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-STDOUT = 1
 
 
 class Interruptions:
@@ -92,16 +90,7 @@ def in_own_session(main: Callable[[Interruptions], None], tell: Callable[[int], 
     """Run ``main`` in a child with its own session and exit with its status; the parent passes signals on and waits. If no child can start,
     run it in this process: a kill must work on an overloaded machine. ``tell`` gets the status of a child that a signal ended; None prints
     a module's failure."""
-    sys.stdout.flush()
-    hold_signals()
-    parent = os.getpid()
-    try:
-        child = os.fork()
-    except OSError:
-        run_here(main)
-    if child == 0:
-        _run_child(main, parent)
-    status = _await_child(child)
+    status = _await_child(fork_into(lambda parent: _run_child(main, parent), main))
     if os.WIFSIGNALED(status):
         # Only SIGKILL or a crash of the interpreter does this. The journal has the work done so far.
         with contextlib.suppress(OSError):
@@ -110,11 +99,25 @@ def in_own_session(main: Callable[[Interruptions], None], tell: Callable[[int], 
     raise SystemExit(os.WEXITSTATUS(status))
 
 
-def hold_signals() -> None:
-    """Before a fork: block signals until both sides can handle them."""
+def fork_into(run_child: Callable[[int], NoReturn], run_here: Callable[[Interruptions], None]) -> int:
+    """Return a child that runs ``run_child`` with the id of this process. Signals are blocked until both sides can handle them. If no child
+    can start, do ``run_here`` and exit: note signals as a child does."""
+    sys.stdout.flush()
     # If our caller ignores SIGCHLD, we cannot wait for a child.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+    parent = os.getpid()
+    try:
+        child = os.fork()
+    except OSError:
+        # A process that leads a group, as under ``sudo``, cannot have a new session.
+        with contextlib.suppress(PermissionError):
+            os.setsid()
+        run_here(Interruptions(os.getppid()))
+        raise SystemExit(0) from None
+    if child == 0:
+        run_child(parent)
+    return child
 
 
 def _await_child(child: int) -> int:
@@ -130,14 +133,6 @@ def _await_child(child: int) -> int:
             pass_on(child, number)
 
 
-def run_here(main: Callable[[Interruptions], None]) -> NoReturn:
-    """Without a child: note signals as a child does, and take a new session if this process leads no group, as under ``sudo``."""
-    with contextlib.suppress(PermissionError):
-        os.setsid()
-    main(Interruptions(os.getppid()))
-    raise SystemExit(0)
-
-
 def tell_killed(status: int) -> None:
     """Print a module's failure: a signal ended the process that acted."""
     msg = f"Cannot tell how the action ended: its process was ended by signal {os.WTERMSIG(status)}; see server_power_info"
@@ -150,7 +145,7 @@ def pass_on(child: int, number: int) -> None:
         os.kill(child, number)
 
 
-def _run_child(main: Callable[[Interruptions], None], parent: int) -> None:
+def _run_child(main: Callable[[Interruptions], None], parent: int) -> NoReturn:
     """Never returns: exit handlers of the parent must run only once."""
     code = 1
     try:

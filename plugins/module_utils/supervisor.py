@@ -18,12 +18,13 @@ from ._own_session import Interruptions
 from ._power.definitions.settings import load_settings
 from ._power.model.request import WaitFor
 from ._service import run_program, start_options
-from ._supervisor.service import Options, supervise
+from ._supervisor.service import supervise
+from ._supervisor.starter import StartOptions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = start_options("supervisor", "Start crashed servers of this node again, and servers that should be up.").parse_args(arguments)
-    options = Options(given.stagger, given.max_parallel, WaitFor(given.wait_for))
+    options = StartOptions(given.stagger, given.max_parallel, WaitFor(given.wait_for))
     return run_program(lambda: supervise(load_settings(given.config), options, Interruptions()))
 
 

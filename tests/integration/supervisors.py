@@ -21,7 +21,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.set
 from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor_record import read_record
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.service import Options, supervise
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.service import supervise
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.starter import StartOptions
 
 from .lab import Actor, Lab, wait_until
 
@@ -94,9 +95,9 @@ class Supervising:
 class SupervisingHere:
     """A supervisor in a thread of this process, for tests that replace parts of it."""
 
-    def __init__(self, lab: Lab, *, options: Options | None = None) -> None:
+    def __init__(self, lab: Lab, *, options: StartOptions | None = None) -> None:
         self._lab = lab
-        self._options = options or Options(stagger=0)
+        self._options = options or StartOptions(stagger=0)
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.options import wanted_of
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.shim_settings import FIXED
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import FIXED
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_limits import LIMIT_KEYS
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions import settings_keys
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition

@@ -42,7 +42,7 @@ class Shim:
         engine = {"host": "unix:///nonexistent/engine.sock"}
         (root / "config.yml").write_text(json.dumps({"system": directories, "docker": engine, "token_id": "t1"}))
         self.state = root / "state_directory"
-        self.node = SharedNode(load_settings(str(root / "config.yml")), {}, lambda: False)
+        self.node = SharedNode(load_settings(str(root / "config.yml")), lambda: False)
 
     def close(self) -> None:
         self.node.close()

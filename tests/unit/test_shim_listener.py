@@ -25,7 +25,7 @@ import json
 
 import pytest
 from aiohttp import web
-from ansible_collections.fleet.power.plugins.module_utils._http_shim import shim_settings
+from ansible_collections.fleet.power.plugins.module_utils._http_shim import service as service_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.log import Log
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import Service
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
@@ -153,7 +153,7 @@ class World:
 
     def run(self, story: Callable[[Service], Awaitable[None]]) -> list[dict[str, str]]:
         async def main() -> None:
-            await story(Service(str(self.path), shim_settings.load(str(self.path)), log))
+            await story(Service(str(self.path), service_file.read_settings(str(self.path)), log))
 
         log = Log(self._output)
         asyncio.run(main())
@@ -183,19 +183,19 @@ def test_a_token_that_no_request_can_carry_is_refused_and_the_old_token_stays(wo
 
     (entry,) = world.run(story)
     with pytest.raises(SettingsInvalid) as refused:
-        shim_settings.load(str(world.path))
+        service_file.read_settings(str(world.path))
     assert (entry["event"], entry["reason"]) == ("settings_not_reloaded", str(refused.value))
     assert "control characters, or blanks at an end" in entry["reason"]
     assert OLD not in entry["reason"]
     assert "\n" not in entry["reason"]
 
 
-@pytest.mark.parametrize("where", ["load", "applicable"])
+@pytest.mark.parametrize("where", ["read_settings", "applicable"])
 def test_a_bug_during_a_reload_is_logged_and_the_next_reload_works(world: World, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     async def story(service: Service) -> None:
         world.write(NEW)
         with monkeypatch.context() as patch:
-            patch.setattr(shim_settings, where, broken)
+            patch.setattr(service_file, where, broken)
             await service._reload()
         assert service._settings.token == OLD
         await service._reload()

@@ -27,6 +27,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.bodies
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.replies import (
     PathMatch,
     PathTable,
+    Refused,
     client_address,
     cors_headers,
     refusal,
@@ -123,7 +124,9 @@ def test_a_body_says_what_happens_after_a_failed_start() -> None:
 
 @pytest.mark.parametrize("name, value, expected", [("on_failed_start", "undo", "leave or revert"), ("settle", 3601, "from 0 to 3600")])
 def test_a_wrong_option_of_a_body_is_refused_by_name(name: str, value: object, expected: str) -> None:
-    refused = read_power_body(json.dumps({"action": "restart", name: value}).encode()).refused
+    with pytest.raises(Refused) as error:
+        read_power_body(json.dumps({"action": "restart", name: value}).encode())
+    refused = json.loads(error.value.reply.body)["error"]
     assert name in refused and refused.endswith(expected)
 
 
@@ -209,7 +212,7 @@ def node_of(panel: FakePanel, root: Path) -> SharedNode:
     directories = {name: str(root / name) for name in ("lock_directory", "state_directory", "data", "definitions")}
     engine = {"host": "unix:///nonexistent/engine.sock"}
     (root / "config.yml").write_text(json.dumps({**panel.settings, "system": directories, "docker": engine}))
-    return SharedNode(load_settings(str(root / "config.yml")), {}, lambda: False)
+    return SharedNode(load_settings(str(root / "config.yml")), lambda: False)
 
 
 @pytest.mark.parametrize("panel_answers", [True, False])

@@ -21,7 +21,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.listener import BoundedConnection
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import rooms as changes_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.console import Follower
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.member import Outbox
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.member import Member
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Changes
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Matchers
@@ -39,7 +39,7 @@ async def serve(handler: Callable[[web.BaseRequest], Any]) -> tuple[web.Server, 
 
 
 def test_a_client_that_does_not_read_is_dropped_and_a_reading_client_gets_all() -> None:
-    boxes: dict[str, Outbox] = {}
+    boxes: dict[str, Member] = {}
     dropped: list[str] = []
 
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
@@ -52,11 +52,10 @@ def test_a_client_that_does_not_read_is_dropped_and_a_reading_client_gets_all() 
             dropped.append(name)
             transport.abort()
 
-        boxes[name] = Outbox(opened, drop)
+        boxes[name] = Member(opened, drop, "r", "127.0.0.1", lambda _member: None)
         async for _message in opened:
             pass
-        await boxes[name].closed()
-        boxes[name].give_up()
+        await boxes[name].left()
         return opened
 
     async def story() -> None:

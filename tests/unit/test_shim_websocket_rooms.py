@@ -21,7 +21,6 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.c
     TokenRefused,
     allows_origin,
     check,
-    grants,
     read_claims,
 )
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import REASONS, of_ending
@@ -158,6 +157,9 @@ def test_invalid_tokens_are_refused(text: str) -> None:
 
 
 def test_the_star_grants_all_permissions_except_those_of_administrators() -> None:
+    def grants(permissions: set[str], wanted: str) -> bool:
+        return Claims(SERVER, frozenset(permissions), NOW + 600.0, NOW).grants(wanted)
+
     assert grants({"*"}, "control.stop")
     assert not grants({"*"}, "admin.websocket.errors")
     assert grants({"admin.websocket.errors"}, "admin.websocket.errors")

@@ -15,10 +15,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.listener import load_certificate, tls_context
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.worker_pool import ThreadRefused, WorkerPool
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import server_cache as server_cache_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, ServerCache
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.shim_settings import load_certificate, tls_context
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server

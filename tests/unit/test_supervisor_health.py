@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Snapshot
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.health import Facts, NodeHealth, Step, Unhealthy, decide
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.health import NodeHealth, Step, Unhealthy, decide
 
 RUN = Run("c1", "s1")
 
@@ -133,18 +133,18 @@ class TestNode:
 
 
 @pytest.mark.parametrize(
-    "facts, decided",
+    "allowed, in_hour, wait, decided",
     [
-        (Facts(allowed=True), (Step.RESTART, 130.0)),
-        (Facts(allowed=True, in_hour=2, wait=-30.0), (Step.RESTART, 130.0)),
-        (Facts(allowed=True, wait=0.1), (Step.WAIT, 130.1)),
-        (Facts(allowed=True, in_hour=3), (Step.LEAVE, 190.0)),
-        (Facts(allowed=False, in_hour=3), (Step.WAIT, 190.0)),
-        (Facts(allowed=False), (Step.WAIT, 190.0)),
+        (True, 0, 0.0, (Step.RESTART, 130.0)),
+        (True, 2, -30.0, (Step.RESTART, 130.0)),
+        (True, 0, 0.1, (Step.WAIT, 130.1)),
+        (True, 3, 0.0, (Step.LEAVE, 190.0)),
+        (False, 3, 0.0, (Step.WAIT, 190.0)),
+        (False, 0, 0.0, (Step.WAIT, 190.0)),
     ],
 )
-def test_the_next_step(facts: Facts, decided: tuple[Step, float]) -> None:
-    assert decide(facts, 130.0) == decided
+def test_the_next_step(allowed: bool, in_hour: int, wait: float, decided: tuple[Step, float]) -> None:
+    assert decide(130.0, allowed=allowed, in_hour=in_hour, wait=wait) == decided
 
 
 @dataclass
@@ -257,7 +257,8 @@ class Schedule:
 
     def consider(self, server: Simulated, hang: Unhealthy) -> None:
         in_hour = sum(self.now - at < 3600.0 for at in server.restarts)
-        step, until = decide(Facts(server.allowed, self.back_off - (self.now - server.started), in_hour), self.now)
+        wait = self.back_off - (self.now - server.started)
+        step, until = decide(self.now, allowed=server.allowed, in_hour=in_hour, wait=wait)
         self.left += step is Step.LEAVE
         if step is not Step.RESTART:
             self.health.put_off(server.name, hang.run, until)

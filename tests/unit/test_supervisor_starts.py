@@ -408,9 +408,8 @@ def begun_starts(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> list[tupl
         return perform_each(targets, act, limiter, tiers, **options)
 
     monkeypatch.setattr(starter, "perform_each", note)
-    watched.starter = starter.Starter(
-        lambda: watched.fake.node, max_parallel=1, stagger=1, wait_for=WaitFor.RUNNING, on_trouble=lambda: None
-    )
+    options = starter.StartOptions(max_parallel=1, wait_for=WaitFor.RUNNING)
+    watched.starter = starter.Starter(lambda: watched.fake.node, options, lambda: None)
     return groups
 
 

@@ -11,7 +11,6 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node import run_end
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun
 from ansible_collections.fleet.power.plugins.module_utils._supervisor import observer, service, starter
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.end_reports import EndReports
@@ -19,7 +18,7 @@ from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_lin
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.observer import Observer
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.prover import Prover
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.restarter import Restarter
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.starter import Starter
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.starter import Starter, StartOptions
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 _LIFE = "00000000-0000-4000-8000-000000000000/1/1"
@@ -41,7 +40,7 @@ class Watched:
         self.fake.node = self.fake.build()
         self.reports = EndReports()
         self.observer = Observer(lambda: self.fake.node, self.reports, EngineLink(_LIFE), lambda: ())
-        self.starter = Starter(lambda: self.fake.node, max_parallel=0, stagger=0, wait_for=WaitFor.CONTAINER, on_trouble=self._note_trouble)
+        self.starter = Starter(lambda: self.fake.node, StartOptions(stagger=0), self._note_trouble)
         self.starter.remember(self.fake.node.journal.ended_runs.due())
         self.restarter = Restarter(lambda: self.fake.node, self._note_trouble)
         self.prover = Prover(lambda: self.fake.node, lambda: True, self._note_trouble)

@@ -89,8 +89,7 @@ class DeliveryPlan:
         if last < lane.last:
             lanes[name] = DeliveryLane(last + 1, lane.last, max(lane.count - count, 1))
         if len(self._failing) > 1:
-            # A success frees all failed lanes, because the receiver was at fault. Each lane gets this once, or refused events would repeat
-            # forever.
+            # A success frees all failed lanes: the receiver was at fault. Each gets this once, or refused events would repeat forever.
             freed = self._failing - self._freed
             lanes = {each: replace(lane, next_at=0.0) if each in freed else lane for each, lane in lanes.items()}
             self._freed |= freed

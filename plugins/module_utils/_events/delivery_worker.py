@@ -28,6 +28,19 @@ from .delivery import DROPPED, DeliveryPlan, lane_of
 
 #: At the end of the process, the receiver has so long to take a message under way.
 GRACE_SECONDS = 3.0
+_PAGE = 500
+#: The longest sleep of a thread: clocks change, and events grow old.
+_LONGEST_SLEEP = 5.0
+_DISCORD_SECONDS = 2.0
+#: After so many failures in a row, a line goes to the system log.
+_TRIES_BEFORE_WARNING = 3
+_TROUBLE_SECONDS = 1.0
+#: Seconds between two looks for old events in all lanes, at another time for each receiver: a look reads all waiting events.
+_TIDY_SECONDS = 10.0
+#: Seconds between two writes of progress that no delivery depends on.
+_SAVE_SECONDS = 1.0
+#: A difference of more seconds means that the clock was set.
+_SET_BACK_SECONDS = 1.0
 
 
 class SenderEnds(Exception):
@@ -74,21 +87,6 @@ class OutboxWatch:
         """Raise `SenderEnds` once the grace period is over."""
         if self._ends is not None and self._ends.is_over:
             raise SenderEnds
-
-
-_PAGE = 500
-#: The longest sleep of a thread: clocks change, and events grow old.
-_LONGEST_SLEEP = 5.0
-_DISCORD_SECONDS = 2.0
-#: After so many failures in a row, a line goes to the system log.
-_TRIES_BEFORE_WARNING = 3
-_TROUBLE_SECONDS = 1.0
-#: Seconds between two looks for old events in all lanes, at another time for each receiver: a look reads all waiting events.
-_TIDY_SECONDS = 10.0
-#: Seconds between two writes of progress that no delivery depends on.
-_SAVE_SECONDS = 1.0
-#: A difference of more seconds means that the clock was set.
-_SET_BACK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -267,14 +265,7 @@ class DeliveryWorker:
 
     def _note_failure(self, plan: DeliveryPlan, names: Iterable[str], posted: Posted) -> None:
         now = self._around.clock.now()
-        plan.failed(
-            names,
-            posted.reason,
-            now=now.timestamp(),
-            at=timestamp(now),
-            retry_after=posted.retry_after,
-            jitter=random.random(),
-        )
+        plan.failed(names, posted.reason, now=now.timestamp(), at=timestamp(now), retry_after=posted.retry_after, jitter=random.random())
         if plan.delivery.tries >= _TRIES_BEFORE_WARNING and not self._has_warned:
             self._has_warned = True
             self._tell(f"does not take events, which are kept for a day: {posted.reason}")

@@ -25,11 +25,21 @@ from .._power.model.clock import SYSTEM_CLOCK, Clock
 from .._power.model.errors import PowerError
 from .._power.model.server import Server
 from .._power.receivers.receiver import receivers_of
-from .._service import OwnLock, ServiceManager, own_lock, say
+from .._service import ServiceManager, own_lock, say
 from .delivery_worker import GRACE_SECONDS, DeliveryWorker, OutboxSight, OutboxWatch, Surroundings
 
 #: Seconds between two marks. An event may seem younger by so much, but never older.
 MARK_SECONDS = 300.0
+#: A definition counts as fresh for so many seconds, because events of a server come in groups.
+FRESH_SECONDS = 10.0
+#: The sender drops events after so long. Direct readers of the outbox have a little longer.
+KEPT_SECONDS = 86400.0
+_IN_OUTBOX_SECONDS = KEPT_SECONDS + 3600.0
+_LOOK_SECONDS = 0.2
+#: Seconds between two looks for old events and for operations of dead processes.
+_TIDY_SECONDS = 10.0
+#: The lock of the only sender, for `own_lock`.
+_LOCK = (EVENTS_LOCK, "send events", "; look at fleet-power-events")
 
 
 class OutboxAges:
@@ -71,10 +81,6 @@ class OutboxAges:
         self._marks = [mark for mark in self._marks if mark[0] > number] or self._marks[-1:]
 
 
-#: A definition counts as fresh for so many seconds, because events of a server come in groups.
-FRESH_SECONDS = 10.0
-
-
 class LocalDefinitions:
     """Recent definitions of servers. Safe between threads."""
 
@@ -101,14 +107,6 @@ class LocalDefinitions:
                 if found is not None:
                     return found
         return None
-
-
-#: The sender drops events after so long. Direct readers of the outbox have a little longer.
-KEPT_SECONDS = 86400.0
-_IN_OUTBOX_SECONDS = KEPT_SECONDS + 3600.0
-_LOOK_SECONDS = 0.2
-#: Seconds between two looks for old events and for operations of dead processes.
-_TIDY_SECONDS = 10.0
 
 
 class Sender:
@@ -189,7 +187,7 @@ class Sender:
 def send_events(settings: Settings, interrupted: Callable[[], bool]) -> None:
     """Send a node's events until a signal comes. Raises `LockUnavailable` if another process does, `SettingsInvalid`, `MissingLibrary`."""
     sender = Sender(settings, interrupted)
-    with _own_lock(settings) as lock:
+    with own_lock(settings, *_LOCK) as lock:
         lock.record()
         sender.run()
 
@@ -197,15 +195,8 @@ def send_events(settings: Settings, interrupted: Callable[[], bool]) -> None:
 def forget_events(settings: Settings) -> None:
     """Remove the outbox and the receivers' progress, so that no more events are recorded. Raises `LockUnavailable` if a process sends,
     `JournalUnusable`, OSError."""
-    with _own_lock(settings) as lock:
+    with own_lock(settings, *_LOCK) as lock:
         lock.record()
-        journal = build_journal(settings, SYSTEM_CLOCK)
-        try:
+        with contextlib.closing(build_journal(settings, SYSTEM_CLOCK)) as journal:
             if journal.events.state() is not None:
                 journal.events.close()
-        finally:
-            journal.close()
-
-
-def _own_lock(settings: Settings) -> contextlib.AbstractContextManager[OwnLock]:
-    return own_lock(settings, EVENTS_LOCK, "send events", "; look at fleet-power-events")

@@ -9,19 +9,19 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from typing import Any
 
 from .._power.actions.many.bulk import allow_files
-from .._power.definitions.settings import Settings
-from .._power.model.errors import PowerError, internal_error
+from .._power.definitions.settings import Settings, load_settings
+from .._power.model.errors import PowerError, SettingsInvalid, internal_error
 from .._power.model.result import Result
 from .._service import ServiceManager, own_lock
-from . import shim_settings
 from .acceptance.actions import Actions, keep_calling_off
 from .acceptance.operations import Operations
 from .acceptance.queue import Ticket
 from .acceptance.shared_node import SharedNode
-from .http.listener import Listener
+from .http.listener import Listener, load_certificate, tls_context
 from .http.log import Log
 from .http.worker_pool import ThreadRefused, WorkerPool
 from .routes.about import AboutRoutes, Metrics, document
@@ -39,6 +39,57 @@ _WATCH_SECONDS = 1.0
 _FILES = 65536
 _READERS = 8
 _SWITCH_SECONDS = 0.001
+ROUTES = tuple(
+    route for group in (AboutRoutes, ServerRoutes, PowerRoutes, EventRoutes, WebsocketRoutes) for route, _name in declared(group)
+)
+_OTHERS = 0o007
+#: Settings that only a new process can change.
+FIXED = (
+    *("api_host", "api_port", "api_ssl_enabled", "api_max_connections", "api_request_timeout"),
+    *("lock_directory", "state_directory", "group", "docker_host"),
+)
+
+
+def read_settings(path: str) -> Settings:
+    """Read the settings. Raises `SettingsInvalid` (also without a token, or if others can read the file), `MissingLibrary`."""
+    settings = load_settings(path)
+    for file in (path, settings.wings_config):
+        if file is not None:
+            _require_private(file)
+    if not settings.token.strip():
+        raise SettingsInvalid(
+            f"Cannot serve HTTP: {path} has no token; set token to a secret of your own, or name Wings' file in wings_config"
+        )
+    if settings.token != settings.token.strip() or not settings.token.isprintable():
+        raise SettingsInvalid(
+            f"Cannot serve HTTP: the token in {path} has control characters, or blanks at an end, which no request can bring; set another"
+        )
+    return settings
+
+
+def applicable(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
+    """Return the new settings as far as they can apply now, and the names of those that need a new process."""
+    changed = [name for name in FIXED if getattr(old, name) != getattr(new, name)]
+    return replace(new, **{name: getattr(old, name) for name in changed}), changed
+
+
+def _require_private(path: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise SettingsInvalid(f"Cannot read settings {path}: {error.strerror}") from error
+    if mode & _OTHERS:
+        raise SettingsInvalid(
+            f"Cannot serve HTTP: the token is in {path}, which everybody may use (mode {mode & 0o777:04o}); chmod 0640 it"
+        )
+
+
+def _mark(path: str) -> tuple[int, int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0, 0
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class Service:
@@ -55,11 +106,11 @@ class Service:
         # A separate thread: a hanging disk must not block the event loop.
         self._files, self._reloading = WorkerPool(1, "settings"), asyncio.Lock()
         self._reload_asked: asyncio.Task[None] | None = None
-        self._node = SharedNode(settings, {}, self._ending.is_set)
+        self._node = SharedNode(settings, self._ending.is_set)
         self._operations = Operations(self._node, WorkerPool(_READERS, "read"))
         self._known = ServerCache(self._node, log)
         self._actions = Actions(self._node, self._operations, log, self._ended)
-        self._tls = shim_settings.tls_context(settings) if settings.api_ssl_enabled else None
+        self._tls = tls_context(settings) if settings.api_ssl_enabled else None
         backend = Backend(self._node, self._known, self._actions, self._operations, Commands(self._node), Disks(), log)
         servers = ServerRoutes(backend)
         self._metrics = Metrics(self._gauges)
@@ -166,8 +217,8 @@ class Service:
 
     async def _read_files(self) -> None:
         try:
-            read = await self._files.ask(lambda: shim_settings.load(self._path))
-            settings, fixed = shim_settings.applicable(self._settings, read)
+            read = await self._files.ask(lambda: read_settings(self._path))
+            settings, fixed = applicable(self._settings, read)
         except (PowerError, ThreadRefused) as error:
             self._log.error("settings_not_reloaded", reason=str(error))
         else:
@@ -177,7 +228,7 @@ class Service:
         if tls is None:
             return
         try:
-            await self._files.ask(lambda: shim_settings.load_certificate(tls, self._settings))
+            await self._files.ask(lambda: load_certificate(tls, self._settings))
         except (PowerError, ThreadRefused) as error:
             self._log.error("certificate_not_reloaded", reason=str(error))
 
@@ -202,8 +253,11 @@ class Service:
                 self._log.error("fault", reason=internal_error(error))
             await asyncio.sleep(_WATCH_SECONDS)
 
-    def _marks(self) -> tuple[object, ...]:
-        return shim_settings.marks(self._path, self._settings)
+    def _marks(self) -> tuple[tuple[int, int, int], ...]:
+        """Return marks that change with the files of the settings; a missing file has a mark, too."""
+        settings = self._settings
+        secured = (settings.api_ssl_cert, settings.api_ssl_key) if settings.api_ssl_enabled else ()
+        return tuple(_mark(file) for file in (self._path, settings.wings_config, *secured) if file)
 
     async def _show_life(self) -> None:
         """Send signs of life while the event loop turns and actions can be accepted."""
@@ -215,7 +269,7 @@ class Service:
 
 def serve(path: str) -> None:
     """Serve with the settings in a file until a signal comes. Raises `PowerError` if it cannot begin."""
-    settings = shim_settings.load(path)
+    settings = read_settings(path)
     log = Log()
     for warning in settings.warnings:
         log.warn("settings", reason=warning)
@@ -227,8 +281,3 @@ def serve(path: str) -> None:
         asyncio.run(run())
     finally:
         log.close()
-
-
-ROUTES = tuple(
-    route for group in (AboutRoutes, ServerRoutes, PowerRoutes, EventRoutes, WebsocketRoutes) for route, _name in declared(group)
-)

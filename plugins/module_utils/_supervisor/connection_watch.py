@@ -20,6 +20,7 @@ from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, engine_time
 from .._power.model.errors import EngineError, EngineUnreachable, LockUnavailable
+from .._power.model.records import dataclass
 from .._power.model.server import Run
 from .._power.model.supervision import CRASHES, EndedRun, Limits, Verdict, wait_before
 from .end_reports import OBEY_SECONDS, STOPPING, EndReports
@@ -28,25 +29,6 @@ from .observer import Looked, Observer, Values, obeys_within
 from .prover import Prover
 from .restarter import Restarter
 from .starter import Starter
-
-
-def beside_wings(node: Node) -> bool:
-    """Tell if Wings runs on the node and the settings do not allow that."""
-    return not node.settings.allow_wings and node.wings_pid() is not None
-
-
-def pause_of(node: Node, *, in_trouble: bool) -> str:
-    """Return why nothing may start now; empty if starts are allowed. ``in_trouble``: the last use of the journal failed."""
-    if beside_wings(node):
-        return "wings"
-    paused = maintenance_pause(node.settings.state_directory)
-    if in_trouble and not paused:
-        try:
-            node.journal.store.rewrite()
-        except (JournalUnusable, OSError):
-            return "journal"
-    return paused
-
 
 _SAID = {
     Verdict.STOPPED: "stopped by an action",
@@ -67,6 +49,42 @@ _PAUSES = {
     "engine": "the engine does not answer: nothing can be seen or started",
     "fault": "an internal error stops its work; see its unit's log",
 }
+#: Ends within this time are judged together, so that the more important servers start first.
+_GATHER_SECONDS = 0.2
+#: Seconds between two looks: at all servers, for a pause (reads all processes), for a pause if a start is due, and after a failed look.
+_ALL_SECONDS, _PAUSE_SECONDS, _DUE_PAUSE_SECONDS, _RETRY_SECONDS = 60.0, 30.0, 1.0, 5.0
+_REPLAY_SECONDS = 2.0
+#: Seconds between two looks for new proofs.
+_PROOFS_SECONDS = 1.0
+#: The longest wait for an event. The supervisor notices SIGTERM after it.
+_WAIT_SECONDS = 1.0
+#: Limit for all looks together: one container without an answer must not delay the others.
+_LOOK_SECONDS = 15.0
+_SERVING_SECONDS = 5.0
+#: Each round also inspects this part of the unchanged servers, because events get lost.
+_ROUNDS = 10
+_WARNED = (*CRASHES, Verdict.ENDED_UNOBSERVED, Verdict.INITIALLY_DOWN)
+#: Keys in the journal: the first look is done, the boot, and the cursor in the engine's events.
+LOOKED, BOOT, CURSOR = "looked", "boot", "cursor"
+_NOW = Deadline(SYSTEM_CLOCK, 0.0)
+
+
+def beside_wings(node: Node) -> bool:
+    """Tell if Wings runs on the node and the settings do not allow that."""
+    return not node.settings.allow_wings and node.wings_pid() is not None
+
+
+def pause_of(node: Node, *, in_trouble: bool) -> str:
+    """Return why nothing may start now; empty if starts are allowed. ``in_trouble``: the last use of the journal failed."""
+    if beside_wings(node):
+        return "wings"
+    paused = maintenance_pause(node.settings.state_directory)
+    if in_trouble and not paused:
+        try:
+            node.journal.store.rewrite()
+        except (JournalUnusable, OSError):
+            return "journal"
+    return paused
 
 
 def line_of(row: EndedRun, limits: Limits) -> str:
@@ -90,54 +108,23 @@ def pause_line(paused: str) -> str:
     return f"supervisor paused: {_PAUSES.get(paused, paused)}" if paused else "supervisor goes on"
 
 
-#: Ends within this time are judged together, so that the more important servers start first.
-_GATHER_SECONDS = 0.2
-#: Seconds between two looks: at all servers, for a pause, for a pause if a start is due, and after a failed look. The look for Wings reads
-#: every process of the machine.
-_ALL_SECONDS, _PAUSE_SECONDS, _DUE_PAUSE_SECONDS, _RETRY_SECONDS = 60.0, 30.0, 1.0, 5.0
-_REPLAY_SECONDS = 2.0
-#: Seconds between two looks for new proofs.
-_PROOFS_SECONDS = 1.0
-#: The longest wait for an event. The supervisor notices SIGTERM after it.
-_WAIT_SECONDS = 1.0
-#: Limit for all looks together: one container without an answer must not delay the others.
-_LOOK_SECONDS = 15.0
-_SERVING_SECONDS = 5.0
-#: Each round also inspects this part of the unchanged servers, because events get lost.
-_ROUNDS = 10
-_WARNED = (*CRASHES, Verdict.ENDED_UNOBSERVED, Verdict.INITIALLY_DOWN)
-
-#: Keys in the journal: the first look is done, the boot, and the cursor in the engine's events.
-LOOKED, BOOT, CURSOR = "looked", "boot", "cursor"
-
-_NOW = Deadline(SYSTEM_CLOCK, 0.0)
-
-
 def _after(seconds: float) -> Deadline:
     return Deadline.after(SYSTEM_CLOCK, seconds)
 
 
+@dataclass(eq=False)
 class EngineWatch:
-    def __init__(
-        self,
-        node: Callable[[], Node],
-        link: EngineLink,
-        reader: EventReader,
-        reports: EndReports,
-        starter: Starter,
-        restarter: Restarter,
-        prover: Prover,
-        tell: Callable[[str], None],
-    ) -> None:
-        self._node = node
-        self._link = link
-        self._reader = reader
-        self._reports = reports
-        self._starter = starter
-        self._restarter = restarter
-        self._prover = prover
-        self._tell = tell
-        self._observer = Observer(node, reports, link, self._cursor)
+    _node: Callable[[], Node]
+    _link: EngineLink
+    _reader: EventReader
+    _reports: EndReports
+    _starter: Starter
+    _restarter: Restarter
+    _prover: Prover
+    _tell: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self._observer = Observer(self._node, self._reports, self._link, self._cursor)
         self._dirty: dict[str, Deadline] = {}
         self._up: dict[str, Run] = {}
         #: Results of looks, by server. Each look adds its own when it ends.

@@ -74,10 +74,8 @@ class EndReports:
                 _add(heard.ends, (event.at, event.exit_code))
 
     def end_of(self, run: Run, stop_signal: int | None, *, before: Run | None, obeys_within: float | None) -> ReportedEnd | None:
-        """Return the end of a run; None if the engine has not reported it. ``before`` is the server's later run, None without one.
-
-        If ``stop_signal`` is unknown (None), every signal counts as a stop. If ``obeys_within`` is, the run may obey at any later time.
-        """
+        """Return the end of a run; None if the engine has not reported it. ``before`` is the server's later run, None without one. If
+        ``stop_signal`` is unknown (None), every signal counts as a stop. If ``obeys_within`` is, the run may obey at any later time."""
         began = _nanoseconds(run.started_at)
         next_began = _nanoseconds(before.started_at) if before is not None and before.container == run.container else None
         with self._guard:

@@ -9,8 +9,9 @@ import contextlib
 import queue
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .._power.engine.docker_engine import DockerEngine
 from .._power.engine.event_stream import ContainerEvent, DockerEventStream
 from .._power.host.engine_process import engine_began, engine_life, is_life
 from .._power.host.machine import boot_id
@@ -19,9 +20,6 @@ from .._power.model.errors import PowerError
 from .._power.model.records import dataclass
 from .._power.model.server import Run
 from .._power.model.supervision import SeenRun
-
-if TYPE_CHECKING:
-    from .._power.engine.docker_engine import DockerEngine
 
 
 class EventReader:

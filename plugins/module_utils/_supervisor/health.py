@@ -25,10 +25,8 @@ _AGAIN_SECONDS = 60.0
 
 @dataclass
 class Unhealthy:
-    """An unhealthy run: found at ``since``, last seen so at ``seen``. Its restart comes at ``next_at`` or later.
-
-    ``tries`` counts failed restarts, and ``code`` is that of the last one.
-    """
+    """An unhealthy run: found at ``since``, last seen so at ``seen``. Its restart comes at ``next_at`` or later. ``tries`` counts failed
+    restarts, and ``code`` is that of the last one."""
 
     run: Run
     since: float
@@ -117,25 +115,14 @@ class Step(Enum):
     LEAVE = "leave"
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What counts for one server that hangs.
-
-    ``allowed``: settings and freezes allow its restart, and no other action is at work. ``wait`` is what remains of its back-off, which
-    counts from the start of its run, in seconds. ``in_hour`` counts its restarts for this reason within an hour.
-    """
-
-    allowed: bool
-    wait: float = 0.0
-    in_hour: int = 0
-
-
-def decide(facts: Facts, now: float) -> tuple[Step, float]:
-    """Return the next step for a server that hangs, and the moment at which it is considered again."""
-    if not facts.allowed:
+def decide(now: float, *, allowed: bool, in_hour: int, wait: float) -> tuple[Step, float]:
+    """Return the next step for a server that hangs, and the moment at which it is considered again. ``allowed``: settings and freezes allow
+    its restart, and no other action is at work. ``in_hour`` counts its restarts for this reason within an hour. ``wait`` is what remains of
+    its back-off, which counts from the start of its run, in seconds."""
+    if not allowed:
         return Step.WAIT, now + _AGAIN_SECONDS
-    if facts.in_hour >= MOST_IN_HOUR:
+    if in_hour >= MOST_IN_HOUR:
         return Step.LEAVE, now + _AGAIN_SECONDS
-    if facts.wait > 0:
-        return Step.WAIT, now + facts.wait
+    if wait > 0:
+        return Step.WAIT, now + wait
     return Step.RESTART, now

@@ -38,6 +38,8 @@ _SERVING_SECONDS = 1.0
 _SILENT_SECONDS = 10.0
 #: Seconds until the next look if another process is about to write the end.
 _AGAIN_SECONDS = 0.5
+Values = tuple[tuple[str, str], ...]
+_SHOWN = (Verdict.CRASHED, Verdict.ENDED, Verdict.ENDED_UNOBSERVED)
 
 
 @dataclass
@@ -71,9 +73,6 @@ class _End:
     def snapshot(self) -> Snapshot | None:
         """The container, if this run is its last."""
         return self.container if self.container is not None and self.container.run == self.run else None
-
-
-Values = tuple[tuple[str, str], ...]
 
 
 class Observer:
@@ -125,7 +124,9 @@ class Observer:
             # A newer container may have another stop signal and timeout.
             own = snapshot if snapshot is not None and snapshot.id == run.container else None
             seconds = None if own is None else obeys_within(node, uuid, own)
-            heard = self._reports.end_of(run, _stop_signal_of(own, recorded), before=None if run == last else last, obeys_within=seconds)
+            signal = None if recorded is None else recorded.stop_signal
+            signal = signal if own is None else signal_number(own.stop_signal)
+            heard = self._reports.end_of(run, signal, before=None if run == last else last, obeys_within=seconds)
             found.append(_End(Server(uuid), run, own, recorded, heard, newest))
         return found
 
@@ -241,9 +242,6 @@ class Observer:
         return ()
 
 
-_SHOWN = (Verdict.CRASHED, Verdict.ENDED, Verdict.ENDED_UNOBSERVED)
-
-
 def _is_due(node: Node, end: _End, verdict: Verdict, policy: Policy, definition: Definition | None) -> bool:
     """Tell if a start is due after an end. After an engine stop or a restart it is due whatever the crash policy says."""
     if verdict is Verdict.CRASHED:
@@ -254,10 +252,8 @@ def _is_due(node: Node, end: _End, verdict: Verdict, policy: Policy, definition:
 
 
 def _was_ready(node: Node, end: _End, definition: Definition | None) -> bool:
-    """Tell if a run became ready before its end; True if unknown. A run that ends well before that has finished its work.
-
-    Raises `EngineUnreachable`.
-    """
+    """Tell if a run became ready before its end; True if unknown. A run that ends well before that has finished its work. Raises
+    `EngineUnreachable`."""
     matchers = matchers_of(definition)
     if not matchers or (end.seen is not None and end.seen.matched):
         return True
@@ -275,8 +271,7 @@ def obeys_within(node: Node, uuid: str, snapshot: Snapshot | None) -> float:
 
 
 def _by_console(node: Node, end: _End, seen: SeenRun) -> bool:
-    """Tell if a run ended within the stop timeout after our console sent the stop command. The timeout of a gone container is unknown: then
-    any later end counts."""
+    """Tell if a run ended within the stop timeout after our console's stop command; if the container is gone, any later end counts."""
     finished = None if end.snapshot is None else engine_time(end.snapshot.finished_at)
     moment = node.clock.now() if finished is None else finished
     at = moment.timestamp() if end.heard is None else end.heard.at / 1e9
@@ -290,10 +285,3 @@ def _row_of_begun_start(node: Node, uuid: str) -> int:
     """Return the number of the row whose start began and has no noted end; 0 if there is none."""
     row = node.journal.ended_runs.newest_of_each([uuid]).get(uuid)
     return row.number if row is not None and row.due and row.attempt else 0
-
-
-def _stop_signal_of(snapshot: Snapshot | None, seen: SeenRun | None) -> int | None:
-    """Return the stop signal of a run's own container, even if the container is gone; None if unknown."""
-    if snapshot is not None:
-        return signal_number(snapshot.stop_signal)
-    return None if seen is None else seen.stop_signal

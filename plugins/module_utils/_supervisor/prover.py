@@ -36,7 +36,7 @@ from .._power.model.errors import (
     WingsActive,
     internal_error,
 )
-from .._power.model.proof import REVERT_ORIGIN, Proof, ProofEnd, ProofFacts, ProofStep, decide
+from .._power.model.proof import REVERT_ORIGIN, Proof, ProofEnd, ProofStep, decide
 from .._power.model.request import PowerAction, Request, new_operation_id
 from .._power.model.result import Outcome
 from .._power.model.server import Server
@@ -120,7 +120,10 @@ class Prover:
             failed = replace(failed, log=_log(node, proof) or proof.log)
             _note(node, failed, durable=True)
             return _fail(node, failed)
-        _note(node, _noted(proof, step, facts))
+        if step is ProofStep.SETTLE:
+            _note(node, replace(proof, settled_by=facts.now + proof.settle))
+        elif facts.run is not None:
+            _note(node, proof.on_trial(facts.run, facts.boot, facts.now))
         return False
 
 
@@ -143,10 +146,8 @@ def _is_free_to_start(node: Node, proof: Proof) -> bool:
 
 
 def _fail(node: Node, proof: Proof) -> bool:
-    """Take the new version down. Return True if the proof has ended; the next look ends it if all went well.
-
-    Raises `_NotNow`, `JournalUnusable`, OSError, and the engine's errors.
-    """
+    """Take the new version down. Return True if the proof has ended; the next look ends it if all went well. Raises `_NotNow`,
+    `JournalUnusable`, OSError, and the engine's errors."""
     result = perform(_request(node, proof), node, Server(proof.uuid, proof.name))
     back = result.proof
     if back is not None:
@@ -158,7 +159,8 @@ def _fail(node: Node, proof: Proof) -> bool:
     if result.code in _NOT_NOW or result.outcome is Outcome.CANCELLED:
         raise _NotNow
     tried = replace(back or proof, tries=proof.tries + 1)
-    if tried.tries < _MOST_TRIES and _has_previous(node, proof):
+    # Without the previous container, another try cannot succeed.
+    if tried.tries < _MOST_TRIES and (proof.must_stay_down or node.engine.inspect(proof.previous) is not None):
         _note(node, tried)
         raise _NotNow
     times = "" if tried.tries == 1 else f" {tried.tries} times"
@@ -166,16 +168,9 @@ def _fail(node: Node, proof: Proof) -> bool:
     return _end(node, replace(tried, ended=ProofEnd.FAILED, msg=why))
 
 
-def _has_previous(node: Node, proof: Proof) -> bool:
-    """Tell if there still is a container to go back to. Raises the engine's errors."""
-    return proof.must_stay_down or node.engine.inspect(proof.previous) is not None
-
-
 def _end(node: Node, proof: Proof) -> bool:
-    """Remove what the proof has kept, and write its end. Return False if somebody has the lock: a second update may use the same.
-
-    After a way back that failed, the previous container stays for the operator. Raises `JournalUnusable`, OSError, `EngineUnreachable`.
-    """
+    """Remove what the proof has kept, and write its end. Return False if somebody has the lock: a second update may use the same. After a
+    way back that failed, the previous container stays for the operator. Raises `JournalUnusable`, OSError, `EngineUnreachable`."""
     try:
         with node.acquire(_request(node, proof), proof.uuid, 0.0, no_check):
             found = node.journal.proofs.of(proof.uuid)
@@ -198,14 +193,6 @@ def _note(node: Node, proof: Proof, *, durable: bool = False) -> None:
     """Write what is new of an open proof. Raises `JournalUnusable`."""
     if not node.journal.proofs.note(proof, durable=durable):
         raise JournalUnusable("it cannot be written")
-
-
-def _noted(proof: Proof, step: ProofStep, facts: ProofFacts) -> Proof:
-    if step is ProofStep.SETTLE:
-        return replace(proof, settled_by=facts.now + proof.settle)
-    if facts.run is None:
-        raise TypeError("only a run is noted")
-    return proof.on_trial(facts.run, facts.boot, facts.now)
 
 
 def _log(node: Node, proof: Proof) -> tuple[str, ...]:

@@ -21,23 +21,24 @@ from .._power.journal.schema import JournalUnusable
 from .._power.model.clock import engine_time
 from .._power.model.records import dataclass
 from .._power.model.request import PowerAction, Request, new_operation_id
-from .._power.model.result import Result
 from .._power.model.server import ListedContainer, Run, Server, Snapshot
 from .._power.model.supervision import HANGS, ORIGIN, EndedRun, Hang, Verdict, wait_before
-from .health import HOUR_SECONDS, MOST_IN_HOUR, Facts, NodeHealth, Step, Unhealthy, decide
+from .health import HOUR_SECONDS, MOST_IN_HOUR, NodeHealth, Step, Unhealthy, decide
 
 _MOST_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
 class _Known:
-    """A server that hangs, with its crashes in a row, and the kill generation of its run."""
+    """A server that hangs, with its crashes in a row, the kill generation of its run, and the facts of `decide`."""
 
     server: Server
     policy: Policy
     crashes: int
     generation: int
-    facts: Facts
+    allowed: bool
+    in_hour: int
+    wait: float
 
 
 class Restarter:
@@ -49,8 +50,8 @@ class Restarter:
         self._on_trouble = on_trouble
         self.health = NodeHealth()
         self._threads: dict[str, threading.Thread] = {}
-        #: Results of restarts, and the back-off if the run is still up.
-        self._results: deque[tuple[str, Run, Result, float]] = deque()
+        #: Codes of restarts, and the back-off if the run is still up.
+        self._results: deque[tuple[str, Run, str, float]] = deque()
         self._too_often: set[str] = set()
         self._recorded = ""
 
@@ -82,8 +83,8 @@ class Restarter:
     def note(self) -> None:
         """Take in the looks and restarts so far: report a suspect node, and record which servers are left up."""
         while self._results:
-            uuid, run, result, wait = self._results.popleft()
-            self.health.put_off(uuid, run, self._now + wait, result.code)
+            uuid, run, code, wait = self._results.popleft()
+            self.health.put_off(uuid, run, self._now + wait, code)
         self._threads = {uuid: thread for uuid, thread in self._threads.items() if thread.is_alive()}
         said = self.health.suspect(self._now)
         if said:
@@ -103,7 +104,7 @@ class Restarter:
             if uuid in self._threads or len(self._threads) >= _MOST_AT_ONCE:
                 continue
             known = self._known(node, uuid, hang)
-            step, at = decide(known.facts, self._now)
+            step, at = decide(self._now, allowed=known.allowed, in_hour=known.in_hour, wait=known.wait)
             if step is Step.RESTART:
                 self._restart(node, known, hang)
                 continue
@@ -135,8 +136,9 @@ class Restarter:
         in_hour = journal.ended_runs.hung_since(uuid, now - timedelta(seconds=HOUR_SECONDS))
         proof = journal.proofs.of(uuid)
         is_proved = proof is None or not proof.is_open
-        facts = Facts(policy.restart_unhealthy and is_known and is_free and is_proved, wait_before(crashes, 0, policy.limits) - up, in_hour)
-        return _Known(server, policy, crashes, 0 if seen is None else seen.generation, facts)
+        allowed = policy.restart_unhealthy and is_known and is_free and is_proved
+        wait = wait_before(crashes, 0, policy.limits) - up
+        return _Known(server, policy, crashes, 0 if seen is None else seen.generation, allowed, in_hour, wait)
 
     def _restart(self, node: Node, known: _Known, hang: Unhealthy) -> None:
         uuid = known.server.uuid
@@ -158,7 +160,7 @@ class Restarter:
         def work() -> None:
             try:
                 result = perform(request, node, known.server)
-                self._results.append((uuid, hang.run, result, wait))
+                self._results.append((uuid, hang.run, result.code, wait))
                 if result.changed and node.journal.ended_runs.of_run(hang.run) is None:
                     self._on_trouble()
             except (JournalUnusable, OSError):

@@ -26,8 +26,7 @@ from .._power.model.caller import Caller
 from .._power.model.cancellation import Deadline, wait_until
 from .._power.model.clock import SYSTEM_CLOCK, engine_time, timestamp
 from .._power.model.errors import EngineError, EngineUnreachable, MissingLibrary, internal_error
-from .._power.model.records import dataclass, replace
-from .._power.model.request import WaitFor
+from .._power.model.records import replace
 from .._power.model.server import Run, Server
 from .._power.model.supervision import EndedRun, Verdict
 from .._service import FreshNode, OwnLock, ServiceManager, own_lock, print_line, say
@@ -36,17 +35,24 @@ from .end_reports import EndReports
 from .engine_link import EventReader, StreamEnded, link_to
 from .prover import Prover
 from .restarter import Restarter
-from .starter import Starter
+from .starter import Starter, StartOptions
 
 _STAYS = (Verdict.STOPPED, Verdict.STOPPED_EXTERNALLY)
+#: Seconds between two tries of an unreachable engine or an unreadable journal.
+_RETRY_SECONDS = 1.0
+#: The loop may spend so many seconds on one step while the watchdog still gets signs of life.
+_STUCK_SECONDS = 900.0
+_FILES = 4096
+#: Seconds until the next look at servers that could not be seen after a boot.
+_BRING_BACK_SECONDS = 10.0
+_CALL_OFF_SECONDS = 10.0
+_BACK_NANOSECONDS = 5 * 10**9
 
 
 def due_after_boot(node: Node) -> list[EndedRun]:
-    """Make a start due for each server that should be up and is down since before this boot; return those rows.
-
-    Rows that were due stay due, at once. If the power failed between a kill and its record of intent, the server is set to stay down.
-    Raises `JournalUnusable`, OSError.
-    """
+    """Make a start due for each server that should be up and is down since before this boot; return those rows. Rows that were due stay
+    due, at once. If the power failed between a kill and its record of intent, the server is set to stay down. Raises `JournalUnusable`,
+    OSError."""
     wanted = node.journal.intents.should_be_up()
     if wanted is None:
         raise JournalUnusable("it does not say which servers should be up")
@@ -87,41 +93,15 @@ def _began_before_boot(row: EndedRun, now: float) -> bool:
     return not row.run.started_at or (began is not None and began.timestamp() < now - boot_seconds())
 
 
-#: Seconds between two tries of an unreachable engine or an unreadable journal.
-_RETRY_SECONDS = 1.0
-#: The loop may spend so many seconds on one step while the watchdog still gets signs of life.
-_STUCK_SECONDS = 900.0
-_FILES = 4096
-#: Seconds until the next look at servers that could not be seen after a boot.
-_BRING_BACK_SECONDS = 10.0
-_CALL_OFF_SECONDS = 10.0
-_BACK_NANOSECONDS = 5 * 10**9
-
-
-@dataclass(frozen=True)
-class Options:
-    """Options of the command: ``stagger`` in seconds, servers in parallel, and the moment at which a server counts as up."""
-
-    stagger: int = 1
-    max_parallel: int = 0
-    wait_for: WaitFor = WaitFor.CONTAINER
-
-
 class Supervisor:
-    def __init__(self, settings: Settings, options: Options, interrupted: Callable[[], bool], lock: OwnLock) -> None:
+    def __init__(self, settings: Settings, options: StartOptions, interrupted: Callable[[], bool], lock: OwnLock) -> None:
         self._interrupted = interrupted
         self._lock = lock
         self._host = connect({}, settings.docker_host).host
         self._node = FreshNode(build_node({}, settings, caller=Caller(interrupted)))
         self._reports = EndReports()
         self._watch: EngineWatch | None = None
-        self._starter = Starter(
-            self._node.now,
-            max_parallel=options.max_parallel,
-            stagger=options.stagger,
-            wait_for=options.wait_for,
-            on_trouble=self._on_trouble,
-        )
+        self._starter = Starter(self._node.now, options, self._on_trouble)
         self._restarter = Restarter(self._node.now, self._on_trouble)
         self._prover = Prover(self._node.now, self._may_act, self._on_trouble)
         self._manager = ServiceManager()
@@ -143,7 +123,8 @@ class Supervisor:
                     print_line(internal_error(error), sys.stdout)
                     announce_line(f"supervisor: {internal_error(error)}", warn=True)
                     self._pause("fault")
-                self._rest()
+                self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
+                wait_until(self._interrupted, Deadline.after(SYSTEM_CLOCK, _RETRY_SECONDS), every=0.1)
         finally:
             self._manager.stopping()
             self._starter.join()
@@ -222,10 +203,6 @@ class Supervisor:
         if self._lock.record(paused):
             say(pause_line(paused), warn=bool(paused))
 
-    def _rest(self) -> None:
-        self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
-        wait_until(self._interrupted, Deadline.after(SYSTEM_CLOCK, _RETRY_SECONDS), every=0.1)
-
     def _show_life(self) -> None:
         """Send signs of life from a thread, because the loop may wait for a silent engine."""
         seconds = self._manager.life_seconds
@@ -240,7 +217,7 @@ class Supervisor:
         threading.Thread(target=show, name="watchdog", daemon=True).start()
 
 
-def supervise(settings: Settings, options: Options, interrupted: Callable[[], bool]) -> None:
+def supervise(settings: Settings, options: StartOptions, interrupted: Callable[[], bool]) -> None:
     """Supervise a node until a signal comes. Raises `LockUnavailable` if another process does."""
     with own_lock(settings, SUPERVISOR_LOCK, "supervise", "; look at fleet-power-supervisor") as lock:
         lock.record()

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from operator import itemgetter
-from typing import TYPE_CHECKING
 
 from .._power.actions.many.bulk import Target, perform_each
 from .._power.actions.many.service_facts import freeze_facts
@@ -19,6 +17,7 @@ from .._power.actions.node.run_end import limits_of
 from .._power.actions.turn.perform import perform
 from .._power.definitions.supervision import definition_fingerprint, policy_of
 from .._power.host.machine import boot_id, boot_seconds
+from .._power.journal.freezes import FreezeFacts
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK
@@ -33,12 +32,10 @@ from .._power.model.errors import (
     UnderMaintenance,
 )
 from .._power.model.proof import is_held_back
+from .._power.model.records import dataclass, replace
 from .._power.model.request import PowerAction, Priorities, Request, WaitFor, new_operation_id
 from .._power.model.result import Outcome, Result
 from .._power.model.supervision import ORIGIN, EndedRun, Verdict, seconds_left, wait_before
-
-if TYPE_CHECKING:
-    from .._power.journal.freezes import FreezeFacts
 
 #: Obstacles that pass by themselves. The next try comes after `_HELD_SECONDS`, without back-off.
 _NOT_NOW = (Frozen.code, InterruptedBySignal.code, OnTrial.code, UnderMaintenance.code)
@@ -46,17 +43,24 @@ _HELD_SECONDS = 1.0
 _SERVING_SECONDS = 5.0
 
 
+@dataclass(frozen=True)
+class StartOptions:
+    """Options of the command: ``stagger`` in seconds, servers in parallel, and the moment at which a server counts as up."""
+
+    stagger: int = 1
+    max_parallel: int = 0
+    wait_for: WaitFor = WaitFor.CONTAINER
+
+
 class Starter:
     """Starts servers after ended runs, many in parallel, in its own threads."""
 
-    def __init__(
-        self, node: Callable[[], Node], *, max_parallel: int, stagger: int, wait_for: WaitFor, on_trouble: Callable[[], None]
-    ) -> None:
+    def __init__(self, node: Callable[[], Node], options: StartOptions, on_trouble: Callable[[], None]) -> None:
         """``on_trouble`` is called when the journal is unusable. No start may follow until it works again."""
         self._node = node
-        self._wait_for = wait_for
+        self._wait_for = options.wait_for
         self._on_trouble = on_trouble
-        self._staggered = Limiter(max_parallel, stagger=stagger)
+        self._staggered = Limiter(options.max_parallel, stagger=options.stagger)
         self._quick = self._staggered.without_stagger()
         self._guard = threading.Lock()
         #: Rows with a start to come, by number. One under way or asleep is skipped; it stays here until it is closed.
@@ -248,10 +252,8 @@ class Starter:
         return None
 
     def _record_outcome(self, node: Node, row: EndedRun, result: Result) -> None:
-        """Close the row if its server is up, if the start is unwanted, or if no source has the server any more.
-
-        Otherwise put off the next try, except for an obstacle of `_NOT_NOW` or after an interruption. Raises `JournalUnusable`, OSError.
-        """
+        """Close the row if its server is up, if the start is unwanted, or if no source has the server any more. Otherwise put off the next
+        try, except for an obstacle of `_NOT_NOW` or after an interruption. Raises `JournalUnusable`, OSError."""
         if self._still_due(node, row) is None:
             return
         if result.outcome in (Outcome.DONE, Outcome.UNCHANGED):

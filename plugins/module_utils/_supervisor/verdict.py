@@ -15,14 +15,10 @@ _OF_STOPS = (0, 130, 137, 143)
 
 @dataclass(frozen=True)
 class Evidence:
-    """The known facts of an end; None is unknown.
-
-    ``heard``: the engine's report. ``ended_here``: the verdict by the lock's record, which says that an action ended the run.
-    ``killed``: a kill came after the latest start request. ``console_stop``: our console sent the stop command. ``marked``: the engine's
-    mark of a manual stop. ``forgotten``: the engine knows only an earlier run.
-    ``another_engine``: the run was up in another life of the engine; ``in_startup``: it ended while this engine
-    started up.
-    """
+    """The known facts of an end; None is unknown. ``heard``: the engine's report. ``ended_here``: the verdict by the lock's record, which
+    says that an action ended the run. ``killed``: a kill came after the latest start request. ``console_stop``: our console sent the stop
+    command. ``marked``: the engine's mark of a manual stop. ``forgotten``: the engine knows only an earlier run. ``another_engine``: the
+    run was up in another life of the engine; ``in_startup``: it ended while this engine started up."""
 
     heard: ReportedEnd | None = None
     exit_code: int | None = None

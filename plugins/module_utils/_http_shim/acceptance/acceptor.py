@@ -10,7 +10,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 
 from ..._power.host.system_log import announce
 from ..._power.journal.acceptance import Acceptance, accept, forget, pending
@@ -23,15 +22,30 @@ from ..http.log import Log
 from .queue import Abandoned, Afterwards, Handled, Ticket, Unwritten, writes_of
 from .shared_node import SharedNode
 
+#: Seconds between two attempts to use a journal that cannot be read or written.
+AGAIN_SECONDS = 5.0
+_UNUSABLE = (JournalUnusable, OSError)
+#: A larger transaction would delay its first entries.
+_MOST_AT_ONCE = 256
+#: After so many acceptances, old ones are removed.
+_MOST_TO_FORGET = 1000
+_STUCK_SECONDS = 10.0
+
 
 def set_request_times(tickets: Sequence[Ticket], node: SharedNode) -> dict[Ticket, str]:
-    """Set the request time of each action to now, except for a kill. Return for each why it cannot be accepted, empty if it can.
-
-    The kill generations are read before the time: a kill after that must cancel the action.
-    """
+    """Set the request time of each action to now, except for a kill. Return for each why it cannot be accepted, empty if it can. The kill
+    generations are read before the time: a kill after that must cancel the action."""
     read = {uuid: _generation(uuid, node) for uuid in dict.fromkeys(ticket.uuid for ticket in tickets)}
-    now = node.clock.now()
-    return {ticket: _set_request_time(ticket, now, *read[ticket.uuid]) for ticket in tickets}
+    now, faults = node.clock.now(), dict.fromkeys(tickets, "")
+    for ticket in tickets:
+        generation, own_raises, fault = read[ticket.uuid]
+        # A stop needs the generation only to report a kill.
+        if fault and ticket.acceptance.action.boots:
+            faults[ticket] = fault
+        elif not ticket.is_kill:
+            ticket.own_raises = own_raises
+            ticket.acceptance = ticket.acceptance.requested(now, generation)
+    return faults
 
 
 def _generation(uuid: str, node: SharedNode) -> tuple[int | None, int, str]:
@@ -40,29 +54,6 @@ def _generation(uuid: str, node: SharedNode) -> tuple[int | None, int, str]:
         return (*node.generations.read_both(uuid), "")
     except LockUnavailable as error:
         return None, 0, str(error)
-
-
-def _set_request_time(ticket: Ticket, now: datetime, generation: int | None, own_raises: int, fault: str) -> str:
-    if ticket.is_kill:
-        return ""
-    # A stop needs the generation only to report a kill.
-    if fault and ticket.acceptance.action.boots:
-        return fault
-    ticket.own_raises = own_raises
-    ticket.acceptance = ticket.acceptance.requested(now, generation)
-    return ""
-
-
-#: Seconds between two attempts to use a journal that cannot be read or written.
-AGAIN_SECONDS = 5.0
-
-
-_UNUSABLE = (JournalUnusable, OSError)
-#: A larger transaction would delay its first entries.
-_MOST_AT_ONCE = 256
-#: After so many acceptances, old ones are removed.
-_MOST_TO_FORGET = 1000
-_STUCK_SECONDS = 10.0
 
 
 def _why(error: Exception) -> str:
@@ -78,11 +69,7 @@ class Acceptor:
     """
 
     def __init__(
-        self,
-        node: SharedNode,
-        log: Log,
-        found: Callable[[Sequence[Acceptance], str], None],
-        done: Callable[[Sequence[Handled]], None],
+        self, node: SharedNode, log: Log, found: Callable[[Sequence[Acceptance], str], None], done: Callable[[Sequence[Handled]], None]
     ) -> None:
         """``found`` is called after each attempt, with the reason if it failed."""
         self._node = node

@@ -10,11 +10,11 @@ import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from ..._power.actions.node.node import Node
 from ..._power.actions.turn.perform import perform
-from ..._power.model.errors import EXPIRED, INTERNAL_ERROR, CancelledByKill, LockTimeout, internal_error
+from ..._power.model.errors import EXPIRED, INTERNAL_ERROR, CancelledByKill, InterruptedBySignal, LockTimeout, internal_error
 from ..._power.model.news import COUNTDOWN, PLAYERS, PROOF, READY, Listener, News
 from ..._power.model.players import COUNTING, WAITING
 from ..._power.model.request import Request
@@ -22,10 +22,14 @@ from ..._power.model.result import Outcome, Result
 from ..http.worker_pool import soon
 from .operations import Operations
 from .queue import Abandoned, ActionQueue, Requeued, Ticket, Unwritten
-from .shared_node import SharedNode, was_put_off
+from .shared_node import SharedNode
 
 #: Additional seconds in which the next process may begin an action that an earlier one accepted.
 GRACE_SECONDS = 60.0
+#: The waits after a start. The action holds no lock in them.
+_AWAITS_READY = (READY, PROOF)
+#: The waits for players, also without the lock, and the phase of the countdown in each.
+_FOR_PLAYERS = {PLAYERS: WAITING, COUNTDOWN: COUNTING}
 
 
 class UnwrittenBatch:
@@ -47,20 +51,13 @@ class UnwrittenBatch:
             self._write(gathered)
 
 
-#: The waits after a start. The action holds no lock in them.
-_AWAITS_READY = (READY, PROOF)
-#: The waits for players, also without the lock, and the phase of the countdown in each.
-_FOR_PLAYERS = {PLAYERS: WAITING, COUNTDOWN: COUNTING}
-
-
 def heard_by(node: Node, listener: Listener) -> Node:
     """Return the node whose actions report their steps to ``listener``."""
     return replace(node, caller=replace(node.caller, listener=listener))
 
 
 class ActionQueues:
-    """The actions of one process that have not ended: each begins in its turn, runs in its own thread, and ends. Its methods belong to the
-    event loop that made it."""
+    """The actions of one process that have not ended. Each runs in its own thread. The methods belong to the event loop that made it."""
 
     def __init__(self, node: SharedNode, operations: Operations, batch: UnwrittenBatch, ended: Callable[[Ticket, Result], None]) -> None:
         self._node = node
@@ -187,10 +184,7 @@ class ActionQueues:
             wait_seconds=max(0, left) if acceptance.wait_seconds else 0,
             origin=acceptance.origin,
             players=acceptance.players,
-            wait_for=acceptance.ready.wait_for,
-            wait_timeout=acceptance.ready.wait_timeout,
-            on_failed_start=acceptance.ready.on_failed_start,
-            settle=acceptance.ready.settle,
+            **asdict(acceptance.ready),
         )
 
     def _perform(self, ticket: Ticket, request: Request) -> None:
@@ -224,7 +218,8 @@ class ActionQueues:
         self._running -= 1
         if self._running == 0:
             self._idle.set()
-        if was_put_off(result):
+        # It ended without any work, only because this process ends.
+        if result.code == InterruptedBySignal.code:
             self._operations.put_off(ticket)
         elif unwritten:
             self._batch.add(Abandoned(ticket, result))
@@ -239,8 +234,7 @@ class ActionQueues:
             self.advance(ticket.uuid)
 
     def _follow_kills(self, ticket: Ticket) -> None:
-        """Add the kills of this process since the ticket read its generation: they came before it and must not cancel it. The journal gets
-        the sum for the next process."""
+        """Add the kills of this process since a ticket read its generation: they came before it. The next process gets the sum."""
         generation = ticket.acceptance.generation
         raised = self._node.generations.own_raises(ticket.uuid) - ticket.own_raises
         if generation is not None and raised:

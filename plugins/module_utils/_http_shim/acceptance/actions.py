@@ -33,6 +33,8 @@ from .shared_node import MOST_LATE_WRITES, SharedNode
 _KILL_SECONDS = 0.25
 #: The part of the time to end that is kept for the last writes.
 _LAST_WRITES_SECONDS = 1.0
+#: Seconds between two looks for abandoned countdowns.
+_CALL_OFF_SECONDS = 10.0
 
 
 class NotAccepted(Exception):
@@ -87,10 +89,8 @@ class Actions:
         players: PlayerPolicy | None = None,
         ready: Readiness = CONTAINER_UP,
     ) -> str:
-        """Queue an action; return its operation's id once its acceptance is on the disk. Raises a class of `NotAccepted`.
-
-        A kill does not wait for a slow disk, or one that refuses the entry: it begins, and the id is empty.
-        """
+        """Queue an action; return its operation's id once its acceptance is on the disk. Raises a class of `NotAccepted`. A kill does not
+        wait for a slow disk, or one that refuses the entry: it begins, and the id is empty."""
         kill = action is PowerAction.KILL
         # No await until the action is in the queue: the order of requests counts.
         tries_once = wait_seconds == 0 and not kill
@@ -206,9 +206,6 @@ class Actions:
             future.set_result(is_recorded)
 
 
-_EVERY_SECONDS = 10.0
-
-
 async def keep_calling_off(node: SharedNode, log: Log) -> None:
     """Cancel abandoned countdowns, again and again, except for those that this process has resumed."""
     threads = WorkerPool(1, "call-off")
@@ -217,4 +214,4 @@ async def keep_calling_off(node: SharedNode, log: Log) -> None:
             await threads.ask(lambda: call_off_all_abandoned(node.for_reading()))
         except Exception as error:
             log.error("fault", reason=internal_error(error))
-        await asyncio.sleep(_EVERY_SECONDS)
+        await asyncio.sleep(_CALL_OFF_SECONDS)

@@ -23,6 +23,9 @@ from .queue import MOST_WAITING, Ticket
 from .shared_node import SharedNode
 
 ACCEPTED, BEGUN, ENDED = "accepted", "begun", "ended"
+#: The number of ended operations in memory: the journal has neither plan nor log excerpt.
+_REMEMBERED = 1000
+_LOOK_SECONDS = 0.5
 
 
 def of_ticket(ticket: Ticket) -> dict[str, Any]:
@@ -30,11 +33,7 @@ def of_ticket(ticket: Ticket) -> dict[str, Any]:
     acceptance, begun = ticket.acceptance, ticket.begun and not ticket.countdown
     # A default of the node may make the action wait.
     awaits = WaitFor.RUNNING if acceptance.ready.wait_for is WaitFor.CONTAINER else acceptance.ready.wait_for
-    times = {
-        "id": acceptance.operation,
-        "requested_at": timestamp(acceptance.requested_at),
-        "deadline": timestamp(acceptance.deadline),
-    }
+    times = {"id": acceptance.operation, "requested_at": timestamp(acceptance.requested_at), "deadline": timestamp(acceptance.deadline)}
     return {
         **_head(acceptance.operation, acceptance.server, acceptance.action.value, acceptance.origin, BEGUN if begun else ACCEPTED),
         "outcome": None,
@@ -83,11 +82,6 @@ def _head(operation: str, server: Server, action: str, origin: str, phase: str) 
         "origin": origin,
         "progress": phase,
     }
-
-
-#: The number of ended operations in memory: the journal has neither plan nor log excerpt.
-_REMEMBERED = 1000
-_LOOK_SECONDS = 0.5
 
 
 class Operations:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..._power.actions.node.limiter import Limiter
 from ..._power.actions.node.node import Node, build_node
@@ -25,8 +25,6 @@ from ..._power.locking.generation import KillGenerations
 from ..._power.model.caller import Caller
 from ..._power.model.cancellation import Deadline
 from ..._power.model.clock import Clock
-from ..._power.model.errors import InterruptedBySignal
-from ..._power.model.result import Result
 from ..._power.sources.sources import Sources
 from ..._service import FreshNode
 
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
 
 #: The limit of a server's late writes at which its actions are refused. Accepted actions may exceed it, so no write is lost.
 MOST_LATE_WRITES = 200
+_OPERATION_OF = OPERATIONS_NUMBERED.format(holes="SELECT number FROM operations WHERE id = ? AND uuid = ?")
 
 
 class LateWrites:
@@ -74,10 +73,8 @@ class LateWrites:
             self._numbers[uuid] += 1
 
     def write_all(self) -> None:
-        """Write all late entries to the disk, in order. Raises `JournalUnusable` and OSError; then they stay.
-
-        If an entry is faulty, it writes them one by one and drops the faulty ones, which would block all others.
-        """
+        """Write all late entries to the disk, in order. Raises `JournalUnusable` and OSError; then they stay. If an entry is faulty, it
+        writes them one by one and drops the faulty ones, which would block all others."""
         with self._store.mutex:
             count = len(self._writes)
             while self._writes:
@@ -106,15 +103,10 @@ class LateWrites:
         del self._writes[:count]
 
 
-_OPERATION_OF = OPERATIONS_NUMBERED.format(holes="SELECT number FROM operations WHERE id = ? AND uuid = ?")
-
-
 class RetryingJournal(Journal):
-    """A journal whose accepted actions stay accepted when this process ends before they begin: the next process runs them.
-
-    A begin is on the disk before the work, in case of a power loss. If the disk refuses it, the work is done all the same, and the begin
-    becomes a late write. If this process dies before that write, the next process runs the action a second time.
-    """
+    """A journal whose accepted actions stay accepted when this process ends before they begin: the next process runs them. A begin is on
+    the disk before the work, in case of a power loss. If the disk refuses it, the work is done all the same, and the begin becomes a late
+    write. If this process dies before that write, the next process runs the action a second time."""
 
     operations: RetriedOperations
 
@@ -151,11 +143,6 @@ class RetriedOperations(RecordedOperations):
         self._late_writes.write(uuid, work)
 
 
-def was_put_off(result: Result) -> bool:
-    """Tell if an action ended without any work, only because this process ends."""
-    return result.code == InterruptedBySignal.code
-
-
 class OwnGenerations(KillGenerations):
     """Kill generations that count the raises of this process. Safe between threads."""
 
@@ -183,9 +170,9 @@ class OwnGenerations(KillGenerations):
 class SharedNode(FreshNode):
     """The node that all actions and looks of one process share. Safe between threads."""
 
-    def __init__(self, settings: Settings, options: Mapping[str, Any], interrupted: Callable[[], bool]) -> None:
-        """``options`` are the engine's, as for `build_node`. Raises `SettingsInvalid`."""
-        built = build_node(options, settings, caller=Caller(interrupted, handed_on=interrupted))
+    def __init__(self, settings: Settings, interrupted: Callable[[], bool]) -> None:
+        """Raises `SettingsInvalid`."""
+        built = build_node({}, settings, caller=Caller(interrupted, handed_on=interrupted))
         self.generations = OwnGenerations(settings.state_directory, settings.group)
         self.journal = RetryingJournal(settings.state_directory, settings.lock_directory, settings.group, built.clock)
         self.clock = built.clock

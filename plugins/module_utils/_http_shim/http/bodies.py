@@ -33,6 +33,7 @@ _USUAL_BYTES = 100
 #: Digits and sign of the longest 64-bit number.
 _LONGEST_NUMBER = 20
 _LEAST, _MOST = -(2**63), 2**63 - 1
+LARGEST_BODY = 64 * 1024
 
 
 class BodyEmpty(ValueError):
@@ -46,12 +47,11 @@ class BodyInvalid(ValueError):
 @dataclass(frozen=True)
 class PowerBody:
     """The body of a power request; ``action`` is None if unknown. ``ready``: when a start counts as done, and what happens if it is not.
-    ``players``: the policy for players. Wings has neither. ``refused``: why they are invalid, if so."""
+    ``players``: the policy for players. Wings has neither."""
 
     action: PowerAction | None
     wait_seconds: int = WAIT_SECONDS.default
     players: PlayerPolicy | None = None
-    refused: str = ""
     ready: Readiness = CONTAINER_UP
 
 
@@ -79,7 +79,7 @@ def read_object(body: bytes) -> list[tuple[str, Any]]:
 
 
 def read_power_body(body: bytes) -> PowerBody:
-    """Read the body of a power request. Raises `BodyEmpty`, `BodyInvalid`."""
+    """Read the body of a power request. Raises `BodyEmpty`, `BodyInvalid`, and `Refused` for an invalid option."""
     return _read_usual(body) if len(body) <= _USUAL_BYTES else _read_power_body(body)
 
 
@@ -102,7 +102,7 @@ def _with_options(body: PowerBody, options: Mapping[str, Any]) -> PowerBody:
         policy, ready = read_policy(body.action.value, body.action.traits.affects_players, options), _readiness(options)
         return replace(body, ready=ready if body.action.boots else CONTAINER_UP, players=policy)
     except SettingsInvalid as error:
-        return replace(body, refused=str(error))
+        raise Refused(replies.explained(422, SettingsInvalid.code, str(error))) from None
 
 
 def _readiness(options: Mapping[str, Any]) -> Readiness:
@@ -164,28 +164,24 @@ def _moment(value: Any) -> datetime:
     return moment
 
 
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise BodyInvalid
-    return value
-
-
 def _texts(value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(each, (str, type(None))) for each in value):
         raise BodyInvalid
     return [each or "" for each in value]
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise BodyInvalid
-    return value
+def _reader_of(kind: type[_T]) -> Callable[[Any], _T]:
+    """Return a reader of values of exactly this type: true is no number."""
+
+    def read(value: _T) -> _T:
+        if type(value) is not kind:
+            raise BodyInvalid
+        return value
+
+    return read
 
 
-def _whole_number(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise BodyInvalid
-    return value
+_text, _flag, _whole_number = _reader_of(str), _reader_of(bool), _reader_of(int)
 
 
 def _whole_numbers(value: Any) -> list[int]:
@@ -218,11 +214,7 @@ _OUR_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 _read_usual = functools.lru_cache(maxsize=256)(_read_power_body)
-
 _DECODER = json.JSONDecoder(object_pairs_hook=_Object, parse_int=_read_number, parse_constant=_refuse)
-
-
-LARGEST_BODY = 64 * 1024
 
 
 async def read_body(request: web.BaseRequest, seconds: float) -> bytes:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sockets of the HTTP shim: who may connect, and the limits of each connection."""
+"""The sockets of the HTTP shim: TLS, who may connect, and the limits of each connection."""
 
 from __future__ import annotations
 
@@ -20,13 +20,43 @@ from ..._power.model.errors import MissingLibrary, SettingsInvalid
 if TYPE_CHECKING:
     from aiohttp import web
 
-#: Limits for pipelined input: bytes, more than the largest head and body, and requests. Older aiohttp versions read and keep all that a
-#: client sends.
+#: Limits for pipelined input: bytes, more than the largest head and body, and requests. Older aiohttp versions read and keep all of it.
 _MOST_BYTES, _MOST_REQUESTS = 256 * 1024, 256
 #: Limits for unread input of a websocket, larger than the normal read-ahead: bytes and messages.
 _MOST_WEBSOCKET_BYTES, _MOST_MESSAGES = 512 * 1024, 256
 #: A websocket gets pieces of this size: older aiohttp versions turn all data into messages before they can be counted.
 _PIECE_BYTES = 4096
+_KEEPALIVE_SECONDS = 75.0
+#: So many seconds the rest of a refused body is read and dropped, so that the client can read the response.
+_LINGERING_SECONDS = 1.0
+_BACKLOG = 1024
+_ENDING_SECONDS = 2.0
+_DUE_SECONDS = 0.5
+#: Seconds between two garbage collections while all places seem in use.
+_COLLECT_SECONDS = 1.0
+
+
+def load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
+    """Use the current certificate files for new connections. Raises `SettingsInvalid`. If key and certificate do not match, as in the
+    middle of a replacement, a context in use would lose its certificate. So each new connection gets the newest context, through the SNI
+    callback, which also runs without a name."""
+    newest = tls_context(settings)
+    context.sni_callback = lambda connection, _name, _first: setattr(connection, "context", newest)
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """Return the TLS context with the certificate of the settings. Raises `SettingsInvalid`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        # A key with a password is unusable; the empty one prevents a prompt.
+        context.load_cert_chain(settings.api_ssl_cert, settings.api_ssl_key, password="")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a certificate and its key"
+        raise SettingsInvalid(
+            f"Cannot serve HTTPS with api.ssl.cert {settings.api_ssl_cert} and api.ssl.key {settings.api_ssl_key}: {reason}"
+        ) from error
+    return context
 
 
 class BoundedConnection(asyncio.Protocol):
@@ -129,16 +159,6 @@ class BoundedConnection(asyncio.Protocol):
             self._due = None
         if self._protocol is not None:
             self._protocol.resume_writing()
-
-
-_KEEPALIVE_SECONDS = 75.0
-#: So many seconds the rest of a refused body is read and dropped, so that the client can read the response.
-_LINGERING_SECONDS = 1.0
-_BACKLOG = 1024
-_ENDING_SECONDS = 2.0
-_DUE_SECONDS = 0.5
-#: Seconds between two garbage collections while all places seem in use.
-_COLLECT_SECONDS = 1.0
 
 
 class Listener:

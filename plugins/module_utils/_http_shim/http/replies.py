@@ -24,6 +24,8 @@ UNLISTED = "X-Unlisted"
 #: Wings labels these JSON bodies as text.
 MISLABELLED = "text/plain; charset=utf-8"
 
+Headers = tuple[tuple[str, str], ...]
+_HEADERS = "Accept, Accept-Encoding, Authorization, Cache-Control, Content-Type, Content-Length, Origin, X-Real-IP, X-CSRF-Token"
 _UNEXPECTED = "An unexpected error was encountered while processing this request"
 
 
@@ -34,7 +36,7 @@ class Reply:
     status: int
     body: bytes = b""
     content_type: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Headers = ()
     close: bool = False
     note: str = ""
 
@@ -51,7 +53,7 @@ def json_reply(value: object, status: int = 200) -> Reply:
     return Reply(status, json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace"), JSON)
 
 
-def error(status: int, text: str, *, code: str = "", content_type: str = JSON, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+def error(status: int, text: str, *, code: str = "", content_type: str = JSON, headers: Headers = ()) -> Reply:
     return replace(json_reply({"error": text, **({"code": code} if code else {})}, status), content_type=content_type, headers=headers)
 
 
@@ -83,20 +85,11 @@ UNCONFIRMED = replace(
 )
 NO_STDIN = error(502, "Cannot send commands to a stopped server instance.")
 #: The code tells this reply from that to an unknown path.
-NO_EVENTS = error(
-    404,
-    "This node records no events; run the role fleet.power.node with node_events: true",
-    code="events_disabled",
-)
+NO_EVENTS = error(404, "This node records no events; run the role fleet.power.node with node_events: true", code="events_disabled")
 OPTIONS = Reply(204)
 PANIC = Reply(500, close=True)
 TOO_LARGE = replace(error(413, "The body of the request is too large."), close=True)
 TOO_SLOW = replace(error(408, "The body of the request did not come in time."), close=True)
-
-
-Headers = tuple[tuple[str, str], ...]
-
-_HEADERS = "Accept, Accept-Encoding, Authorization, Cache-Control, Content-Type, Content-Length, Origin, X-Real-IP, X-CSRF-Token"
 
 
 def refusal(authorization: str | None, token: str) -> Reply | None:

@@ -24,6 +24,12 @@ from .schemas import ERROR
 
 _WAITS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120, 300)
 _STOPS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
+_TOKEN_REPLIES = {401: failure("No token"), 403: failure("Wrong token")}
+_SERVER_REPLIES = {404: failure("This node has no such server"), 500: failure("The engine does not answer")}
+_BODY_REPLIES = {408: failure("The body did not come in time"), 413: failure("The body is larger than 64 KiB")}
+_FORMATS = {"server": {"format": "uuid"}}
+_OBJECT = {"type": "object"}
+_METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
@@ -128,12 +134,6 @@ def _by_label(kind: Any, name: str, text: str, label: str, numbers: Mapping[str,
     return family
 
 
-_TOKEN_REPLIES = {401: failure("No token"), 403: failure("Wrong token")}
-_SERVER_REPLIES = {404: failure("This node has no such server"), 500: failure("The engine does not answer")}
-_BODY_REPLIES = {408: failure("The body did not come in time"), 413: failure("The body is larger than 64 KiB")}
-_FORMATS = {"server": {"format": "uuid"}}
-
-
 def document(routes: Iterable[Route]) -> dict[str, Any]:
     """Return the OpenAPI document, valid for each address of the routes."""
     paths: dict[str, dict[str, Any]] = {}
@@ -192,10 +192,6 @@ def _response(reply: ReplyDoc) -> dict[str, Any]:
         types = ("application/json", "text/plain") if reply.schema is ERROR else ("application/json",)
         response["content"] = {each: {"schema": reply.schema} for each in types}
     return response
-
-
-_OBJECT = {"type": "object"}
-_METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class AboutRoutes:

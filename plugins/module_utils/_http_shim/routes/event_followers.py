@@ -20,6 +20,9 @@ from ..http.worker_pool import ThreadRefused, WorkerPool
 CURSOR_PATTERN = r"^(now|[0-9A-Za-z-]{1,64}:[0-9]{1,18})?$"
 #: In place of a cursor: after the newest event. An empty text means before the oldest.
 NOW = "now"
+#: Seconds between two looks for new events while readers wait.
+_LOOK_SECONDS = 0.2
+_READERS = 4
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,7 @@ class Cursor:
         """Return the cursor of a client's text; None if invalid."""
         if text in ("", NOW):
             return cls(at_end=text == NOW)
-        # A dollar sign also matches before a final line break.
-        if text.endswith("\n") or not re.match(CURSOR_PATTERN, text):
+        if not re.fullmatch(CURSOR_PATTERN, text):
             return None
         outbox, _colon, number = text.partition(":")
         return cls(outbox, int(number))
@@ -82,11 +84,6 @@ def page_after(asked: Cursor, state: OutboxState, numbers: Sequence[int], limit:
     # A reader without a cursor has missed nothing.
     dropped = end - start - len(numbers) if asked.outbox else 0
     return EventPage(Cursor(state.id, end), dropped, asked.is_lost_in(state), len(numbers))
-
-
-#: Seconds between two looks for new events while readers wait.
-_LOOK_SECONDS = 0.2
-_READERS = 4
 
 
 @dataclass(frozen=True)

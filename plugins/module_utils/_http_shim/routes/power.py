@@ -34,6 +34,8 @@ from .router import Backend, HttpRequest, ReplyDoc, Route, failure
 
 _THREADS = 4
 _REFUSALS = {TooMany: replies.TOO_MANY, NotRecorded: replies.NOT_RECORDED, ShuttingDown: replies.ENDING, Unconfirmed: replies.UNCONFIRMED}
+_FROZEN = {204: ReplyDoc("Written"), 422: failure("The body is invalid"), 500: failure("The journal cannot be written")}
+_THAWED = {204: ReplyDoc("Nothing is frozen any more"), 500: _FROZEN[500]}
 
 
 @contextlib.contextmanager
@@ -86,10 +88,6 @@ class EventRoutes:
         return cloudevent(event, node_source(self._node.settings.event_node or socket.gethostname()))
 
 
-_FROZEN = {204: ReplyDoc("Written"), 422: failure("The body is invalid"), 500: failure("The journal cannot be written")}
-_THAWED = {204: ReplyDoc("Nothing is frozen any more"), 500: _FROZEN[500]}
-
-
 class PowerRoutes:
     def __init__(self, backend: Backend) -> None:
         self._node = backend.node
@@ -117,8 +115,6 @@ class PowerRoutes:
         wanted = await request.body(read_power_body)
         if wanted.action is None:
             return replies.WRONG_ACTION
-        if wanted.refused:
-            return replies.explained(422, SettingsInvalid.code, wanted.refused)
         if wanted.action.boots and await self._known.is_suspended(known):
             return replies.SUSPENDED
         if wanted.action.boots and may_be_frozen(self._node.settings.state_directory):

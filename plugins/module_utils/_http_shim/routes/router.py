@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs
 
@@ -28,9 +28,13 @@ from ..servers.server_cache import ServerCache
 from .schemas import ERROR, Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from aiohttp import web
+
+T = TypeVar("T")
+#: Gets the request, and for a route below one server that server. Any result other than a `Reply` was sent already, as by a websocket.
+Handler = Callable[..., "Awaitable[Reply | web.StreamResponse]"]
+_Method = TypeVar("_Method", bound=Handler)
+_ATTRIBUTE = "route"
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,6 @@ class Backend:
     commands: Commands
     disks: Disks
     log: Log
-
-
-T = TypeVar("T")
 
 
 def _new_id() -> str:
@@ -87,12 +88,6 @@ class HttpRequest:
         if not text:
             return otherwise
         return min(int(text), most) if text.isascii() and text.isdigit() and len(text) < 10 else None
-
-
-#: Gets the request, and for a route below one server that server. Any result other than a `Reply` was sent already, as by a websocket.
-Handler = Callable[..., "Awaitable[Reply | web.StreamResponse]"]
-_Method = TypeVar("_Method", bound=Handler)
-_ATTRIBUTE = "route"
 
 
 @dataclass(frozen=True)

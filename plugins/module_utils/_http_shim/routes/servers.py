@@ -23,7 +23,7 @@ from ..._power.model.errors import EngineError, PowerError, internal_error
 from ..._power.model.players import PlayerCount
 from ..._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 from ..._power.model.result import Outcome
-from ..._power.model.server import PowerState, Server
+from ..._power.model.server import Server
 from ..acceptance.actions import NotAccepted
 from ..http import replies
 from ..http.bodies import read_texts
@@ -37,6 +37,15 @@ from .router import Backend, HttpRequest, ReplyDoc, Route, failure
 _FRESH_SECONDS = 5.0
 #: The longest wait for a game. Panels look all the time, so only the asking thread waits longer for a silent game.
 _PLAYERS_SECONDS = 0.5
+_UNLISTED_TEXT = "Only on an incomplete list: the codes of the lists of servers that could not be read"
+_THREADS = 8
+_MOST_LINES = 100
+#: How long a stop waits for its turn after a sync finds a suspension.
+_WAIT_SECONDS = 30
+#: How long new limits wait for their turn after a sync: the client waits, too.
+_LIMIT_WAIT_SECONDS = 5
+#: Facts that Wings lacks. Players only for a single server, because each game must answer.
+_OURS = ("outdated", "supervision", "countdown", "freeze", "players")
 
 
 class PlayerCounts:
@@ -76,17 +85,6 @@ def _ask(game: Game) -> Future[PlayerCount]:
     return future
 
 
-_UNLISTED_TEXT = "Only on an incomplete list: the codes of the lists of servers that could not be read"
-_THREADS = 8
-_MOST_LINES = 100
-#: How long a stop waits for its turn after a sync finds a suspension.
-_WAIT_SECONDS = 30
-#: How long new limits wait for their turn after a sync: the client waits, too.
-_LIMIT_WAIT_SECONDS = 5
-#: Facts that Wings lacks. Players only for a single server, because each game must answer.
-_OURS = ("outdated", "supervision", "countdown", "freeze", "players")
-
-
 class ServerRoutes:
     """Replies about servers. Threads make them, so that the event loop waits for no engine."""
 
@@ -111,12 +109,7 @@ class ServerRoutes:
         for warning in facts.warnings:
             self._log.warn("server_not_shown", reason=warning)
         definitions = {entry["server"]: node.sources.definition_for_stop(entry["server"]) for entry in facts.entries}
-        up = {
-            entry["server"]: (entry["container"]["id"], entry["container"]["started_at"])
-            for entry in facts.entries
-            if entry["state"] != PowerState.OFFLINE.value and entry["container"] is not None
-        }
-        uses = self._uses.of_each(up, [(entry["server"], entry["state"], definitions[entry["server"]]) for entry in facts.entries], node)
+        uses = self._uses.of_each(facts.entries, definitions, node)
         return [_shown(entry, definitions[entry["server"]], uses[entry["server"]], node.settings) for entry in facts.entries]
 
     @Route(

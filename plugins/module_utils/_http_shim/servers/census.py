@@ -66,7 +66,7 @@ class Census:
         # Separate threads: a silent engine must not delay the journal's numbers.
         self._engine_threads, self._journal_threads = WorkerPool(1, "census"), WorkerPool(1, "census")
         self._servers = _Kept(self._count_servers, ServerNumbers(), log)
-        self._runs = _Kept(self._count_runs, NodeNumbers(), log)
+        self._runs = _Kept(lambda: self._journal_threads.ask(self._count_runs), NodeNumbers(), log)
 
     async def numbers(self) -> tuple[ServerNumbers, NodeNumbers]:
         """Return the numbers known within a moment."""
@@ -92,16 +92,13 @@ class Census:
         node = self._node.for_reading()
         return describe_each(servers, node, FactOptions(), remember=node.journal.runs.record_match).entries
 
-    async def _count_runs(self) -> NodeNumbers:
-        def read() -> NodeNumbers:
-            journal, directory = self._node.journal, self._node.settings.state_directory
-            freezes = freeze_facts(self._node.for_reading())
-            frozen = ((freezes and freezes.of("")) or {"is_frozen": False})["is_frozen"]
-            numbers = NodeNumbers(journal.ended_runs.totals(), supervisor_facts(directory)[0], event_facts(journal, directory)[0], frozen)
-            journal.sync()
-            return numbers
-
-        return await self._journal_threads.ask(read)
+    def _count_runs(self) -> NodeNumbers:
+        journal, directory = self._node.journal, self._node.settings.state_directory
+        freezes = freeze_facts(self._node.for_reading())
+        frozen = ((freezes and freezes.of("")) or {"is_frozen": False})["is_frozen"]
+        numbers = NodeNumbers(journal.ended_runs.totals(), supervisor_facts(directory)[0], event_facts(journal, directory)[0], frozen)
+        journal.sync()
+        return numbers
 
 
 def _counted(found: Sequence[str], names: Sequence[str]) -> dict[str, int]:

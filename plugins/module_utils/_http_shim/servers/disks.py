@@ -17,7 +17,7 @@ from ..._power.actions.boot.prepare import bounds_of
 from ..._power.definitions.settings import Settings
 from ..._power.model.cancellation import Deadline, no_check
 from ..._power.model.clock import SYSTEM_CLOCK
-from ..._power.model.records import dataclass
+from ..._power.model.records import dataclass, field
 from ..._power.volume.volume import Volume
 from ..._power.volume.volume_walk import Bounds
 
@@ -37,12 +37,12 @@ class _Found:
     was_long: bool
 
 
+@dataclass
 class _Lane:
     """The queue of walks: one at a time, to leave the disk to the servers."""
 
-    def __init__(self) -> None:
-        self.queued: dict[str, Settings] = {}
-        self.walks = False
+    queued: dict[str, Settings] = field(default_factory=dict)
+    walks: bool = False
 
 
 class Disks:

@@ -98,10 +98,8 @@ class ServerCache:
             self.note_suspension(result.server.uuid, suspended=True)
 
     async def is_suspended(self, known: KnownServer) -> bool:
-        """Tell if a server is suspended. If it was when last seen, its current definition decides, for at most `_PATIENCE_SECONDS`.
-
-        False for a definition that is not readable by then: the action reports the fault.
-        """
+        """Tell if a server is suspended. If it was when last seen, its current definition decides, for at most `_PATIENCE_SECONDS`. False
+        for a definition that is not readable by then: the action reports the fault."""
         uuid, suspended = known.server.uuid, known.suspended
         if suspended:
             try:

@@ -23,11 +23,16 @@ from ..._power.locking.countdown import Countdown
 from ..._power.model.errors import PowerError
 from ..._power.model.plain import as_list, as_map, read_whole
 from ..._power.model.redaction import mask
-from ..._power.model.server import Server
+from ..._power.model.server import PowerState, Server
 from .disks import Disks
 
 #: As in galaxy.yml; a test compares them.
 VERSION = "1.0.0"
+#: The kernel's names in Go's notation.
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+#: Bounds of the seconds between two samples of the CPU: outside of them the result says nothing about now.
+_LEAST_SECONDS, _MOST_SECONDS = 0.1, 10.0
+_FORGET_SECONDS = 60.0
 
 
 def server_entry(
@@ -106,10 +111,6 @@ def _texts(value: object) -> list[str]:
     return [each for each in as_list(value) if isinstance(each, str)]
 
 
-#: The kernel's names in Go's notation.
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-
-
 def system_entry() -> dict[str, Any]:
     """Return the first form of Wings' description of the machine, which needs no engine."""
     machine = platform.uname()
@@ -155,22 +156,19 @@ def _filesystem(status: object) -> str:
     return _text(next(found, ""))
 
 
-#: Bounds of the seconds between two samples of the CPU: outside of them the result says nothing about now.
-_LEAST_SECONDS, _MOST_SECONDS = 0.1, 10.0
-_FORGET_SECONDS = 60.0
-
-
 class Uses:
     def __init__(self, disks: Disks) -> None:
         self._last: dict[str, Use] = {}
         self._disks = disks
 
     def of_each(
-        self, up: Mapping[str, tuple[str, str]], servers: Sequence[tuple[str, str | None, Definition | None]], node: Node
+        self, entries: Sequence[Mapping[str, Any]], definitions: Mapping[str, Definition | None], node: Node
     ) -> dict[str, dict[str, Any]]:
-        """Return Wings' utilization of each server by UUID. ``up`` has container and StartedAt of each live server, ``servers`` has UUID,
-        state and definition. Takes 0.1 s more if a container has no recent sample."""
-        containers = {uuid: container for uuid, (container, _started) in up.items()}
+        """Return Wings' utilization of each server by UUID, from the entries of `describe_each`. Takes 0.1 s more if a container has no
+        recent sample."""
+        live = [entry for entry in entries if entry["state"] != PowerState.OFFLINE.value and entry["container"] is not None]
+        up = {entry["server"]: entry["container"] for entry in live}
+        containers = {uuid: container["id"] for uuid, container in up.items()}
         found = _looked_at(containers, node)
         before = {uuid: self._before(containers[uuid], use) for uuid, use in found.items()}
         new = {uuid: containers[uuid] for uuid, earlier in before.items() if earlier is None}
@@ -184,17 +182,18 @@ class Uses:
         last = {**self._last, **{containers[uuid]: use for uuid, use in found.items()}}
         self._last = {container: use for container, use in last.items() if use.at > oldest}
         percents = {uuid: use.cpu_percent_since(earlier) for uuid, use in found.items() if (earlier := before[uuid]) is not None}
-        disk_uses = self._disks.of_each([uuid for uuid, _state, _definition in servers], node.settings)
+        states = {entry["server"]: entry["state"] for entry in entries}
+        disk_uses = self._disks.of_each(list(states), node.settings)
         return {
             uuid: utilization(
                 found.get(uuid),
                 percents.get(uuid, 0.0),
                 state,
-                uptime=uptime(up[uuid][1], now) if uuid in up else 0,
+                uptime=uptime(up[uuid]["started_at"], now) if uuid in up else 0,
                 disk=disk_uses[uuid],
-                limit=memory_limit(definition, node.settings),
+                limit=memory_limit(definitions[uuid], node.settings),
             )
-            for uuid, state, definition in servers
+            for uuid, state in states.items()
         }
 
     def _before(self, container: str, use: Use) -> Use | None:

@@ -18,20 +18,6 @@ CONSOLE = "control.console"
 #: The permission to see errors of the node: administrators of the Panel.
 ERRORS = "admin.websocket.errors"
 _ALL, _ADMIN = "*", "admin."
-
-
-def grants(permissions: Collection[str], wanted: str) -> bool:
-    """Tell if the permissions include ``wanted``. ``*`` includes all but administrators' permissions."""
-    return wanted in permissions or (_ALL in permissions and not wanted.startswith(_ADMIN))
-
-
-def allows_origin(origin: str | None, remote: str, allowed: Collection[str]) -> bool:
-    """Tell if a web page of this origin may open a websocket: only the Panel's, and those in the settings."""
-    if not origin:
-        return False
-    return origin == remote.rstrip("/") or origin in allowed or "*" in allowed
-
-
 #: Clients compare these texts. After the first two they fetch a new token.
 EXPIRED = "jwt: exp claim is invalid"
 TOO_OLD = "jwt: created too far in past (denylist)"
@@ -41,6 +27,15 @@ WRONG_SERVER = "jwt: server uuid mismatch"
 WRONG_SIGNATURE = "jwt: HMAC verification failed"
 MALFORMED = "jwt: malformed token"
 NONE_GIVEN = "jwt: no jwt present"
+#: The limit of revocations: a Panel makes fewer in ten minutes, the life of a token. Age removes none, because clocks may be set.
+_MOST = 20_000
+
+
+def allows_origin(origin: str | None, remote: str, allowed: Collection[str]) -> bool:
+    """Tell if a web page of this origin may open a websocket: only the Panel's, and those in the settings."""
+    if not origin:
+        return False
+    return origin == remote.rstrip("/") or origin in allowed or "*" in allowed
 
 
 class TokenRefused(Exception):
@@ -49,8 +44,7 @@ class TokenRefused(Exception):
 
 @dataclass(frozen=True)
 class Claims:
-    """The claims of a token. Times are seconds since 1970; ``user`` is a UUID, or empty. ``jti`` is the same in all tokens of one user for
-    one server."""
+    """The claims of a token. Times are seconds since 1970; ``user`` is a UUID, or empty. A user's tokens for one server share a ``jti``."""
 
     server: str
     permissions: frozenset[str]
@@ -61,7 +55,8 @@ class Claims:
     jti: str = ""
 
     def grants(self, permission: str) -> bool:
-        return grants(self.permissions, permission)
+        """Tell if the permissions include this one. ``*`` includes all but administrators' permissions."""
+        return permission in self.permissions or (_ALL in self.permissions and not permission.startswith(_ADMIN))
 
 
 def need_library() -> None:
@@ -125,10 +120,6 @@ def _moment(value: object) -> float | None:
     except OverflowError:
         return None
     return moment if math.isfinite(moment) else None
-
-
-#: The limit of revocations: a Panel makes fewer in ten minutes, the life of a token. Age removes none, because clocks may be set.
-_MOST = 20_000
 
 
 class Denials:

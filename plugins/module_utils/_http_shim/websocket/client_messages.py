@@ -22,7 +22,7 @@ from ..http.replies import origin_of
 from ..routes.router import Backend
 from . import frames
 from .claims import CONSOLE, NONE_GIVEN, TOO_OLD, Claims, Denials, TokenRefused, check, read_claims
-from .frames import ERROR, MESSAGE, UNEXPECTED, ClientMessage, error_text, frame
+from .frames import ClientMessage, error_text, frame
 from .member import TRY_LATER, Member
 from .rooms import Room, Rooms
 
@@ -51,14 +51,23 @@ REASONS = {
     "interrupted": "the action was cut off",
     "expired": "it waited too long for its turn; ask again",
 }
+_LOG_LINES = 150
+#: Smaller than the limit of a client's queue.
+_LOG_CHARACTERS = 512 * 1024
+_WHY_NOT = {
+    ShuttingDown: "this service is ending; ask again in a moment",
+    TooMany: "too many actions of this server are waiting already; ask again later",
+    NotRecorded: "the journal cannot be written, so it might be lost; look at the node's log",
+    Unconfirmed: "this service ended before the disk answered, so the action may still run; look at the server's state",
+}
 
 
 def of_ending(found: Mapping[str, Any], *, whole: bool) -> list[str]:
     """Return the frames on an ended operation as `acceptance.operations` shows it: with all details, or without the node's."""
     number, outcome = str(found["id"]), str(found["outcome"])
     if outcome not in (Outcome.DONE.value, Outcome.UNCHANGED.value):
-        general = f"Cannot {found['action']} the server: {REASONS.get(found.get('code') or '', UNEXPECTED)}"
-        return [frame(ERROR, error_text(number, str(found.get("msg") or outcome) if whole else general))]
+        general = f"Cannot {found['action']} the server: {REASONS.get(found.get('code') or '', frames.UNEXPECTED)}"
+        return [frame(frames.ERROR, error_text(number, str(found.get("msg") or outcome) if whole else general))]
     parts, warnings = [f"{found['action']}: {outcome}"], list(found.get("warnings") or ())
     if whole and found.get("msg"):
         parts.append(str(found["msg"]))
@@ -66,19 +75,7 @@ def of_ending(found: Mapping[str, Any], *, whole: bool) -> list[str]:
         parts.append("it did not end by itself and was ended by SIGKILL")
     if warnings and not whole:
         parts.append(f"with warnings for the operators [{number}]")
-    return [frame(MESSAGE, "; ".join(parts)), *(frame(MESSAGE, f"warning: {each}") for each in warnings if whole)]
-
-
-_LOG_LINES = 150
-#: Smaller than the limit of a client's queue.
-_LOG_CHARACTERS = 512 * 1024
-
-_WHY_NOT = {
-    ShuttingDown: "this service is ending; ask again in a moment",
-    TooMany: "too many actions of this server are waiting already; ask again later",
-    NotRecorded: "the journal cannot be written, so it might be lost; look at the node's log",
-    Unconfirmed: "this service ended before the disk answered, so the action may still run; look at the server's state",
-}
+    return [frame(frames.MESSAGE, "; ".join(parts)), *(frame(frames.MESSAGE, f"warning: {each}") for each in warnings if whole)]
 
 
 class ClientMessages:
@@ -140,7 +137,7 @@ class ClientMessages:
             self._check(claims, server)
         except TokenRefused as error:
             self._log.warn("token_refused", request=member.request, remote=member.address, server=server.uuid, reason=str(error))
-            member.send(frames.JWT_ERROR, frames.error_text(member.request, str(error)))
+            member.send(frames.JWT_ERROR, error_text(member.request, str(error)))
             return
         if self._rooms.is_full(server.uuid) and not self._hears(server, member):
             self._refuse(member, "too many websockets of this server are open")
@@ -240,9 +237,9 @@ class ClientMessages:
         if not self._hears(server, member):
             return
         reason = error if member.sees_errors else frames.UNEXPECTED
-        member.send(frames.ERROR, frames.error_text(number, f"{what}: {reason}"))
+        member.send(frames.ERROR, error_text(number, f"{what}: {reason}"))
 
     @staticmethod
     def _refuse(member: Member, reason: str) -> None:
         """Send the reason why a request is not performed. It must not describe the node."""
-        member.send(frames.ERROR, frames.error_text(member.request, reason))
+        member.send(frames.ERROR, error_text(member.request, reason))

@@ -33,6 +33,7 @@ _GATHER_SECONDS, _FIRST_LINES = 0.1, 500
 _LINES = (1000.0, 2000.0)
 _BYTES = (256.0 * 1024, 512.0 * 1024)
 _TELL_SECONDS = 1.0
+_LISTEN_SECONDS = 2.0
 
 
 class Follower:
@@ -123,9 +124,6 @@ class Follower:
         self._byte_room.most(now, sum(map(len, shown)))
         self._lost += len(lines) - len(shown)
         return shown
-
-
-_LISTEN_SECONDS = 2.0
 
 
 class ConsoleOutput:

@@ -24,6 +24,11 @@ EXPIRING, TOKEN_EXPIRED, JWT_ERROR, ERROR, THROTTLED = "token expiring", "token 
 
 #: Wings' text for every error of which the client may not see more.
 UNEXPECTED = "an unexpected error was encountered while handling this request"
+#: A second, and at once: limits of all events together, of some events, and of each other event.
+_ALL = (5.0, 10.0)
+_EACH = {AUTH: (0.2, 2.0), SEND_LOGS: (0.2, 2.0), SEND_COMMAND: (1.0, 10.0)}
+_OTHER = (1.0, 4.0)
+_WARNINGS = (1.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -81,13 +86,6 @@ def joined(log: Sequence[bytes], live: Sequence[bytes]) -> list[bytes]:
     return [*log, *live]
 
 
-#: A second, and at once: limits of all events together, of some events, and of each other event.
-_ALL = (5.0, 10.0)
-_EACH = {AUTH: (0.2, 2.0), SEND_LOGS: (0.2, 2.0), SEND_COMMAND: (1.0, 10.0)}
-_OTHER = (1.0, 4.0)
-_WARNINGS = (1.0, 2.0)
-
-
 class Bucket:
     """A rate limit: so many a second, and so many at once."""
 
@@ -133,7 +131,4 @@ class Rates:
 
     def allows(self, event: str, now: float) -> bool:
         """Take one more of a rarer event; return False if the limit refuses it."""
-        bucket = self._each.get(event)
-        if bucket is None:
-            bucket = self._each[event] = Bucket(*_EACH.get(event, _OTHER), now)
-        return bucket.take(now)
+        return self._each.setdefault(event, Bucket(*_EACH.get(event, _OTHER), now)).take(now)

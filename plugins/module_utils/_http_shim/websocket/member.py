@@ -20,80 +20,21 @@ if TYPE_CHECKING:
 
 _MOST_FRAMES, _MOST_BYTES = 4096, 1024 * 1024
 _CLOSING_SECONDS = 2.0
-
-
-class Outbox:
-    """The queue of frames for one client. ``drop`` hangs up on it at once."""
-
-    def __init__(self, socket: web.WebSocketResponse, drop: Callable[[], None]) -> None:
-        self._socket = socket
-        self._drop = drop
-        self._waiting: deque[str] = deque()
-        self._bytes = 0
-        self.over = False
-        self._closing: tuple[int, str] | None = None
-        #: Exists only while frames wait.
-        self._task: asyncio.Task[None] | None = None
-
-    def put(self, text: str) -> None:
-        """Queue a frame; returns at once."""
-        if self.over:
-            return
-        if len(self._waiting) >= _MOST_FRAMES or self._bytes + len(text) > _MOST_BYTES:
-            self.give_up()
-            self._drop()
-            return
-        self._waiting.append(text)
-        self._bytes += len(text)
-        self._go()
-
-    def close(self, code: int, reason: str) -> None:
-        if not self.over:
-            self.over, self._closing = True, (code, reason)
-            self._go()
-
-    def give_up(self) -> None:
-        self.over = True
-        self._waiting.clear()
-
-    async def closed(self) -> None:
-        """Wait until a requested close is done. Without the wait, the library would close it differently."""
-        if self._closing is not None and self._task is not None:
-            await asyncio.wait({self._task}, timeout=_CLOSING_SECONDS)
-
-    def _go(self) -> None:
-        if self._task is None:
-            self._task = asyncio.ensure_future(self._send())
-
-    async def _send(self) -> None:
-        try:
-            while self._waiting:
-                text = self._waiting.popleft()
-                self._bytes -= len(text)
-                await self._socket.send_str(text)
-            if self._closing is not None:
-                code, reason = self._closing
-                await self._socket.close(code=code, message=reason.encode())
-        except (ConnectionError, RuntimeError):
-            self.give_up()
-        finally:
-            self._task = None
-
-
 #: Close codes: the server or this process ends; too many websockets; no valid token.
 GOING_AWAY, TRY_LATER, POLICY = 1001, 1013, 1008
 #: So long before the end of its token, a client gets a notice to fetch a new one.
 _EXPIRING_SECONDS = 60.0
 
 
-class Member(Outbox):
-    """One websocket of a server, opened by the ``request`` from the ``address``. ``expired`` is called at the end of its token. Until it
-    has a new one, it gets no events."""
+class Member:
+    """One websocket of a server, opened by the ``request`` from the ``address``. ``drop`` hangs up on it at once. ``expired`` is called at
+    the end of its token. Until it has a new one, it gets no events."""
 
     def __init__(
         self, socket: web.WebSocketResponse, drop: Callable[[], None], request: str, address: str, expired: Callable[[Member], None]
     ) -> None:
-        super().__init__(socket, drop)
+        self._socket = socket
+        self._drop = drop
         self.request = request
         self.address = address
         self.claims: Claims | None = None
@@ -101,6 +42,12 @@ class Member(Outbox):
         self._loop = asyncio.get_running_loop()
         self.rates = Rates(self._loop.time())
         self._timers: tuple[asyncio.TimerHandle, ...] = ()
+        self._waiting: deque[str] = deque()
+        self._bytes = 0
+        self.over = False
+        self._closing: tuple[int, str] | None = None
+        #: Exists only while frames wait.
+        self._task: asyncio.Task[None] | None = None
 
     @property
     def sees_errors(self) -> bool:
@@ -119,9 +66,23 @@ class Member(Outbox):
     def send(self, event: str, *texts: str) -> None:
         self.put(frames.frame(event, *texts))
 
+    def put(self, text: str) -> None:
+        """Queue a frame; returns at once."""
+        if self.over:
+            return
+        if len(self._waiting) >= _MOST_FRAMES or self._bytes + len(text) > _MOST_BYTES:
+            self._give_up()
+            self._drop()
+            return
+        self._waiting.append(text)
+        self._bytes += len(text)
+        self._go()
+
     def close(self, code: int, reason: str) -> None:
         self._stop_timers()
-        super().close(code, reason)
+        if not self.over:
+            self.over, self._closing = True, (code, reason)
+            self._go()
 
     def shut_out(self, code: int, reason: str) -> None:
         """Close the websocket, because the key of its token has changed. Messages that still arrive are ignored."""
@@ -132,8 +93,32 @@ class Member(Outbox):
     async def left(self) -> None:
         """End sending after the last read."""
         self._stop_timers()
-        await self.closed()
-        self.give_up()
+        if self._closing is not None and self._task is not None:
+            # Without this wait, the library would close it differently.
+            await asyncio.wait({self._task}, timeout=_CLOSING_SECONDS)
+        self._give_up()
+
+    def _give_up(self) -> None:
+        self.over = True
+        self._waiting.clear()
+
+    def _go(self) -> None:
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._send())
+
+    async def _send(self) -> None:
+        try:
+            while self._waiting:
+                text = self._waiting.popleft()
+                self._bytes -= len(text)
+                await self._socket.send_str(text)
+            if self._closing is not None:
+                code, reason = self._closing
+                await self._socket.close(code=code, message=reason.encode())
+        except (ConnectionError, RuntimeError):
+            self._give_up()
+        finally:
+            self._task = None
 
     def _expire(self) -> None:
         self.send(frames.TOKEN_EXPIRED)

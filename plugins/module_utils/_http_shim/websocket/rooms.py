@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from ..._power.actions.boot.await_ready import seen_ready
 from ..._power.actions.node.node import Node
@@ -34,6 +33,13 @@ _WINDOW_SECONDS = 5.0
 _SLACK_SECONDS = 0.25
 #: Seconds between two looks at all servers if the engine sends no events.
 _BLIND_SECONDS = 2.0
+#: Seconds until the next look after a failed one, and until the output of a live server is followed again.
+_AGAIN_SECONDS = 2.0
+#: After so many looks without a record of its start, a run counts as started from outside.
+_MOST_UNRECORDED_LOOKS = 100
+_DELETED_SECONDS = 2.0
+#: Limits: admitted websockets of one server, as with Pelican, and as many that wait for a token; and all of one process.
+MOST_OF_SERVER, MOST_IN_ALL = 30, 2048
 
 
 class Changes:
@@ -123,14 +129,6 @@ class StateObserver:
         return known[1]
 
 
-T = TypeVar("T")
-
-#: Seconds until the next look after a failed one, and until the output of a live server is followed again.
-_AGAIN_SECONDS = 2.0
-#: After so many looks without a record of its start, a run counts as started from outside.
-_MOST_UNRECORDED_LOOKS = 100
-
-
 class Room:
     def __init__(self, uuid: str, resources: RoomResources) -> None:
         self.uuid = uuid
@@ -176,7 +174,7 @@ class Room:
         if self._looking is None and not self._closed:
             self._looking = asyncio.ensure_future(self._look())
 
-    async def ask(self, work: Callable[[], T]) -> T:
+    async def ask(self, work: Callable[[], list[str]]) -> list[str]:
         """Return the result of ``work`` in a thread; raises its errors. Only one task of a server runs at a time, so that a hanging server
         delays no other. It waits until the follower is attached, so that the console misses no output."""
         async with self._turn:
@@ -228,14 +226,8 @@ class Room:
             self._look_in(_AGAIN_SECONDS)
 
 
-_DELETED_SECONDS = 2.0
-#: Limits: admitted websockets of one server, as with Pelican, and as many that wait for a token; and all of one process.
-MOST_OF_SERVER, MOST_IN_ALL = 30, 2048
-
-
 class Rooms:
-    """The websockets of one process: those that wait for a token, and those in the room of their server. A room exists while it has
-    clients."""
+    """The websockets of one process: some wait for a token, others are in the room of their server. A room exists while it has clients."""
 
     def __init__(self, resources: RoomResources, known: ServerCache) -> None:
         self._resources = resources

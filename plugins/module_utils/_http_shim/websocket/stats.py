@@ -25,6 +25,11 @@ from . import frames
 
 #: Seconds until the next look without an event: some changes cause none.
 _SOON, _WHILE_STARTING, _WHILE_STOPPING, _ELSE = 0.05, 1.0, 2.0, 15.0
+_THREADS = 16
+#: Bounds of the seconds between two samples of the CPU: outside of them the result says nothing about now.
+_LEAST_SECONDS, _MOST_SECONDS = 0.5, 10.0
+NO_COUNTDOWN = "null"
+_SAMPLE_SECONDS, _LEAST_PAUSE_SECONDS = 1.0, 0.2
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,6 @@ def state_changes(before: ServerView | None, after: ServerView, last: PowerState
     return [*ended, *(state for state in was if state is not after.state), after.state]
 
 
-_THREADS = 16
-
-
 @dataclass(frozen=True)
 class RoomResources:
     """The node, and the threads for states, for use, and for requests of clients."""
@@ -87,14 +89,6 @@ class RoomResources:
     state_threads: WorkerPool = field(default_factory=lambda: WorkerPool(_THREADS, "looks"))
     stats_threads: WorkerPool = field(default_factory=lambda: WorkerPool(_THREADS, "uses"))
     request_threads: WorkerPool = field(default_factory=lambda: WorkerPool(_THREADS, "requests"))
-
-
-#: Bounds of the seconds between two samples of the CPU: outside of them the result says nothing about now.
-_LEAST_SECONDS, _MOST_SECONDS = 0.5, 10.0
-
-NO_COUNTDOWN = "null"
-
-_SAMPLE_SECONDS, _LEAST_PAUSE_SECONDS = 1.0, 0.2
 
 
 class StatsReporter:
