@@ -73,12 +73,7 @@ REVERT_RULES = "revert.rules"
 
 _SAYINGS = (
     KeySpec("on_failed_start", ON_FAILED_START, None, "`revert.on_failed_start` for them"),
-    KeySpec(
-        "revertible",
-        BOOLEAN,
-        None,
-        "`false`: an old version could destroy their data, so they stay down instead; unset: `true`",
-    ),
+    KeySpec("revertible", BOOLEAN, None, "`false`: an old version could destroy their data, so they stay down instead; unset: `true`"),
 )
 _REVERT_KEYS = (*SELECTORS, *_SAYINGS)
 

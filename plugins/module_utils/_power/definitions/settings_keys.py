@@ -137,10 +137,7 @@ _HOOK_KEYS = (
     *_HOOK_SELECTORS,
     *_hook_keys(POST_STOP, "after a stop"),
     KeySpec(
-        f"{POST_STOP}.on_failure",
-        one_of(WARN, STAY_DOWN),
-        WARN,
-        "After its failure a restart starts the server with a warning, or not",
+        f"{POST_STOP}.on_failure", one_of(WARN, STAY_DOWN), WARN, "After its failure a restart starts the server with a warning, or not"
     ),
     *_hook_keys(PRE_START, "before a start"),
 )
