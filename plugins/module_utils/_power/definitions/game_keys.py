@@ -25,7 +25,7 @@ from ..model.schema import (
     read_keys,
 )
 from .kinds import FILLED_TEXT, list_of, text_that, whole_number
-from .selectors import SELECTORS, ServerSelector, take_selector
+from .selectors import ServerSelector, rule_of
 
 MESSAGE = "{message}"
 PROTOCOLS = ("minecraft", "a2s", "quake3")
@@ -199,15 +199,8 @@ def _profiles(value: object, place: KeyLocation) -> dict[str, GameProfile]:
 
 
 _PROFILES = ValueType("a map of names to profiles", _profiles, PROFILE_KEYS)
-_RULE_KEYS = (*SELECTORS, KeySpec("game", FILLED_TEXT, REQUIRED, "Profile of these servers"))
-
-
-def _rule(value: object, place: KeyLocation) -> GameRule:
-    given = read_keys(value, _RULE_KEYS, place).complete(_RULE_KEYS)
-    return GameRule(take_selector(given, SELECTORS, place), given["game"].strip())
-
-
-_RULES = list_of(ValueType("a rule", _rule, _RULE_KEYS), "a list of rules")
+_GAME = KeySpec("game", FILLED_TEXT, REQUIRED, "Profile of these servers")
+_RULES = list_of(rule_of(lambda servers, game: GameRule(servers, game.strip()), (_GAME,)), "a list of rules")
 _RULES_KEY, _PROFILES_KEY = "games.rules", "games.profiles"
 
 GAME_KEYS = (

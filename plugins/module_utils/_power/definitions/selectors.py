@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..model.records import dataclass, field
-from ..model.schema import KeyLocation, KeySpec, Mismatch, joined
+from ..model.schema import KeyLocation, KeySpec, Mismatch, ValueType, joined, read_keys
 from ..model.server import Server, parse_uuid
 from .kinds import FILLED_TEXT, SCALAR_TEXT, TEXT_OR_NUMBER, map_of
 
@@ -74,3 +74,17 @@ def take_selector(given: dict[str, Any], keys: Sequence[KeySpec], place: KeyLoca
 
 def names_of(keys: Sequence[KeySpec]) -> str:
     return joined([key.name for key in keys], "and")
+
+
+def rule_of(build: Callable[..., Any], own: Sequence[KeySpec], selectors: Sequence[KeySpec] = SELECTORS, *, without: str = "") -> ValueType:
+    """A rule: a selector, and ``own`` keys by name. ``without`` is the fault of a rule with none of them; empty: none."""
+    keys = (*selectors, *own)
+
+    def read(value: object, place: KeyLocation) -> Any:
+        given = read_keys(value, keys, place).complete(keys)
+        servers = take_selector(given, selectors, place)
+        if without and all(said is None for said in given.values()):
+            raise Mismatch(place.key, f"{without}, expected one or more of {names_of(own)}")
+        return build(servers, **given)
+
+    return ValueType("a rule", read, keys)

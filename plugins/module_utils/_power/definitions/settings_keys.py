@@ -40,7 +40,7 @@ from .kinds import (
     whole_number,
 )
 from .receiver_keys import EVENT_KEYS
-from .selectors import EGG_KEY, IMAGE_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, names_of, take_selector
+from .selectors import EGG_KEY, IMAGE_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, rule_of, take_selector
 from .stop_way import LONGEST_STOP_SECONDS
 
 RESTART, LEAVE = "restart", "leave"
@@ -49,7 +49,6 @@ _CLEAN_EXIT = one_of(RESTART, LEAVE)
 _MAX_RESTARTS = whole_number(0, 1000)
 _POSITIVE_SECONDS = whole_number(1, LONGEST_STOP_SECONDS, "a whole number of seconds")
 
-_SELECTORS = (SERVER_KEY, EGG_KEY, LABEL_KEY)
 _SAYINGS = (
     KeySpec("supervise", BOOLEAN, None, "Supervise them"),
     KeySpec("clean_exit", _CLEAN_EXIT, None, "`supervisor.clean_exit` for them"),
@@ -57,7 +56,6 @@ _SAYINGS = (
     KeySpec("reset_after", _POSITIVE_SECONDS, None, "`supervisor.reset_after` for them"),
     KeySpec("restart_unhealthy", BOOLEAN, None, "`supervisor.restart_unhealthy` for them"),
 )
-_RULE_KEYS = (*_SELECTORS, *_SAYINGS)
 
 
 @dataclass(frozen=True)
@@ -72,15 +70,8 @@ class SupervisorRule:
     restart_unhealthy: bool | None
 
 
-def _rule(value: object, place: KeyLocation) -> SupervisorRule:
-    given = read_keys(value, _RULE_KEYS, place).complete(_RULE_KEYS)
-    servers = take_selector(given, _SELECTORS, place)
-    if all(said is None for said in given.values()):
-        raise Mismatch(place.key, f"selects no server, expected one or more of {names_of(_SAYINGS)}")
-    return SupervisorRule(servers, **given)
-
-
-_RULES = list_of(ValueType("a rule", _rule, _RULE_KEYS), "a list of rules")
+_RULE = rule_of(SupervisorRule, _SAYINGS, (SERVER_KEY, EGG_KEY, LABEL_KEY), without="selects no server")
+_RULES = list_of(_RULE, "a list of rules")
 _OF_WINGS = "system.crash_detection"
 
 SUPERVISOR_KEYS = (
