@@ -92,36 +92,34 @@ def substitute(pattern: str, text: str, template: str) -> str | None:
     ``\\z``, ``(?<name>...)`` and ``$`` (the very end of the text), and ASCII-only ``\\d``, ``\\w``, ``\\s`` and ``\\b``. Raises
     `ConfigFault` for a bad pattern, one that takes more than about a second of CPU time, or one that writes more than 16 MiB.
     """
-    child = getattr(_local, "child", None)
-    if child is not None:
-        return _result(child.ask(_translated(pattern), text, template))
-    with one_child():
-        return substitute(pattern, text, template)
-
-
-@contextlib.contextmanager
-def one_child() -> Iterator[None]:
-    """Share one child with its CPU second and memory among this thread's patterns. A nested context does nothing."""
-    if getattr(_local, "child", None) is not None:
-        yield
-        return
-    _local.child = child = _Child()
     try:
-        yield
-    finally:
-        _local.child = None
-        child.end()
-
-
-def _result(answer: list[str]) -> str | None:
-    kind = answer[0]
+        pattern = translated(pattern)
+    except ValueError as fault:
+        raise ConfigFault(f"the regular expression in if_value {fault}") from None
+    with one_child() as child:
+        kind, *result = child.ask(pattern, text, template)
     if kind == "text":
-        return answer[1]
+        return result[0]
     if kind == "none":
         return None
     if kind == "long":
         raise ConfigFault("what the regular expression in if_value writes is larger than 16 MiB")
     raise ConfigFault("the regular expression in if_value is not valid")
+
+
+@contextlib.contextmanager
+def one_child() -> Iterator[_Child]:
+    """Share one child with its CPU second and memory among this thread's patterns. A nested context returns the same child."""
+    child: _Child | None = getattr(_local, "child", None)
+    if child is not None:
+        yield child
+        return
+    _local.child = child = _Child()
+    try:
+        yield child
+    finally:
+        _local.child = None
+        child.end()
 
 
 class _Child:
@@ -159,13 +157,6 @@ class _Child:
             _places.release()
             raise
         return child
-
-
-def _translated(pattern: str) -> str:
-    try:
-        return translated(pattern)
-    except ValueError as fault:
-        raise ConfigFault(f"the regular expression in if_value {fault}") from None
 
 
 @dataclass(frozen=True)

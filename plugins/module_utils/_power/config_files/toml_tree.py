@@ -176,50 +176,35 @@ class _TomlReader:
     def __init__(self, text: str) -> None:
         self._words = Words(text)
         self._tree = TreeBuilder(self._words.fault)
-        self._section = self._tree.root
-        self._grown: list[Table] = []
 
     def read(self) -> Table:
         words, root = self._words, self._tree.root
+        section = root
         # Additions go above the first header; without one, to the end.
         words.skip_lines()
         while words.position < len(words.text):
+            indent = words.text[words.text.rfind("\n", 0, words.position) + 1 : words.position]
             if words.at("["):
-                self._header()
+                section = self._header()
+                grown = [section]
             else:
-                self._pair_line()
+                grown = self._pair(section, 0)
             words.end_line()
-            self._anchor_here()
+            for table in grown:
+                table.anchor, table.indent = words.position, indent
             words.skip_lines()
-        if self._section is root and not root.entries:
+        if section is root and not root.entries:
             root.anchor = len(words.text)
         return root
 
-    def _anchor_here(self) -> None:
-        for table in self._grown:
-            table.anchor = self._words.position
-
-    def _indent(self) -> str:
+    def _header(self) -> Table:
         words = self._words
-        return words.text[words.text.rfind("\n", 0, words.position) + 1 : words.position]
-
-    def _header(self) -> None:
-        words = self._words
-        indent = self._indent()
         several = words.at("[[")
         words.take("[[" if several else "[")
         words.skip_blanks()
         names = words.key()
         words.take("]]" if several else "]")
-        self._section = self._tree.open_section(names, several)
-        self._section.indent = indent
-        self._grown = [self._section]
-
-    def _pair_line(self) -> None:
-        indent = self._indent()
-        self._grown = self._pair(self._section, 0)
-        for table in self._grown:
-            table.indent = indent
+        return self._tree.open_section(names, several)
 
     def _pair(self, home: Table, depth: int) -> list[Table]:
         """Read a key and its value in a section or an inline table. Return its tables, from ``home`` on."""
