@@ -12,7 +12,7 @@ import functools
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any, Final, TypeVar
 
@@ -260,13 +260,6 @@ class _TableReader:
     def _leaf(self, key: KeySpec, value: object, place: KeyLocation) -> None:
         if value is not None or key.type.takes_null:
             self.values[key.name] = key.type.read(value, replace(place, secret=place.secret or key.secret))
-
-
-def every_key(keys: Sequence[KeySpec], prefix: str = "") -> Iterator[KeySpec]:
-    """Yield the table with those of its records: ``settings.mounts``, ``settings.mounts[].source`` and so on."""
-    for key in keys:
-        yield replace(key, name=prefix + key.name)
-        yield from every_key(key.type.keys, f"{prefix}{key.name}[].")
 
 
 def _cut(name: str, end: str) -> str:
