@@ -154,7 +154,7 @@ class _JsonReader:
         if character in ("{", "["):
             if depth >= DEEPEST:
                 raise ConfigFault(f"the file is nested deeper than {DEEPEST} levels")
-            return self._map(depth) if character == "{" else self._list(depth)
+            return self._branch(Map(), "}", depth) if character == "{" else self._branch(List(), "]", depth)
         value: Value
         if character == '"':
             value = self._text_value()
@@ -166,45 +166,36 @@ class _JsonReader:
             value = _CONSTANTS[word] if word in _CONSTANTS else Number(word)
         return Leaf(value, (start, self._at))
 
-    def _map(self, depth: int) -> Map:
-        start = previous = self._at
-        node = Map()
+    def _branch(self, node: Map | List, closing: str, depth: int) -> Map | List:
+        start = self._at
         previous = self._at = start + 1
-        while self._next() != "}":
-            entry = self._at
-            if self._next() != '"':
-                self._refuse("a key in double quotes or a closing brace was expected")
-            key, end = self._text_value(), self._at
-            if self._next() != ":":
-                self._refuse("a colon was expected")
-            self._at += 1
-            self._next()
-            node.colon, node.gap = (end, self._at), (previous, entry)
-            node.first = entry if node.last is None else node.first
+        while self._next() != closing:
+            node.gap = (previous, self._at)
+            node.first = self._at if node.last is None else node.first
+            key = self._key(node) if isinstance(node, Map) else ""
             node.last = value = self._value(depth + 1)
             previous = self._at
-            if key in node.entries:
-                node.unreached.append(node.entries[key])
-            node.entries[key] = value
-            self._comma("}")
+            if isinstance(node, List):
+                node.items.append(value)
+            else:
+                if key in node.entries:
+                    node.unreached.append(node.entries[key])
+                node.entries[key] = value
+            self._comma(closing)
         self._at += 1
         node.span = (start, self._at)
         return node
 
-    def _list(self, depth: int) -> List:
-        start = self._at
-        node = List()
-        previous = self._at = start + 1
-        while self._next() != "]":
-            node.gap = (previous, self._at)
-            node.first = self._at if node.last is None else node.first
-            node.last = value = self._value(depth + 1)
-            previous = self._at
-            node.items.append(value)
-            self._comma("]")
+    def _key(self, node: Map) -> str:
+        if self._next() != '"':
+            self._refuse("a key in double quotes or a closing brace was expected")
+        key, end = self._text_value(), self._at
+        if self._next() != ":":
+            self._refuse("a colon was expected")
         self._at += 1
-        node.span = (start, self._at)
-        return node
+        self._next()
+        node.colon = (end, self._at)
+        return key
 
     def _comma(self, closing: str) -> None:
         character = self._next()

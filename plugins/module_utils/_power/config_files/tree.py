@@ -11,7 +11,7 @@ from typing import Union
 from ..definitions.definition import ConfigRule
 from ..model.records import dataclass, field
 from .paths import Step, index_of, steps_of
-from .rules import ABSENT, KEEP, ConfigFault, Present, Value, same, wanted
+from .rules import ABSENT, KEEP, ConfigFault, Value, same, wanted
 from .splice import Edit, spliced
 
 #: Start and end, in characters of the text.
@@ -226,8 +226,7 @@ def _write(parent: Map | List, place: str | int, node: Node | None, going: _Goin
         if going.rule.if_value is None and not going.lenient:
             raise ConfigFault(f"its path ends at a {'map' if isinstance(target, Map) else 'list'}, which it would replace", going.rule)
         return
-    present: Present = ABSENT if target is None else target.value
-    value = wanted(going.rule, present)
+    value = wanted(going.rule, ABSENT if target is None else target.value)
     if value is KEEP:
         return
     own = parent.get(place)
