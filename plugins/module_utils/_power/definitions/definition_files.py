@@ -208,9 +208,7 @@ class KeptDefinitions(DefinitionDirectory):
         """Return the kept list of the Panel at ``panel``; None if there is none or it is unreadable."""
         try:
             with os.fdopen(self._open(self._list_path), "rb") as file:
-                kept = load_text(file.read(self.largest), self._list_path, yaml=False)
-            if not isinstance(kept, dict):
-                return None
+                kept: Any = load_text(file.read(self.largest), self._list_path, yaml=False)
             if kept["panel"] != panel or kept["schema"] > _SCHEMA:
                 return None
             return frozenset(uuid for uuid in kept["servers"] if parse_uuid(uuid) == uuid)

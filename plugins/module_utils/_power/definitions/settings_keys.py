@@ -259,7 +259,7 @@ _NETWORK = (
 
 _LOG_TYPE, _LOG_CONFIG = "docker.log_config.type", "docker.log_config.config"
 #: The engine's own defaults of the two drivers.
-_LOG_USUAL = {
+LOG_USUAL = {
     "local": {"max-size": "20m", "max-file": "5", "compress": "true"},
     "json-file": {"max-size": "", "max-file": "1", "compress": "false"},
 }
@@ -292,9 +292,9 @@ _CONTAINER = (
 
 
 def _require_log(values: Mapping[str, Any]) -> None:
-    if values[_LOG_TYPE] not in _LOG_USUAL:
+    if values[_LOG_TYPE] not in LOG_USUAL:
         return
-    config = {**_LOG_USUAL[values[_LOG_TYPE]], **values[_LOG_CONFIG]}
+    config = {**LOG_USUAL[values[_LOG_TYPE]], **values[_LOG_CONFIG]}
     files, compress = config["max-file"], config["compress"]
     if not re.fullmatch(r"[0-9]{1,9}", files) or int(files) < 1:
         raise Mismatch(_LOG_CONFIG, "must have a max-file of 1 or more")

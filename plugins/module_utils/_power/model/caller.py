@@ -40,10 +40,6 @@ def never() -> bool:
     return False
 
 
-def not_held() -> None:
-    """The default of ``Caller.hold``."""
-
-
 @dataclass(frozen=True)
 class Caller:
     """The callbacks of a caller.
@@ -54,7 +50,7 @@ class Caller:
     """
 
     interrupted: Callable[[], bool] = never
-    hold: Callable[[], None] = not_held
+    hold: Callable[[], None] = lambda: None
     listener: Listener = unheard
     handed_on: Callable[[], bool] = never
 
