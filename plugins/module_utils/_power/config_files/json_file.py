@@ -48,7 +48,7 @@ class _JsonWriter:
         self._in_lines = not begun or "\n" in text.strip()
 
     def edits(self) -> Iterator[Edit]:
-        for node in self._document.items:
+        for node in self._document.entries.values():
             if node.new and node.span is None:
                 yield len(self._text), len(self._text), self._rendered(node, "") + self._end
             else:
@@ -140,8 +140,7 @@ class _JsonReader:
     def document(self) -> Document:
         document = Document()
         if self._next():
-            document.items.append(self._value(0))
-            document.last = document.items[0]
+            document.last = document.entries[0] = self._value(0)
             if self._next():
                 self._refuse("more text follows the value")
         return document
@@ -172,15 +171,12 @@ class _JsonReader:
         while self._next() != closing:
             node.gap = (previous, self._at)
             node.first = self._at if node.last is None else node.first
-            key = self._key(node) if isinstance(node, Map) else ""
+            key = self._key(node) if isinstance(node, Map) else len(node.entries)
             node.last = value = self._value(depth + 1)
             previous = self._at
-            if isinstance(node, List):
-                node.items.append(value)
-            else:
-                if key in node.entries:
-                    node.unreached.append(node.entries[key])
-                node.entries[key] = value
+            if key in node.entries:
+                node.unreached.append(node.entries[key])
+            node.entries[key] = value
             self._comma(closing)
         self._at += 1
         node.span = (start, self._at)

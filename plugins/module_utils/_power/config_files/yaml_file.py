@@ -39,7 +39,7 @@ class _YamlWriter:
 
     def edits(self) -> Iterator[Edit]:
         """Yield the edits; inner ones first at the same place."""
-        for node in self._document.items:
+        for node in self._document.entries.values():
             if node.new and (node.span is None or (node.span[0] == node.span[1] and isinstance(node, (Map, List)))):
                 yield self._below(len(self._text) if node.span is None else node.span[0], self._lines(node))
             else:
@@ -144,7 +144,7 @@ class _YamlWriter:
 
 def _unit(text: str, document: Document) -> str:
     """Return the indent of a level: that of the first nested map, else two blanks."""
-    root = document.items[0] if document.items else None
+    root = document.entries.get(0)
     if isinstance(root, Map) and not root.flow:
         for child in root.entries.values():
             if isinstance(child, Map) and not child.flow and child.first > 0:

@@ -148,7 +148,7 @@ class _Open:
         branch = self.branch
         if isinstance(branch, List):
             self._placed(span, span)
-            branch.items.append(node)
+            branch.entries[len(branch.entries)] = node
             branch.last = node
         elif self._key is None:
             self._key = (node, span)
