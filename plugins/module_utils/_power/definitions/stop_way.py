@@ -15,7 +15,6 @@ from ..model.server import StopType, StopWay
 #: The longest grace: a week. Longer ones could leave the range of a calendar.
 LONGEST_STOP_SECONDS = 7 * 24 * 3600
 
-_CONTROL_C = "C"
 _DEEPEST = 8
 _REALTIME_FIRST, _REALTIME_LAST = 34, 64
 _REALTIME_NAME = re.compile(r"RT(MIN|MAX)(?:([+-])([0-9]{1,2}))?")
@@ -27,7 +26,7 @@ def stop_signal(value: str) -> str:
     Raises ValueError for anything else. Wings sends SIGKILL then; here the definition is invalid.
     """
     text = value.strip().lstrip("^").upper()
-    if text == _CONTROL_C:
+    if text == "C":
         return "SIGINT"
     number = signal_number(text)
     if number is not None and _REALTIME_FIRST <= number <= _REALTIME_LAST:

@@ -40,19 +40,16 @@ def policy_of(settings: Settings, server: Server, definition: Definition | None)
     selected = {number: rule for number, rule in enumerate(settings.supervisor_rules, 1) if rule.servers.selects(server, definition)}
     rules = selected.values()
     why = _exemption(settings, selected, definition)
-    clean_exit = _first((*(rule.clean_exit for rule in rules), settings.supervisor_clean_exit))
-    max_restarts = _first(rule.max_restarts for rule in rules)
-    reset_after = _first(rule.reset_after for rule in rules)
-    restart_unhealthy = _first((*(rule.restart_unhealthy for rule in rules), settings.supervisor_restart_unhealthy))
+    clean_exit = _first((rule.clean_exit for rule in rules), settings.supervisor_clean_exit)
+    max_restarts = _first((rule.max_restarts for rule in rules), settings.supervisor_max_restarts)
+    reset_after = _first((rule.reset_after for rule in rules), settings.supervisor_reset_after)
+    restart_unhealthy = _first((rule.restart_unhealthy for rule in rules), settings.supervisor_restart_unhealthy)
     return Policy(
         supervised=not why,
         clean_exit=settings.clean_exit_is_crash if clean_exit is None else clean_exit == RESTART,
-        limits=Limits(
-            settings.supervisor_max_restarts if max_restarts is None else max_restarts,
-            float(settings.supervisor_reset_after if reset_after is None else reset_after),
-        ),
+        limits=Limits(max_restarts, float(reset_after)),
         why=why,
-        restart_unhealthy=not why and restart_unhealthy is True,
+        restart_unhealthy=not why and restart_unhealthy,
     )
 
 
@@ -81,5 +78,5 @@ def _exemption(settings: Settings, rules: Mapping[int, SupervisorRule], definiti
     return next("" if supervises else setting for supervises, setting in choices if supervises is not None)
 
 
-def _first(said: Iterable[_Said | None]) -> _Said | None:
-    return next((each for each in said if each is not None), None)
+def _first(said: Iterable[_Said | None], default: _Said) -> _Said:
+    return next((each for each in said if each is not None), default)

@@ -71,17 +71,9 @@ def _whole_number(digits: str) -> int:
     return int(digits)
 
 
-class _Default:
-    def __init__(self, words: str) -> None:
-        self._words = words
-
-    def __repr__(self) -> str:
-        return self._words
-
-
 #: Defaults of a required key, and of a key whose absence differs from null.
-REQUIRED: Final = _Default("required")
-ABSENT: Final = _Default("none")
+REQUIRED: Final = object()
+ABSENT: Final = object()
 
 #: The engine and other programs hold no larger numbers.
 _NUMBER_BITS = 64
