@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 
 from ..definitions.definition import ConfigRule
 
-__all__ = ["PARSERS", "Parser", "parser_of"]
-
 #: Takes the text of a file ("" if it is missing) and the ordered rules; returns the new text.
 Parser = Callable[[str, Sequence[ConfigRule]], str]
 #: The names that definitions use. Files of unknown parsers stay as they are.

@@ -25,11 +25,6 @@ from .definition import Definition, parse_definition
 from .definition_keys import PANEL_KEY, SCHEMA_KEY
 from .definition_text import load_text
 
-_EXTENSIONS = (".json", ".yml", ".yaml")
-#: A real definition has a few kilobytes.
-_LARGEST = 1024 * 1024
-#: A kept file writes out aliases and short escapes.
-_LARGEST_KEPT = 4 * 1024 * 1024
 #: The version of kept definitions; a newer release writes a higher number.
 _SCHEMA = 1
 
@@ -60,8 +55,9 @@ class DefinitionDirectory:
     Files are read again only after a change. Every method raises `SourceUnreachable` for an unreadable directory or file.
     """
 
-    extensions: tuple[str, ...] = _EXTENSIONS
-    largest = _LARGEST
+    extensions: tuple[str, ...] = (".json", ".yml", ".yaml")
+    #: A real definition has a few kilobytes.
+    largest = 1024 * 1024
     setting = "system.definitions"
 
     def __init__(self, path: str) -> None:
@@ -172,7 +168,8 @@ class KeptDefinitions(DefinitionDirectory):
     """The last good definition of each server, in the state directory: for stop, kill, and unreachable sources."""
 
     extensions = (".json",)
-    largest = _LARGEST_KEPT
+    #: A kept file writes out aliases and short escapes.
+    largest = 4 * 1024 * 1024
     setting = "system.state_directory"
 
     def __init__(self, state_directory: str, group: str) -> None:

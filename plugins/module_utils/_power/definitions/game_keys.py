@@ -166,11 +166,8 @@ def _profile(value: object, place: KeyLocation, base: GameProfile) -> GameProfil
 def _announcement(said: Mapping[str, Any], given: Mapping[str, Any], place: KeyLocation) -> dict[str, Any]:
     announce = place.entry("announce")
     of_rcon = any(name.startswith("announce.rcon.") for name in said)
-    ways = [
-        name
-        for name, is_there in (("stdin", given["announce.stdin"]), ("rcon", of_rcon), ("command", given["announce.command"]))
-        if is_there
-    ]
+    all_ways = {"stdin": given["announce.stdin"], "rcon": of_rcon, "command": given["announce.command"]}
+    ways = [name for name, is_given in all_ways.items() if is_given]
     if len(ways) > 1:
         raise Mismatch(announce.key, f"has {' and '.join(ways)}, expected one of stdin, rcon and command")
     if ways != ["rcon"]:

@@ -57,14 +57,8 @@ _IN_API = {
     "start_period": ("StartPeriod", _NANOSECONDS),
 }
 
-HEALTH_KEYS = (
-    KeySpec(
-        "healthchecks",
-        list_of(rule_of(_rule, _CHECK_KEYS), "a list of rules"),
-        (),
-        "Health checks of containers instead of their images'; the first match counts",
-    ),
-)
+_CHECKS = list_of(rule_of(_rule, _CHECK_KEYS), "a list of rules")
+HEALTH_KEYS = (KeySpec("healthchecks", _CHECKS, (), "Health checks of containers instead of their images'; the first match counts"),)
 
 REVERT_RULES = "revert.rules"
 
@@ -83,6 +77,8 @@ class RevertRule:
     revertible: bool | None
 
 
+_SETTLE = whole_number(0, LONGEST_SETTLE_SECONDS, "a whole number of seconds")
+_RULES = list_of_known(rule_of(RevertRule, _SAYINGS, without="sets nothing"), "a list of rules", "a rule")
 REVERT_KEYS = (
     KeySpec(
         "revert.on_failed_start",
@@ -90,16 +86,6 @@ REVERT_KEYS = (
         OnFailedStart.LEAVE.value,
         "After a start or restart that fails: leave it, or start the previous version again",
     ),
-    KeySpec(
-        "revert.settle",
-        whole_number(0, LONGEST_SETTLE_SECONDS, "a whole number of seconds"),
-        DEFAULT_SETTLE_SECONDS,
-        "Seconds that a new version must stay up after it is ready",
-    ),
-    KeySpec(
-        REVERT_RULES,
-        list_of_known(rule_of(RevertRule, _SAYINGS, without="sets nothing"), "a list of rules", "a rule"),
-        (),
-        "Rules for some servers; for each key the first match counts",
-    ),
+    KeySpec("revert.settle", _SETTLE, DEFAULT_SETTLE_SECONDS, "Seconds that a new version must stay up after it is ready"),
+    KeySpec(REVERT_RULES, _RULES, (), "Rules for some servers; for each key the first match counts"),
 )

@@ -263,6 +263,7 @@ LOG_USUAL = {
     "local": {"max-size": "20m", "max-file": "5", "compress": "true"},
     "json-file": {"max-size": "", "max-file": "1", "compress": "false"},
 }
+_LOG_OPTIONS = map_of(SCALAR_TEXT, "a map of text")
 _LOG_DEFAULT = {"max-size": "5m", "max-file": "1", "compress": "false", "mode": "non-blocking"}
 _REGISTRIES = map_of(record(REGISTRY_KEYS, "a registry"), "a map of registries")
 _CONTAINER = (
@@ -281,13 +282,7 @@ _CONTAINER = (
     KeySpec("docker.overhead.default_multiplier", FACTOR, 1.05, "Memory for each MB of the limit"),
     KeySpec("docker.overhead.multipliers", MULTIPLIERS, (), "Memory for each MB, for limits up to the key"),
     KeySpec(_LOG_TYPE, TEXT, "local", "Log driver; empty: the engine's", "log_type"),
-    KeySpec(
-        _LOG_CONFIG,
-        map_of(SCALAR_TEXT, "a map of text"),
-        _LOG_DEFAULT,
-        "Options of local and json-file; one file needs `compress: false`",
-        "log_config",
-    ),
+    KeySpec(_LOG_CONFIG, _LOG_OPTIONS, _LOG_DEFAULT, "Options of local and json-file; one file needs `compress: false`", "log_config"),
 )
 
 
