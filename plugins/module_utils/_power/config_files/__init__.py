@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Edits a server's configuration files before it starts: one file per parser, text in, text out.
 
-Text without a rule stays byte for byte, so a second run changes nothing. Bytes that are not UTF-8 are surrogate escapes. `actions` may
-import this package.
+Text without a rule stays byte for byte, so a second run changes nothing. Bytes that are not UTF-8 are surrogate escapes.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Parser ``json``: changes values by their path; order, spelling, indentation and comments stay; pure.
 
-New keys go behind the last one of their map, in its style. A missing or empty file is created. Wings instead rewrites the whole file, sorts
-its keys and rounds its numbers.
+New keys go behind the last one of their map, in its style. A missing or empty file is created. Wings sorts all keys and rounds numbers.
 """
 
 from __future__ import annotations

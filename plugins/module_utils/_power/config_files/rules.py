@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The effect of a rule on a value: whether it changes, to what, and of which type. The same for all parsers.
 
-Regular expressions run in a few child interpreters (see `regex_sandbox`). A value keeps its type if possible: ``"25565"`` replaces a number
-by a number, ``1`` a boolean by ``true``.
+Regular expressions run in a few child interpreters (see `regex_sandbox`). A value keeps its type if possible (see `typed`).
 """
 
 from __future__ import annotations

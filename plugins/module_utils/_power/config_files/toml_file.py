@@ -5,8 +5,7 @@
 
 A rule sets a scalar in its present type and quotes; a date stays a date if the value is one. A missing key goes behind the last key of its
 table, a missing table to the end of the file (in a list of tables or in braces: as a key with dots). ``list[0]`` is created in a missing or
-empty list. A table or a list in place of a scalar is a fault, and so is a scalar on the way; behind a ``*`` they are skipped. TOML has no
-null: a rule that would write it is a fault.
+empty list. A table or list in place of a scalar is a fault, as is a scalar on the way; behind a ``*`` they are skipped. Null is a fault.
 """
 
 from __future__ import annotations
@@ -132,7 +131,6 @@ class Draft:
         self._sections: list[Table] = []
 
     def replace(self, leaf: TomlScalar, new: TomlScalar) -> None:
-        """Replace a scalar, in its place."""
         leaf.written, leaf.value, leaf.form = new.written, new.value, new.form
         self._leaves[id(leaf)] = leaf
 

@@ -135,8 +135,7 @@ def carry_out(document: Document, rules: Sequence[ConfigRule]) -> None:
     """Apply the rules to the tree, in order.
 
     A rule without ``if_value`` creates missing or null parts: maps for keys, lists for index 0. Wildcards create only parts behind them.
-    Raises `ConfigFault` for a path that leads through a value, ends at a map or a list, lies beyond a list's end, or would change shared
-    values.
+    Raises `ConfigFault` for a path that leads through a value, ends at a map or a list, lies beyond a list's end, or changes shared values.
     """
     budget = [_MOST_PLACES]
     for rule in rules:
@@ -179,8 +178,7 @@ def _create(parent: Map | List, place: str | int, null: Node | None, steps: Sequ
     if step is None or going.rule.if_value is not None:
         return
     _refuse_shared(null, going)
-    span = None if null is None else null.span
-    branch: Map | List = List(span=span, new=True) if isinstance(step, int) else Map(span=span, new=True)
+    branch = (List if isinstance(step, int) else Map)(span=None if null is None else null.span, new=True)
     at = branch.place(step, going.rule)
     parent.entries[place] = branch
     _go(branch, at, steps[1:], _Going(going.rule, going.budget))

@@ -37,8 +37,7 @@ _BYTES = range(0xDC80, 0xDD00)
 _PRIVATE = 0xF780
 _AWAY = {code: _PRIVATE + code - _BYTES.start for code in _BYTES}
 _BACK = {private: code for code, private in _AWAY.items()}
-#: Plain text without a meaning in YAML; brackets and commas are allowed in a block. Within brackets some readers end plain text at a
-#: question mark.
+#: Plain text without a meaning in YAML: in a block, and within brackets, where a comma and, to some readers, a question mark end it.
 _PLAIN = re.compile(r"[^\s,\[\]{}#&*!|>'\"%@`?:=<~\-](?:[^\n:#]|:(?! |\Z)|(?<! )#)*")
 _FLOW = re.compile(r"[^,\[\]{}:?]*")
 #: Booleans of YAML 1.1, though hardly any reader uses them.

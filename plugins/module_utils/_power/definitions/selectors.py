@@ -17,8 +17,7 @@ from .kinds import FILLED_TEXT, SCALAR_TEXT, TEXT_OR_NUMBER, map_of
 if TYPE_CHECKING:
     from .definition import Definition
 
-#: The end of a whole part of an image reference: another part, a tag or digest, or nothing. A colon before a slash begins a port, and so
-#: names another registry.
+#: The end of a whole part of an image reference: a part, a tag, a digest, nothing. A colon before a slash begins a port: another registry.
 _PART_END = re.compile(r"/|[:@][^/]*\Z|\Z")
 SERVER_KEY = KeySpec("server", FILLED_TEXT, None, "Name or UUID of the server")
 EGG_KEY = KeySpec("egg", TEXT_OR_NUMBER, "", "UUID of the egg of the servers")
@@ -77,7 +76,7 @@ def names_of(keys: Sequence[KeySpec]) -> str:
 
 
 def rule_of(build: Callable[..., Any], own: Sequence[KeySpec], selectors: Sequence[KeySpec] = SELECTORS, *, without: str = "") -> ValueType:
-    """A rule: a selector, and ``own`` keys by name. ``without`` is the fault of a rule with none of them; empty: none."""
+    """A rule: a selector and ``own`` keys. ``without`` is the fault of a rule that sets no such key; empty: that is no fault."""
     keys = (*selectors, *own)
 
     def read(value: object, place: KeyLocation) -> Any:

@@ -56,8 +56,7 @@ def policy_of(settings: Settings, server: Server, definition: Definition | None)
 def definition_fingerprint(definition: Definition) -> str:
     """Return a hash of the whole definition, independent of its source.
 
-    It includes keys that only the Panel uses, because placeholders can use them. Keep it in the journal only: with all other parts known, a
-    short secret could be guessed from it.
+    It includes the Panel's own keys: placeholders can use them. Keep it in the journal only: with all else known, it betrays short secrets.
     """
     own = {key: value for key, value in definition.source.items() if key not in ORIGIN_KEYS}
     try:

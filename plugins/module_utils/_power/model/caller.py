@@ -36,10 +36,6 @@ def _user_name(uid: int) -> str:
         return str(uid)
 
 
-def never() -> bool:
-    return False
-
-
 @dataclass(frozen=True)
 class Caller:
     """The callbacks of a caller.
@@ -49,10 +45,10 @@ class Caller:
     no trace. Its countdown keeps its record and sends players nothing. A wait for ready lasts until its end or the end of the process.
     """
 
-    interrupted: Callable[[], bool] = never
+    interrupted: Callable[[], bool] = lambda: False
     hold: Callable[[], None] = lambda: None
     listener: Listener = unheard
-    handed_on: Callable[[], bool] = never
+    handed_on: Callable[[], bool] = lambda: False
 
 
 SILENT = Caller()

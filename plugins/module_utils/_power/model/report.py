@@ -45,9 +45,8 @@ class Unseen:
 class Described:
     """The facts of servers.
 
-    ``entries`` has one entry for each known server, read or not. ``warnings`` has a message for each server that is unread or unknown.
-    ``unlisted`` has a message for each list that could not be read. ``supervisor``, ``events`` and ``freeze`` are of the node. None is
-    unknown, for ``freeze`` none.
+    ``entries`` has one entry for each known server, read or not. ``warnings`` has a message for each server that is unread or unknown,
+    ``unlisted`` one for each unread list. ``supervisor``, ``events`` and ``freeze`` are of the node. None is unknown, for ``freeze`` none.
     """
 
     entries: list[dict[str, Any]] = field(default_factory=list)
