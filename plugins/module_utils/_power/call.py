@@ -143,9 +143,7 @@ class Performed:
     warnings: Sequence[str]
 
 
-def perform_options(
-    options: Mapping[str, Any], caller: Caller, *, check: bool, diff: bool, begin: Callable[[int], None] = lambda _targets: None
-) -> Performed:
+def perform_options(options: Mapping[str, Any], caller: Caller, *, check: bool, diff: bool, begin: Callable[[int], None]) -> Performed:
     """Perform the power action of `checked` options. ``begin`` gets the number of servers. Raises `PowerError` if nothing can begin."""
     with contextlib.closing(open_call(options, caller=caller, read_only=check)) as call:
         asked = _request_of(options, check=check, diff=diff)

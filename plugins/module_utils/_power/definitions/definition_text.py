@@ -71,7 +71,6 @@ _AT_A_LINE = "the line does not fit the lines above it: look at its indentation,
 _IN_A_LINE = "something follows a value that is complete, such as text after a closing quote"
 #: The first line of the value helps more than the place where the parser stopped.
 _BEGINS = re.compile("quoted scalar|could not find expected ':'|scanning a tag|parsing a tag")
-_UNKNOWN_YAML = "it is not valid YAML"
 #: Not compiled here: that takes 3 ms, and few calls need it.
 _CONTROL = "[^\\t\\n\\r\\x20-\\x7e\\x85\\xa0-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]"
 
@@ -86,13 +85,12 @@ _JSON = (
     ("Invalid \\", "text in quotes has a backslash that begins no known escape; write two"),
     ("Extra data", "something follows the end of the document"),
 )
-_UNKNOWN_JSON = "it is not valid JSON"
 
 
 def json_fault(error: json.JSONDecodeError) -> str:
     if not error.doc.strip():
         return "it is empty"
-    words = next((words for said, words in _JSON if error.msg.startswith(said)), _UNKNOWN_JSON)
+    words = next((words for said, words in _JSON if error.msg.startswith(said)), "it is not valid JSON")
     return f"it is not JSON: {_place(error.lineno, error.colno)}{words}"
 
 
@@ -121,7 +119,7 @@ def _words(said: str, text: str, mark: Any) -> str:
         return _IN_A_LINE if text[: mark.index].rpartition("\n")[2].strip() else _AT_A_LINE
     if mark is not None and "cannot start any token" in said and text[mark.index : mark.index + 1] == "\t":
         said = "found a tab character"
-    return next((words for pattern, words in _YAML if pattern.search(said)), _UNKNOWN_YAML)
+    return next((words for pattern, words in _YAML if pattern.search(said)), "it is not valid YAML")
 
 
 def _place(line: int, column: int) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from .news import Listener, unheard
 from .records import dataclass
@@ -21,11 +21,10 @@ def is_ad_hoc(origin: str | None) -> bool:
     return (origin or "").endswith(f"({AD_HOC})")
 
 
-def default_origin(variables: Mapping[str, str] | None = None) -> str:
+def default_origin() -> str:
     """The sudo or login user, and the address of the SSH client if there is one: ``alice from 192.0.2.7``."""
-    environ = os.environ if variables is None else variables
-    user = environ.get("SUDO_USER") or _user_name(os.getuid())
-    client = (environ.get("SSH_CONNECTION") or environ.get("SSH_CLIENT") or "").split(" ")[0]
+    user = os.environ.get("SUDO_USER") or _user_name(os.getuid())
+    client = (os.environ.get("SSH_CONNECTION") or os.environ.get("SSH_CLIENT") or "").split(" ")[0]
     return f"{user} from {client}" if client else user
 
 
