@@ -241,19 +241,13 @@ def typed(value: str | int | float | bool | None, present: Present) -> Value:
 
 def same(one: Value, other: Value) -> bool:
     """Tell whether two values have one type and are equal; numbers may differ in spelling: ``1.50`` and ``1.5``."""
-    if isinstance(one, Number) and isinstance(other, Number):
-        return one.text == other.text or _equal_numbers(one.text, other.text)
-    return type(one) is type(other) and one == other
-
-
-def _equal_numbers(one: str, other: str) -> bool:
-    if not (_NUMBER.fullmatch(one) and _NUMBER.fullmatch(other)):
-        return False
-    try:
-        return Decimal(one) == Decimal(other)
-    except InvalidOperation:
-        # The exponent is too large.
-        return False
+    if not isinstance(one, Number) or not isinstance(other, Number):
+        return type(one) is type(other) and one == other
+    if one.text != other.text and _NUMBER.fullmatch(one.text) and _NUMBER.fullmatch(other.text):
+        # An exponent may be too large.
+        with contextlib.suppress(InvalidOperation):
+            return Decimal(one.text) == Decimal(other.text)
+    return one.text == other.text
 
 
 def is_moment(parts: Sequence[str | None]) -> bool:

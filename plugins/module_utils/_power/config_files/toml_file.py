@@ -152,10 +152,7 @@ class Draft:
         table.lines.append(AddedLine(table.prefix + ".".join(key_text(name) for name in names), leaf, listed))
         for name in names[:-1]:
             table = _dotted(table, name)
-        node = Listing(0, closed=True) if listed else leaf
-        if isinstance(node, Listing):
-            node.items.append(leaf)
-        table.entries[names[-1]] = node
+        table.entries[names[-1]] = Listing(0, closed=True, items=[leaf]) if listed else leaf
 
     def _section(self, table: Table, names: Sequence[str]) -> Table:
         """Add a section at the end of the file: for the table itself, which so far only other headers imply, or one below it."""

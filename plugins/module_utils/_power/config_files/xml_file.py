@@ -273,7 +273,7 @@ def _indent(source: bytes, element: Element) -> str | None:
     if element.start is None:
         return None
     before = source[max(element.start - _WIDEST, 0) : element.start]
-    line = before[before.rfind(b"\n") + 1 :].removeprefix(b"\xef\xbb\xbf")
+    line = before[before.rfind(b"\n") + 1 :].removeprefix(BOM_UTF8)
     if line.strip() or (b"\n" not in before and element.start > _WIDEST):
         return None
     return line.decode("ascii")
