@@ -150,23 +150,23 @@ def load_text(content: bytes, where: str, *, yaml: bool) -> object:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _invalid(where, f"it is not UTF-8 text (byte {error.start})") from None
+        raise invalid(where, f"it is not UTF-8 text (byte {error.start})") from None
     return _load_yaml(text, where) if yaml else _load_json(text, where)
 
 
-def _invalid(where: str, reason: str) -> DefinitionInvalid:
+def invalid(where: str, reason: str) -> DefinitionInvalid:
     return DefinitionInvalid(f"Cannot read definition {where}: {reason}", where=where)
 
 
 def _load_json(text: str, where: str) -> object:
     if is_nested_deeper(text, _DEEPEST):
-        raise _invalid(where, "it is nested too deeply")
+        raise invalid(where, "it is nested too deeply")
     try:
         return json.loads(text, parse_int=_whole_number, parse_constant=_no_number)
     except json.JSONDecodeError as error:
-        raise _invalid(where, json_fault(error)) from None
+        raise invalid(where, json_fault(error)) from None
     except ValueError as error:
-        raise _invalid(where, str(error)) from None
+        raise invalid(where, str(error)) from None
 
 
 def _whole_number(digits: str) -> int:
@@ -185,7 +185,7 @@ def _load_yaml(text: str, where: str) -> object:
         _refuse_excess(yaml.parse(text, loader), where)
         return yaml.load(text, loader)
     except yaml.YAMLError as error:
-        raise _invalid(where, yaml_fault(error, text)) from None
+        raise invalid(where, yaml_fault(error, text)) from None
 
 
 def root_node(text: str) -> Any:
@@ -256,7 +256,7 @@ def _refuse_excess(events: Iterable[Any], where: str) -> None:
             within[-1].add(part)
         elif kind == "AliasEvent":
             if event.anchor not in whole:
-                raise _invalid(where, yaml_fault_at(event.start_mark, ALIAS))
+                raise invalid(where, yaml_fault_at(event.start_mark, ALIAS))
             part = whole[event.anchor]
             within[-1].add(part)
         else:
@@ -264,4 +264,4 @@ def _refuse_excess(events: Iterable[Any], where: str) -> None:
         if part.anchor is not None:
             whole[part.anchor] = part
         if len(within) + part.height > _DEEPEST or within[-1].values > _MOST_VALUES:
-            raise _invalid(where, f"line {event.start_mark.line + 1}: it is nested too deeply or holds too much")
+            raise invalid(where, f"line {event.start_mark.line + 1}: it is nested too deeply or holds too much")

@@ -323,12 +323,6 @@ def as_map(value: object, place: KeyLocation) -> Mapping[str, Any]:
     return value
 
 
-def as_list(value: object, place: KeyLocation, expected: str) -> Sequence[Any]:
-    if not isinstance(value, (list, tuple)):
-        raise place.no_collection(value, expected)
-    return value
-
-
 def as_text(value: object, place: KeyLocation, expected: str = "text") -> str:
     """Return text that containers, file names and UTF-8 files can hold."""
     if not isinstance(value, str):
