@@ -23,15 +23,13 @@ _Said = TypeVar("_Said")
 
 @dataclass(frozen=True)
 class Policy:
-    """``clean_exit``: restart the server after exit code 0 too. ``why`` names the setting that exempts it, else it is empty.
-
-    ``restart_unhealthy``: restart it also while it hangs.
-    """
-
     supervised: bool
+    #: Restart the server after exit code 0 too.
     clean_exit: bool
     limits: Limits
+    #: The setting that exempts the server, if any.
     why: str = ""
+    #: Restart it also while it hangs.
     restart_unhealthy: bool = False
 
 

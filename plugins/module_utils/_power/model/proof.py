@@ -209,10 +209,7 @@ Decision = tuple[ProofStep, str]
 
 
 def decide(proof: Proof, facts: ProofFacts) -> Decision:
-    """Return the next step of an open proof, and why, as a part of a sentence.
-
-    ``tests/unit/test_proof_model.py`` compares it with the model of the proof.
-    """
+    """Return the next step of an open proof, and why, as a part of a sentence. ``test_proof_model.py`` compares it with its model."""
     run = facts.run
     if facts.held:
         return ProofStep.WAIT, ""
