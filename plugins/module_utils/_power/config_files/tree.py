@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Union
 
@@ -230,10 +231,7 @@ def rewritten(
     after = spliced(text, edits(text, document))
     if after == text:
         return text
-    try:
-        intact = equal(document, read(after))
-    except ConfigFault:
-        intact = False
-    if not intact:
-        raise ConfigFault("a change of these values would also change others")
-    return after
+    with contextlib.suppress(ConfigFault):
+        if equal(document, read(after)):
+            return after
+    raise ConfigFault("a change of these values would also change others")
