@@ -17,7 +17,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bu
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.call import open_call
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.operations import OperationRow
-from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller, never
+from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 
 from .lab import Lab, wait_until
@@ -36,7 +36,7 @@ def power_each(
     max_failures: int | None = None,
     stagger: float = 0,
     priorities: Mapping[str, int] | None = None,
-    interrupted: Callable[[], bool] = never,
+    interrupted: Callable[[], bool] = lambda: False,
     options: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> list[Result]:

@@ -10,16 +10,17 @@ import itertools
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import ROUTES
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_keys import KEYS as DEFINITION_KEYS
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings_keys import KEYS as SETTINGS_KEYS
+from ansible_collections.fleet.power.plugins.module_utils._power.model import errors
 from ansible_collections.fleet.power.plugins.module_utils._power.model.plan import plan
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
-from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import ABSENT, REQUIRED, KeySpec, every_key
+from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import ABSENT, REQUIRED, KeySpec
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -122,6 +123,18 @@ def type_text(words: str) -> str:
     for pattern, short in _SHORT:
         words = re.sub(f"^{pattern}$", short, words)
     return words
+
+
+def every_key(keys: Sequence[KeySpec], prefix: str = "") -> Iterator[KeySpec]:
+    """Yield the table with those of its records: ``settings.mounts``, ``settings.mounts[].source`` and so on."""
+    for key in keys:
+        yield replace(key, name=prefix + key.name)
+        yield from every_key(key.type.keys, f"{prefix}{key.name}[].")
+
+
+def all_codes() -> set[str]:
+    others = {errors.INTERRUPTED, errors.EXPIRED, errors.UNGUARDED, errors.NOT_DURABLE, errors.INTERNAL_ERROR}
+    return {error.code for error in errors.PowerError.__subclasses__()} | others
 
 
 def key_rows(keys: Sequence[KeySpec]) -> Rows:

@@ -297,7 +297,7 @@ count, character = int(sys.argv[1]), sys.argv[2]
 yaml_read.read("k: 1\\n")
 text = "k: 1" + character * (count // len(character)) + "\\n"
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-assert yaml_read.read(text).items
+assert yaml_read.read(text).entries
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
 

@@ -22,6 +22,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.sto
 from ansible_collections.fleet.power.plugins.module_utils._power.model import schema
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import DefinitionInvalid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import StopType, StopWay
+from ansible_collections.fleet.power.tests.unit.docs_support import every_key
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -365,7 +366,7 @@ class TestHostileInput:
             object(),
             b"x",
         ]
-        for key in schema.every_key(definition_keys.KEYS):
+        for key in every_key(definition_keys.KEYS):
             for value in values:
                 try:
                     key.type.read(value, schema.KeyLocation(key.name, []))

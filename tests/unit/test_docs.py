@@ -36,6 +36,7 @@ from ansible_collections.fleet.power.tests.unit.docs_support import (
     MADE,
     PAGES,
     Example,
+    all_codes,
     csv_tables,
     examples,
     literals,
@@ -76,7 +77,7 @@ def tasks_in(value: Any) -> Iterator[Mapping[str, Any]]:
 
 def test_the_guide_explains_exactly_the_existing_codes_in_order() -> None:
     codes = [literals(row[0])[0] for row in csv_tables(CODES)["Codes"]]
-    assert codes == sorted(errors.all_codes())
+    assert codes == sorted(all_codes())
 
 
 def test_the_guide_gives_each_code_the_outcome_of_its_error() -> None:

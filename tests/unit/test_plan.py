@@ -241,10 +241,14 @@ ME = pwd.getpwuid(os.getuid()).pw_name
         ({"SUDO_USER": "alice", "SSH_CONNECTION": "2001:db8::7 50022 2001:db8::1 22"}, "alice from 2001:db8::7"),
     ],
 )
-def test_the_origin_is_the_sudo_user_or_the_login_user_with_the_clients_address(environ: dict[str, str], origin: str) -> None:
-    assert default_origin(environ) == origin
+def test_the_origin_is_the_sudo_user_or_the_login_user_with_the_clients_address(
+    environ: dict[str, str], origin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", environ)
+    assert default_origin() == origin
 
 
 def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {})
     monkeypatch.setattr(os, "getuid", lambda: 2_000_000_001)
-    assert default_origin({}) == "2000000001"
+    assert default_origin() == "2000000001"

@@ -29,9 +29,9 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.m
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Rooms
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.stats import ServerView, state_changes
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import Use
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import all_codes
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Snapshot, Startup
+from ansible_collections.fleet.power.tests.unit.docs_support import all_codes
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Union
 
 from .actions.many.bulk import Target, all_of, everything, means_all, named, perform_each, refuse_only_offline
 from .actions.node.context import keyed
@@ -29,35 +29,12 @@ from .options import POWER_OPTIONS, WAIT_SECONDS
 
 if TYPE_CHECKING:
     from .actions.many.server_facts import FactOptions
+    from .endpoint.call import AtEndpoint
     from .model.report import Described
 
 
-class Call(Protocol):
-    """A call, wherever the servers are."""
-
-    def targets(self, names: Sequence[str], asked: Request) -> list[Target]:
-        """Return the servers of ``names``, each once. Raises `SettingsInvalid`, and errors of sources for ``all``."""
-
-    def priorities(self, targets: Sequence[Target], given: Mapping[str, int]) -> list[int]:
-        """Return the priority of each target; ``given`` counts first. Raises `InterruptedBySignal`."""
-
-    def act(self, target: Target, slot: Slot) -> Result:
-        """Run the action on one server. Raises nothing."""
-
-    def should_be_up(self) -> list[Server] | None:
-        """Return the servers that should be up; None if unknown, and ``warnings`` says why."""
-
-    def unlisted(self) -> list[str]:
-        """Return a message for each list of servers that ``targets`` of all could not read."""
-
-    def describe(self, names: Sequence[str], wanted: FactOptions, *, check: bool) -> Described:
-        """Read the facts of the named servers, or of all. Raises `PowerError` if nothing is readable."""
-
-    def warnings(self) -> list[str]:
-        """Return the warnings."""
-
-    def close(self) -> None:
-        """Close files and connections."""
+#: A call, wherever the servers are. `_OnNode` describes the methods.
+Call = Union["_OnNode", "AtEndpoint"]
 
 
 def open_call(options: Mapping[str, Any], *, caller: Caller = SILENT, read_only: bool = False) -> Call:
@@ -83,6 +60,7 @@ class _OnNode:
         self._node = node
 
     def targets(self, names: Sequence[str], asked: Request) -> list[Target]:
+        """Return the servers of ``names``, each once. Raises `SettingsInvalid`, and errors of sources for ``all``."""
         node = self._node
         # Before any other query or wait.
         generations = read_generations(names, node, asked.action)
@@ -105,6 +83,7 @@ class _OnNode:
         return named(asked, names, lambda name: node.sources.search.identify(name, asked.action, check_cancelled=self._look))
 
     def priorities(self, targets: Sequence[Target], given: Mapping[str, int]) -> list[int]:
+        """Return the priority of each target; ``given`` counts first. Raises `InterruptedBySignal`."""
         order = Priorities.of(given, self._node.settings.priorities)
         return [DEFAULT_PRIORITY if target.server is None else self._priority(target.server, order, target) for target in targets]
 
@@ -125,17 +104,21 @@ class _OnNode:
     # Actions and facts each import only their half of the core.
 
     def act(self, target: Target, slot: Slot) -> Result:
+        """Run the action on one server. Raises nothing."""
         from .actions.turn.perform import perform
 
         return perform(target.request, self._node, target.server, slot)
 
     def should_be_up(self) -> list[Server] | None:
+        """Return the servers that should be up; None if unknown, and ``warnings`` says why."""
         return self._node.journal.intents.should_be_up()
 
     def unlisted(self) -> list[str]:
+        """Return a message for each list of servers that ``targets`` of all could not read."""
         return [str(error) for error in self._node.sources.listing.unlisted]
 
     def describe(self, names: Sequence[str], wanted: FactOptions, *, check: bool) -> Described:
+        """Read the facts of the named servers, or of all. Raises `PowerError` if nothing is readable."""
         from .actions.many.server_facts import describe
 
         node = self._node
@@ -160,9 +143,7 @@ class Performed:
     warnings: Sequence[str]
 
 
-def perform_options(
-    options: Mapping[str, Any], caller: Caller, *, check: bool, diff: bool, begin: Callable[[int], None] = lambda _targets: None
-) -> Performed:
+def perform_options(options: Mapping[str, Any], caller: Caller, *, check: bool, diff: bool, begin: Callable[[int], None]) -> Performed:
     """Perform the power action of `checked` options. ``begin`` gets the number of servers. Raises `PowerError` if nothing can begin."""
     with contextlib.closing(open_call(options, caller=caller, read_only=check)) as call:
         asked = _request_of(options, check=check, diff=diff)

@@ -20,8 +20,14 @@ WAIT_SECONDS = Option("int", default=Request.wait_seconds, least=0, most=LONGEST
 STAGGER = Option("int", default=0, least=0, most=LONGEST_STAGGER_SECONDS)
 MAX_PARALLEL = Option("int", default=0, least=0)
 
-#: No defaults here. The order is: option, DOCKER_* environment, node settings, default.
-_ENGINE_OPTIONS = {
+SHARED_OPTIONS = {
+    "config": Option("path"),
+    # no_log here would mask every value in it, even "1" and the uuid, all over the result; see PowerModule.
+    "definitions": Option("list", elements="dict", no_log=False),
+    "definitions_dir": Option("path"),
+    "api_url": Option("str"),
+    "api_token": Option("str", no_log=True),
+    # Those of the engine have no defaults here. The order is: option, DOCKER_* environment, node settings, default.
     "docker_host": Option("str", aliases=("docker_url",)),
     "tls": Option("bool"),
     "validate_certs": Option("bool", aliases=("tls_verify",)),
@@ -31,15 +37,6 @@ _ENGINE_OPTIONS = {
     "tls_hostname": Option("str"),
     "api_version": Option("str", aliases=("docker_api_version",)),
     "timeout": TIMEOUT,
-}
-SHARED_OPTIONS = {
-    "config": Option("path"),
-    # no_log here would mask every value in it, even "1" and the uuid, all over the result; see PowerModule.
-    "definitions": Option("list", elements="dict", no_log=False),
-    "definitions_dir": Option("path"),
-    "api_url": Option("str"),
-    "api_token": Option("str", no_log=True),
-    **_ENGINE_OPTIONS,
 }
 _SERVER = Option("list", elements="str", aliases=("servers", "uuid"))
 POWER_OPTIONS = {

@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Edits a server's configuration files before it starts: one file per parser, text in, text out.
 
-Text without a rule stays byte for byte, so a second run changes nothing. Bytes that are not UTF-8 are surrogate escapes. `actions` may
-import this package.
+Text without a rule stays byte for byte, so a second run changes nothing. Bytes that are not UTF-8 are surrogate escapes.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..definitions.definition import ConfigRule
-
-__all__ = ["PARSERS", "Parser", "parser_of"]
 
 #: Takes the text of a file ("" if it is missing) and the ordered rules; returns the new text.
 Parser = Callable[[str, Sequence[ConfigRule]], str]

@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Parser ``json``: changes values by their path; order, spelling, indentation and comments stay; pure.
 
-New keys go behind the last one of their map, in its style. A missing or empty file is created. Wings instead rewrites the whole file, sorts
-its keys and rounds its numbers.
+New keys go behind the last one of their map, in its style. A missing or empty file is created. Wings sorts all keys and rounds numbers.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class _JsonWriter:
         self._in_lines = not begun or "\n" in text.strip()
 
     def edits(self) -> Iterator[Edit]:
-        for node in self._document.items:
+        for node in self._document.entries.values():
             if node.new and node.span is None:
                 yield len(self._text), len(self._text), self._rendered(node, "") + self._end
             else:
@@ -140,8 +139,7 @@ class _JsonReader:
     def document(self) -> Document:
         document = Document()
         if self._next():
-            document.items.append(self._value(0))
-            document.last = document.items[0]
+            document.last = document.entries[0] = self._value(0)
             if self._next():
                 self._refuse("more text follows the value")
         return document
@@ -154,7 +152,7 @@ class _JsonReader:
         if character in ("{", "["):
             if depth >= DEEPEST:
                 raise ConfigFault(f"the file is nested deeper than {DEEPEST} levels")
-            return self._map(depth) if character == "{" else self._list(depth)
+            return self._branch(Map(), "}", depth) if character == "{" else self._branch(List(), "]", depth)
         value: Value
         if character == '"':
             value = self._text_value()
@@ -166,45 +164,33 @@ class _JsonReader:
             value = _CONSTANTS[word] if word in _CONSTANTS else Number(word)
         return Leaf(value, (start, self._at))
 
-    def _map(self, depth: int) -> Map:
-        start = previous = self._at
-        node = Map()
+    def _branch(self, node: Map | List, closing: str, depth: int) -> Map | List:
+        start = self._at
         previous = self._at = start + 1
-        while self._next() != "}":
-            entry = self._at
-            if self._next() != '"':
-                self._refuse("a key in double quotes or a closing brace was expected")
-            key, end = self._text_value(), self._at
-            if self._next() != ":":
-                self._refuse("a colon was expected")
-            self._at += 1
-            self._next()
-            node.colon, node.gap = (end, self._at), (previous, entry)
-            node.first = entry if node.last is None else node.first
+        while self._next() != closing:
+            node.gap = (previous, self._at)
+            node.first = self._at if node.last is None else node.first
+            key = self._key(node) if isinstance(node, Map) else len(node.entries)
             node.last = value = self._value(depth + 1)
             previous = self._at
             if key in node.entries:
                 node.unreached.append(node.entries[key])
             node.entries[key] = value
-            self._comma("}")
+            self._comma(closing)
         self._at += 1
         node.span = (start, self._at)
         return node
 
-    def _list(self, depth: int) -> List:
-        start = self._at
-        node = List()
-        previous = self._at = start + 1
-        while self._next() != "]":
-            node.gap = (previous, self._at)
-            node.first = self._at if node.last is None else node.first
-            node.last = value = self._value(depth + 1)
-            previous = self._at
-            node.items.append(value)
-            self._comma("]")
+    def _key(self, node: Map) -> str:
+        if self._next() != '"':
+            self._refuse("a key in double quotes or a closing brace was expected")
+        key, end = self._text_value(), self._at
+        if self._next() != ":":
+            self._refuse("a colon was expected")
         self._at += 1
-        node.span = (start, self._at)
-        return node
+        self._next()
+        node.colon = (end, self._at)
+        return key
 
     def _comma(self, closing: str) -> None:
         character = self._next()

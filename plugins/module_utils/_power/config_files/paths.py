@@ -36,32 +36,23 @@ _PART = re.compile(rf"""([^.]*?)((?:{_BRACKET})*)(?:\.|\Z)""", re.DOTALL)
 
 def steps_of(rule: ConfigRule) -> tuple[Step, ...]:
     """Return the steps of a rule's path, at least one. Raises `ConfigFault` for a bad path."""
-    path, position = rule.match, 0
-    if len(path) > _LONGEST:
+    if len(rule.match) > _LONGEST:
         raise ConfigFault(f"its match has more than {_LONGEST} characters", rule)
     steps: list[Step] = []
-    while True:
-        part = _PART.match(path, position)
-        if part is None:
-            raise ConfigFault("its match is not a path", rule)
-        steps += _steps(part.group(1), part.group(2), rule)
+    for part in _PART.finditer(rule.match):
+        name, brackets = part.group(1, 2)
+        if not name and not brackets:
+            raise ConfigFault("its match is empty, or has nothing before, behind or between its dots", rule)
+        if name:
+            steps.append(None if name == "*" else name.replace("~1", ".").replace("~0", "~"))
+        for number, every, double, single in _BRACKETS.findall(brackets):
+            steps.append(int(number) if number else None if every else double or single)
         if len(steps) > _MOST_STEPS:
             raise ConfigFault(f"its match is a path of more than {_MOST_STEPS} steps", rule)
         ends_in_dot = part.end() > part.end(2)
         if not ends_in_dot:
-            return tuple(steps)
-        position = part.end()
-
-
-def _steps(name: str, brackets: str, rule: ConfigRule) -> list[Step]:
-    if not name and not brackets:
-        raise ConfigFault("its match is empty, or has nothing before, behind or between its dots", rule)
-    steps: list[Step] = []
-    if name:
-        steps.append(None if name == "*" else name.replace("~1", ".").replace("~0", "~"))
-    for number, every, double, single in _BRACKETS.findall(brackets):
-        steps.append(int(number) if number else None if every else double or single)
-    return steps
+            break
+    return tuple(steps)
 
 
 def index_of(step: Step) -> int | None:

@@ -44,17 +44,8 @@ def expand(config: ConfigFile, definition: Definition, settings: Settings) -> Co
     if not any(_holds(rule) for rule in config.rules):
         return config
     values = _Values(definition, settings)
-    return dataclasses.replace(config, rules=tuple(_expanded(config.parser, rule, values) for rule in config.rules))
-
-
-def _expanded(parser: str, rule: ConfigRule, values: _Values) -> ConfigRule:
-    if not _holds(rule):
-        return rule
-    expanded = values.rule(rule, parser)
-    # A variable's value must not choose what a rule writes to.
-    if parser == "xml" and place_of(expanded).attribute != place_of(rule).attribute:
-        raise ConfigFault("what its replace_with looks up would make an attribute of the text", rule)
-    return expanded
+    rules = (values.rule(rule, config.parser) if _holds(rule) else rule for rule in config.rules)
+    return dataclasses.replace(config, rules=tuple(rules))
 
 
 def _holds(rule: ConfigRule) -> bool:
@@ -92,7 +83,11 @@ class _Values:
             raise ConfigFault(str(fault), rule) from None
         if condition is not None and condition.startswith(_REGEX) and not is_pattern:
             raise ConfigFault("what its if_value looks up would make a pattern of it", rule)
-        return dataclasses.replace(rule, replace_with=replacement, if_value=condition)
+        expanded = dataclasses.replace(rule, replace_with=replacement, if_value=condition)
+        # A variable's value must not choose what a rule writes to.
+        if parser == "xml" and place_of(expanded).attribute != place_of(rule).attribute:
+            raise ConfigFault("what its replace_with looks up would make an attribute of the text", rule)
+        return expanded
 
     def _replacement(self, text: str, is_template: bool, is_of_lines: bool) -> str:
         # In a template a dollar begins the name of a group.

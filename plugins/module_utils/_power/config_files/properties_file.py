@@ -20,7 +20,7 @@ from .splice import spliced
 
 #: Java also ends a line at a carriage return.
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|\Z)")
-_BLANKS_AND_ENDS = re.compile(r"[ \t\f\r\n]*")
+_NO_BLANK = re.compile(r"[^ \t\f\r\n]")
 _CONTINUED = r"\\(?:\r\n|\r|\n)[ \t\f]*"
 #: Characters that may end a key, and escapes that hide them.
 _MARK = re.compile(rf"{_CONTINUED}|\\.|[=: \t\f]", re.DOTALL)
@@ -98,18 +98,13 @@ class _PropertiesFile:
 
     def _parse(self) -> None:
         position = 0
-        while True:
-            blanks = _BLANKS_AND_ENDS.match(self._text, position)
-            position = blanks.end() if blanks else position
-            if position == len(self._text):
-                return
-            stop, after, is_open = _logical_line(self._text, position)
-            if self._text[position] not in "#!":
-                self._last = entry = self._entry(position, stop, is_open)
+        while first := _NO_BLANK.search(self._text, position):
+            stop, position, is_open = _logical_line(self._text, first.start())
+            if first.group() not in "#!":
+                self._last = entry = self._entry(first.start(), stop, is_open)
                 self._entries[entry.key] = entry
                 if self._is_ascii and not self._is_latin:
-                    self._is_ascii = _BEYOND_ASCII.search(self._text, position, stop) is None
-            position = after
+                    self._is_ascii = _BEYOND_ASCII.search(self._text, first.start(), stop) is None
 
     def _entry(self, start: int, stop: int, is_open: bool) -> _Entry:
         # A backslash without a continuation is no part of the value, and a new value replaces it.
@@ -150,15 +145,12 @@ class _PropertiesFile:
 def _logical_line(text: str, position: int) -> tuple[int, int, bool]:
     """Return the end of a logical line, the start of the next, and whether the line ends in an open continuation."""
     is_comment = text[position] in "#!"
-    while True:
-        line = _LINE.match(text, position)
-        if line is None:
-            return len(text), len(text), False
+    for line in _LINE.finditer(text, position):
         content = line.group(1)
         continued = not is_comment and (len(content) - len(content.rstrip("\\"))) % 2 == 1
         if not continued or line.end() == len(text):
             return line.end(1), line.end(), continued
-        position = line.end()
+    return len(text), len(text), False
 
 
 def _unescaped(found: re.Match[str]) -> str:

@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The effect of a rule on a value: whether it changes, to what, and of which type. The same for all parsers.
 
-Regular expressions run in a few child interpreters (see `regex_sandbox`). A value keeps its type if possible: ``"25565"`` replaces a number
-by a number, ``1`` a boolean by ``true``.
+Regular expressions run in a few child interpreters (see `regex_sandbox`). A value keeps its type if possible (see `typed`).
 """
 
 from __future__ import annotations
@@ -92,36 +91,34 @@ def substitute(pattern: str, text: str, template: str) -> str | None:
     ``\\z``, ``(?<name>...)`` and ``$`` (the very end of the text), and ASCII-only ``\\d``, ``\\w``, ``\\s`` and ``\\b``. Raises
     `ConfigFault` for a bad pattern, one that takes more than about a second of CPU time, or one that writes more than 16 MiB.
     """
-    child = getattr(_local, "child", None)
-    if child is not None:
-        return _result(child.ask(_translated(pattern), text, template))
-    with one_child():
-        return substitute(pattern, text, template)
-
-
-@contextlib.contextmanager
-def one_child() -> Iterator[None]:
-    """Share one child with its CPU second and memory among this thread's patterns. A nested context does nothing."""
-    if getattr(_local, "child", None) is not None:
-        yield
-        return
-    _local.child = child = _Child()
     try:
-        yield
-    finally:
-        _local.child = None
-        child.end()
-
-
-def _result(answer: list[str]) -> str | None:
-    kind = answer[0]
+        pattern = translated(pattern)
+    except ValueError as fault:
+        raise ConfigFault(f"the regular expression in if_value {fault}") from None
+    with one_child() as child:
+        kind, *result = child.ask(pattern, text, template)
     if kind == "text":
-        return answer[1]
+        return result[0]
     if kind == "none":
         return None
     if kind == "long":
         raise ConfigFault("what the regular expression in if_value writes is larger than 16 MiB")
     raise ConfigFault("the regular expression in if_value is not valid")
+
+
+@contextlib.contextmanager
+def one_child() -> Iterator[_Child]:
+    """Share one child with its CPU second and memory among this thread's patterns. A nested context returns the same child."""
+    child: _Child | None = getattr(_local, "child", None)
+    if child is not None:
+        yield child
+        return
+    _local.child = child = _Child()
+    try:
+        yield child
+    finally:
+        _local.child = None
+        child.end()
 
 
 class _Child:
@@ -159,13 +156,6 @@ class _Child:
             _places.release()
             raise
         return child
-
-
-def _translated(pattern: str) -> str:
-    try:
-        return translated(pattern)
-    except ValueError as fault:
-        raise ConfigFault(f"the regular expression in if_value {fault}") from None
 
 
 @dataclass(frozen=True)
@@ -251,19 +241,13 @@ def typed(value: str | int | float | bool | None, present: Present) -> Value:
 
 def same(one: Value, other: Value) -> bool:
     """Tell whether two values have one type and are equal; numbers may differ in spelling: ``1.50`` and ``1.5``."""
-    if isinstance(one, Number) and isinstance(other, Number):
-        return one.text == other.text or _equal_numbers(one.text, other.text)
-    return type(one) is type(other) and one == other
-
-
-def _equal_numbers(one: str, other: str) -> bool:
-    if not (_NUMBER.fullmatch(one) and _NUMBER.fullmatch(other)):
-        return False
-    try:
-        return Decimal(one) == Decimal(other)
-    except InvalidOperation:
-        # The exponent is too large.
-        return False
+    if not isinstance(one, Number) or not isinstance(other, Number):
+        return type(one) is type(other) and one == other
+    if one.text != other.text and _NUMBER.fullmatch(one.text) and _NUMBER.fullmatch(other.text):
+        # An exponent may be too large.
+        with contextlib.suppress(InvalidOperation):
+            return Decimal(one.text) == Decimal(other.text)
+    return one.text == other.text
 
 
 def is_moment(parts: Sequence[str | None]) -> bool:

@@ -5,8 +5,7 @@
 
 A rule sets a scalar in its present type and quotes; a date stays a date if the value is one. A missing key goes behind the last key of its
 table, a missing table to the end of the file (in a list of tables or in braces: as a key with dots). ``list[0]`` is created in a missing or
-empty list. A table or a list in place of a scalar is a fault, and so is a scalar on the way; behind a ``*`` they are skipped. TOML has no
-null: a rule that would write it is a fault.
+empty list. A table or list in place of a scalar is a fault, as is a scalar on the way; behind a ``*`` they are skipped. Null is a fault.
 """
 
 from __future__ import annotations
@@ -132,7 +131,6 @@ class Draft:
         self._sections: list[Table] = []
 
     def replace(self, leaf: TomlScalar, new: TomlScalar) -> None:
-        """Replace a scalar, in its place."""
         leaf.written, leaf.value, leaf.form = new.written, new.value, new.form
         self._leaves[id(leaf)] = leaf
 
@@ -154,10 +152,7 @@ class Draft:
         table.lines.append(AddedLine(table.prefix + ".".join(key_text(name) for name in names), leaf, listed))
         for name in names[:-1]:
             table = _dotted(table, name)
-        node = Listing(0, closed=True) if listed else leaf
-        if isinstance(node, Listing):
-            node.items.append(leaf)
-        table.entries[names[-1]] = node
+        table.entries[names[-1]] = Listing(0, closed=True, items=[leaf]) if listed else leaf
 
     def _section(self, table: Table, names: Sequence[str]) -> Table:
         """Add a section at the end of the file: for the table itself, which so far only other headers imply, or one below it."""

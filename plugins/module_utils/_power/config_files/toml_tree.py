@@ -53,8 +53,7 @@ class Listing:
 class Table:
     """A table. ``names``: the header that would lead to it, or None if none can (in a list, or in braces).
 
-    A new key goes to ``anchor``, behind ``indent``, and begins with ``prefix``. ``lines`` are the new lines at one anchor; tables may share
-    them.
+    A new key goes to ``anchor``, behind ``indent``, and begins with ``prefix``. ``lines`` are the new lines there; tables may share them.
     """
 
     form: Form
@@ -97,9 +96,7 @@ class TreeBuilder:
 
     def _below_header(self, table: Table, name: str) -> Table:
         """Return the table of a part of a header: the last one of a list of tables."""
-        node = table.entries.get(name)
-        if node is None:
-            node = self._named(Form.IMPLIED, table, name)
+        node = table.entries.get(name) or self._implied(table, name)
         if isinstance(node, Listing) and not node.closed:
             node = node.items[-1]
         if not isinstance(node, Table) or node.form is Form.INLINE:
@@ -107,18 +104,15 @@ class TreeBuilder:
         return node
 
     def _opened(self, table: Table, name: str) -> Table:
-        node = table.entries.get(name)
-        if node is None:
-            node = self._named(Form.SECTION, table, name)
-        elif isinstance(node, Table) and node.form is Form.IMPLIED:
-            node.form = Form.SECTION
-        else:
+        node = table.entries.get(name) or self._implied(table, name)
+        if not isinstance(node, Table) or node.form is not Form.IMPLIED:
             raise self._fault(_TWICE)
+        node.form = Form.SECTION
         return node
 
-    def _named(self, form: Form, parent: Table, name: str) -> Table:
+    def _implied(self, parent: Table, name: str) -> Table:
         """Add a table that a header can reach, if one reaches its parent."""
-        table = self.counted(Table(form, parent, name, None if parent.names is None else (*parent.names, name)))
+        table = self.counted(Table(Form.IMPLIED, parent, name, None if parent.names is None else (*parent.names, name)))
         parent.entries[name] = table
         return table
 
@@ -145,22 +139,14 @@ class TreeBuilder:
     def _below_key(self, table: Table, name: str, home: Table) -> Table:
         node = table.entries.get(name)
         if node is None:
-            node = self.counted(Table(Form.DOTTED, table, name, None))
-            _bind(node, table, home)
-            table.entries[name] = node
-        elif isinstance(node, Table) and node.form is Form.IMPLIED:
-            node.form = Form.DOTTED
-            _bind(node, table, home)
+            node = table.entries[name] = self.counted(Table(Form.IMPLIED, table, name, None))
+        if isinstance(node, Table) and node.form is Form.IMPLIED:
+            node.form, node.keyed_in = Form.DOTTED, home
+            node.prefix = f"{table.prefix}{key_text(name)}."
+            node.lines = home.lines if home.form is Form.INLINE else node.lines
         if not isinstance(node, Table) or node.keyed_in is not home:
             raise self._fault(_TWICE)
         return node
-
-
-def _bind(table: Table, parent: Table, home: Table) -> None:
-    table.keyed_in = home
-    table.prefix = f"{parent.prefix}{key_text(table.name)}."
-    if home.form is Form.INLINE:
-        table.lines = home.lines
 
 
 def read_toml(text: str) -> Table:
@@ -176,50 +162,35 @@ class _TomlReader:
     def __init__(self, text: str) -> None:
         self._words = Words(text)
         self._tree = TreeBuilder(self._words.fault)
-        self._section = self._tree.root
-        self._grown: list[Table] = []
 
     def read(self) -> Table:
         words, root = self._words, self._tree.root
+        section = root
         # Additions go above the first header; without one, to the end.
         words.skip_lines()
         while words.position < len(words.text):
+            indent = words.text[words.text.rfind("\n", 0, words.position) + 1 : words.position]
             if words.at("["):
-                self._header()
+                section = self._header()
+                grown = [section]
             else:
-                self._pair_line()
+                grown = self._pair(section, 0)
             words.end_line()
-            self._anchor_here()
+            for table in grown:
+                table.anchor, table.indent = words.position, indent
             words.skip_lines()
-        if self._section is root and not root.entries:
+        if section is root and not root.entries:
             root.anchor = len(words.text)
         return root
 
-    def _anchor_here(self) -> None:
-        for table in self._grown:
-            table.anchor = self._words.position
-
-    def _indent(self) -> str:
+    def _header(self) -> Table:
         words = self._words
-        return words.text[words.text.rfind("\n", 0, words.position) + 1 : words.position]
-
-    def _header(self) -> None:
-        words = self._words
-        indent = self._indent()
         several = words.at("[[")
         words.take("[[" if several else "[")
         words.skip_blanks()
         names = words.key()
         words.take("]]" if several else "]")
-        self._section = self._tree.open_section(names, several)
-        self._section.indent = indent
-        self._grown = [self._section]
-
-    def _pair_line(self) -> None:
-        indent = self._indent()
-        self._grown = self._pair(self._section, 0)
-        for table in self._grown:
-            table.indent = indent
+        return self._tree.open_section(names, several)
 
     def _pair(self, home: Table, depth: int) -> list[Table]:
         """Read a key and its value in a section or an inline table. Return its tables, from ``home`` on."""

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Union
 
 from ..definitions.definition import ConfigRule
 from ..model.records import dataclass, field
 from .paths import Step, index_of, steps_of
-from .rules import ABSENT, KEEP, ConfigFault, Present, Value, same, wanted
+from .rules import ABSENT, KEEP, ConfigFault, Value, same, wanted
 from .splice import Edit, spliced
 
 #: Start and end, in characters of the text.
@@ -53,8 +54,9 @@ class Alias:
 
 @dataclass
 class Branch:
-    """The common part of maps and lists. The reader sets the positions that additions need."""
+    """Values by key or index; the last of equal keys counts, as for every reader. The reader sets the positions that additions need."""
 
+    entries: dict[str | int, Node] = field(default_factory=dict)
     span: Span | None = None
     new: bool = False
     shared: bool = False
@@ -69,60 +71,29 @@ class Branch:
     last: Node | None = None
     #: Nodes without a path: overridden values of repeated keys, and keys that are not text, with their values.
     unreached: list[Node] = field(default_factory=list)
-
-
-@dataclass
-class Map(Branch):
-    """Values by key; the last of equal keys counts, as for every reader."""
-
-    entries: dict[str, Node] = field(default_factory=dict)
-    #: Maps that provide missing values (YAML's merge keys), in order.
+    #: Maps that provide missing values of a map (YAML's merge keys), in order.
     merged: list[Node] = field(default_factory=list)
 
     def pairs(self) -> Iterable[tuple[str | None, Node]]:
-        return self.entries.items()
+        return ((key if isinstance(key, str) else None, child) for key, child in self.entries.items())
 
-    def places(self) -> Sequence[str | int]:
-        return list(self.entries)
 
+class Map(Branch):
     def place(self, step: Step, rule: ConfigRule) -> str:
         if isinstance(step, str):
             return step
         raise ConfigFault("its path has an index where the file has a map", rule)
 
-    def get(self, place: str | int) -> Node | None:
-        return self.entries.get(str(place))
 
-    def put(self, place: str | int, node: Node) -> None:
-        self.entries[str(place)] = node
-
-
-@dataclass
 class List(Branch):
-    """Values in their order."""
-
-    items: list[Node] = field(default_factory=list)
-
-    def pairs(self) -> Iterable[tuple[str | None, Node]]:
-        return ((None, item) for item in self.items)
-
-    def places(self) -> Sequence[str | int]:
-        return range(len(self.items))
-
     def place(self, step: Step, rule: ConfigRule) -> int:
         """Return the index of a step: of an item, or of the place behind the last."""
         number = index_of(step)
         if number is None:
             raise ConfigFault("its path has a key where the file has a list", rule)
-        if number > len(self.items):
-            raise ConfigFault(f"its path has index {min(number, 10**9)} where the file has a list of {len(self.items)}", rule)
+        if number > len(self.entries):
+            raise ConfigFault(f"its path has index {min(number, 10**9)} where the file has a list of {len(self.entries)}", rule)
         return number
-
-    def get(self, place: str | int) -> Node | None:
-        return self.items[int(place)] if int(place) < len(self.items) else None
-
-    def put(self, place: str | int, node: Node) -> None:
-        self.items[int(place) : int(place) + 1] = [node]
 
 
 class Document(List):
@@ -142,13 +113,9 @@ def equal(one: Node, other: Node) -> bool:
         return isinstance(one, Alias) and isinstance(other, Alias) and one.name == other.name
     if isinstance(one, Leaf) or isinstance(other, Leaf):
         return isinstance(one, Leaf) and isinstance(other, Leaf) and same(one.value, other.value)
-    if type(one) is not type(other) or not _all_equal(one.unreached, other.unreached):
+    if type(one) is not type(other) or one.entries.keys() != other.entries.keys() or not _all_equal(one.unreached, other.unreached):
         return False
-    if isinstance(one, Map) and isinstance(other, Map):
-        return one.entries.keys() == other.entries.keys() and _all_equal(
-            [*one.merged, *one.entries.values()], [*other.merged, *(other.entries[key] for key in one.entries)]
-        )
-    return _all_equal([child for _key, child in one.pairs()], [child for _key, child in other.pairs()])
+    return _all_equal([*one.merged, *one.entries.values()], [*other.merged, *(other.entries[key] for key in one.entries)])
 
 
 def _all_equal(ones: Sequence[Node], others: Sequence[Node]) -> bool:
@@ -169,8 +136,7 @@ def carry_out(document: Document, rules: Sequence[ConfigRule]) -> None:
     """Apply the rules to the tree, in order.
 
     A rule without ``if_value`` creates missing or null parts: maps for keys, lists for index 0. Wildcards create only parts behind them.
-    Raises `ConfigFault` for a path that leads through a value, ends at a map or a list, lies beyond a list's end, or would change shared
-    values.
+    Raises `ConfigFault` for a path that leads through a value, ends at a map or a list, lies beyond a list's end, or changes shared values.
     """
     budget = [_MOST_PLACES]
     for rule in rules:
@@ -181,10 +147,10 @@ def _go(parent: Map | List, place: str | int, steps: Sequence[Step], going: _Goi
     going.budget[0] -= 1
     if going.budget[0] < 0:
         raise ConfigFault(f"the rules lead to more than {_MOST_PLACES} places", going.rule)
-    node = parent.get(place)
+    node = parent.entries.get(place)
     inherited = node is None and isinstance(parent, Map)
     if inherited:
-        node = next((each.entries[str(place)] for each in _merged(parent) if str(place) in each.entries), None)
+        node = next((each.entries[place] for each in _merged(parent) if place in each.entries), None)
     if not steps:
         _write(parent, place, node, going)
         return
@@ -196,7 +162,7 @@ def _go(parent: Map | List, place: str | int, steps: Sequence[Step], going: _Goi
         if not going.lenient:
             raise ConfigFault("its path leads through something that is neither a map nor a list", going.rule)
     elif steps[0] is None:
-        for each in target.places():
+        for each in list(target.entries):
             _go(target, each, steps[1:], _Going(going.rule, going.budget, shared, lenient=True))
     else:
         try:
@@ -213,10 +179,9 @@ def _create(parent: Map | List, place: str | int, null: Node | None, steps: Sequ
     if step is None or going.rule.if_value is not None:
         return
     _refuse_shared(null, going)
-    span = None if null is None else null.span
-    branch: Map | List = List(span=span, new=True) if isinstance(step, int) else Map(span=span, new=True)
+    branch = (List if isinstance(step, int) else Map)(span=None if null is None else null.span, new=True)
     at = branch.place(step, going.rule)
-    parent.put(place, branch)
+    parent.entries[place] = branch
     _go(branch, at, steps[1:], _Going(going.rule, going.budget))
 
 
@@ -226,13 +191,12 @@ def _write(parent: Map | List, place: str | int, node: Node | None, going: _Goin
         if going.rule.if_value is None and not going.lenient:
             raise ConfigFault(f"its path ends at a {'map' if isinstance(target, Map) else 'list'}, which it would replace", going.rule)
         return
-    present: Present = ABSENT if target is None else target.value
-    value = wanted(going.rule, present)
+    value = wanted(going.rule, ABSENT if target is None else target.value)
     if value is KEEP:
         return
-    own = parent.get(place)
+    own = parent.entries.get(place)
     _refuse_shared(own, going)
-    parent.put(place, Leaf(value, None if own is None else own.span, new=True))
+    parent.entries[place] = Leaf(value, None if own is None else own.span, new=True)
 
 
 def _refuse_shared(node: Node | None, going: _Going) -> None:
@@ -246,12 +210,12 @@ def _refuse_shared(node: Node | None, going: _Going) -> None:
 def _merged(parent: Map | List) -> Iterator[Map]:
     """Yield the merged maps of a map, each once, also with circular references."""
     seen: set[int] = set()
-    waiting = list(reversed(parent.merged)) if isinstance(parent, Map) else []
+    waiting = list(reversed(parent.merged))
     while waiting:
         node = waiting.pop()
         target = node.target if isinstance(node, Alias) else node
         if isinstance(target, List):
-            waiting += [] if id(target) in seen else reversed(target.items)
+            waiting += [] if id(target) in seen else reversed(target.entries.values())
         elif isinstance(target, Map) and id(target) not in seen:
             yield target
             waiting += reversed(target.merged)
@@ -267,10 +231,7 @@ def rewritten(
     after = spliced(text, edits(text, document))
     if after == text:
         return text
-    try:
-        intact = equal(document, read(after))
-    except ConfigFault:
-        intact = False
-    if not intact:
-        raise ConfigFault("a change of these values would also change others")
-    return after
+    with contextlib.suppress(ConfigFault):
+        if equal(document, read(after)):
+            return after
+    raise ConfigFault("a change of these values would also change others")

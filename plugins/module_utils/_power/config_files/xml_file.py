@@ -6,8 +6,7 @@
 As in Wings, a rule applies to every element of its path and creates missing ones, unless the path has a ``*``. An empty file gets a
 declaration and the root element of the first rule. Unlike in Wings, the rest of the file stays, ``if_value`` works, ``[@name='x']`` creates
 an element with that attribute, null is empty (Wings: ``<nil>``), and another root element is a fault. All values are text. A value may make
-its own filter false, such as 2 for ``World[@id='1'].@id``. Such a rule is done if the path with the new value matches, and it creates
-nothing.
+its own filter false, such as 2 for ``World[@id='1'].@id``. It is done if the path with the new value matches, and creates nothing.
 """
 
 from __future__ import annotations
@@ -274,7 +273,7 @@ def _indent(source: bytes, element: Element) -> str | None:
     if element.start is None:
         return None
     before = source[max(element.start - _WIDEST, 0) : element.start]
-    line = before[before.rfind(b"\n") + 1 :].removeprefix(b"\xef\xbb\xbf")
+    line = before[before.rfind(b"\n") + 1 :].removeprefix(BOM_UTF8)
     if line.strip() or (b"\n" not in before and element.start > _WIDEST):
         return None
     return line.decode("ascii")

@@ -18,8 +18,6 @@ from ..model.records import dataclass, field
 from .rules import ConfigFault
 from .xml_path import BLANKS
 
-_UTF8_MARK = b"\xef\xbb\xbf"
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _MOST_ELEMENTS = 100_000
 _MOST_SIGNS = 400_000
 _DEEPEST = 256
@@ -88,10 +86,7 @@ class XmlDocument:
         name = _NAME.match(self.source, start)
         position = start if name is None else name.end()
         spans: dict[str, tuple[int, int]] = {}
-        while True:
-            found = _ATTRIBUTE.match(self.source, position)
-            if found is None:
-                break
+        while found := _ATTRIBUTE.match(self.source, position):
             group = 2 if found.group(2) is not None else 3
             spans[found.group(1).decode(self.codec)] = found.span(group)
             position = found.end()
@@ -152,7 +147,7 @@ def _unescaped(text: str) -> str:
 def read_xml(source: bytes) -> XmlDocument:
     """Return the tree of a file. Raises `ConfigFault` for bad or too large XML, own entities, or an unknown encoding."""
     document = XmlDocument(source, _codec(source))
-    if source.removeprefix(_UTF8_MARK).strip():
+    if source.removeprefix(codecs.BOM_UTF8).strip():
         if source.count(b"<") > _MOST_SIGNS or source.count(b"=") > _MOST_SIGNS:
             raise ConfigFault(f"the file has more than {_MOST_SIGNS} tags or attributes")
         _XmlReader(document).read()
@@ -182,13 +177,13 @@ def is_bound(element: Element, name: str, *, is_element: bool) -> bool:
 
 
 def _codec(source: bytes) -> str:
-    declared = _DECLARED.match(source.removeprefix(_UTF8_MARK))
+    declared = _DECLARED.match(source.removeprefix(codecs.BOM_UTF8))
     name = "utf-8" if declared is None else declared.group(1).decode("ascii")
     try:
         codec = codecs.lookup(name).name if _KNOWN.fullmatch(name) else ""
     except LookupError:
         codec = ""
-    if not codec or source.startswith(_UTF16_MARKS) or b"\0" in source:
+    if not codec or source.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in source:
         raise ConfigFault("the file's encoding is not supported; store it as UTF-8")
     return codec
 

@@ -39,7 +39,7 @@ class _YamlWriter:
 
     def edits(self) -> Iterator[Edit]:
         """Yield the edits; inner ones first at the same place."""
-        for node in self._document.items:
+        for node in self._document.entries.values():
             if node.new and (node.span is None or (node.span[0] == node.span[1] and isinstance(node, (Map, List)))):
                 yield self._below(len(self._text) if node.span is None else node.span[0], self._lines(node))
             else:
@@ -64,11 +64,10 @@ class _YamlWriter:
             return start, start + len(before), anchor + self._inline(node, parent.flow, style)
         if isinstance(node, (Map, List)) and isinstance(parent, Map) and not parent.flow:
             return self._below(start, [" " * self._column(parent.first) + self._unit + line for line in self._lines(node)])
-        while start > 0 and self._text[start - 1] in " \t":
-            start -= 1
-        if self._text[start - 1 : start] not in (":", "-"):
+        sign = self._text[:start].rstrip(" \t")
+        if not sign.endswith((":", "-")):
             raise ConfigFault("a rule replaces a value that is not written out, so its place is unknown")
-        return start, start, " " + self._inline(node, parent.flow, "")
+        return len(sign), len(sign), " " + self._inline(node, parent.flow, "")
 
     def _block_added(self, node: Map | List, new: list[tuple[str | None, Node]]) -> Edit:
         column = self._column(self._dash(node.first) if isinstance(node, List) else node.first)
@@ -92,10 +91,9 @@ class _YamlWriter:
         return value if key is None else scalar(key, style=style, flow=True) + colon + value
 
     def _inline(self, node: Node, flow: bool, style: str) -> str:
-        if isinstance(node, Map):
-            return "{" + ", ".join(self._inline_entry(key, child) for key, child in node.pairs()) + "}"
-        if isinstance(node, List):
-            return "[" + ", ".join(self._inline_entry(key, child) for key, child in node.pairs()) + "]"
+        if isinstance(node, (Map, List)):
+            inner = ", ".join(self._inline_entry(key, child) for key, child in node.pairs())
+            return f"{{{inner}}}" if isinstance(node, Map) else f"[{inner}]"
         if isinstance(node, Alias):
             return f"*{node.name}"
         return scalar(node.value, style=style, flow=flow)
@@ -132,11 +130,10 @@ class _YamlWriter:
         return end if block is None or "+" in block.group(1) else start + len(text.rstrip(_BLANKS))
 
     def _dash(self, position: int) -> int:
-        while position > 0 and self._text[position - 1] in " \t":
-            position -= 1
-        if self._text[position - 1 : position] != "-":
+        before = self._text[:position].rstrip(" \t")
+        if not before.endswith("-"):
             raise ConfigFault("a list with dashes on lines of their own cannot grow")
-        return position - 1
+        return len(before) - 1
 
     def _column(self, position: int) -> int:
         return position - (self._text.rfind("\n", 0, position) + 1)
@@ -144,7 +141,7 @@ class _YamlWriter:
 
 def _unit(text: str, document: Document) -> str:
     """Return the indent of a level: that of the first nested map, else two blanks."""
-    root = document.items[0] if document.items else None
+    root = document.entries.get(0)
     if isinstance(root, Map) and not root.flow:
         for child in root.entries.values():
             if isinstance(child, Map) and not child.flow and child.first > 0:

@@ -37,8 +37,7 @@ _BYTES = range(0xDC80, 0xDD00)
 _PRIVATE = 0xF780
 _AWAY = {code: _PRIVATE + code - _BYTES.start for code in _BYTES}
 _BACK = {private: code for code, private in _AWAY.items()}
-#: Plain text without a meaning in YAML; brackets and commas are allowed in a block. Within brackets some readers end plain text at a
-#: question mark.
+#: Plain text without a meaning in YAML: in a block, and within brackets, where a comma and, to some readers, a question mark end it.
 _PLAIN = re.compile(r"[^\s,\[\]{}#&*!|>'\"%@`?:=<~\-](?:[^\n:#]|:(?! |\Z)|(?<! )#)*")
 _FLOW = re.compile(r"[^,\[\]{}:?]*")
 #: Booleans of YAML 1.1, though hardly any reader uses them.
@@ -146,28 +145,23 @@ class _Open:
 
     def add(self, node: Node, span: Span) -> None:
         branch = self.branch
-        if isinstance(branch, List):
-            self._placed(span, span)
-            branch.items.append(node)
-            branch.last = node
-        elif self._key is None:
+        if isinstance(branch, Map) and self._key is None:
             self._key = (node, span)
-        else:
-            key, key_span = self._key
-            self._key = None
-            self._placed(key_span, span)
-            branch.colon = (key_span[1], span[0])
-            branch.last = node
-            _put(branch, key, node)
-
-    def _placed(self, entry: Span, value: Span) -> None:
-        branch = self.branch
+            return
+        key, entry = self._key or (None, span)
+        self._key = None
         branch.first = entry[0] if branch.first < 0 else branch.first
         branch.gap = (self._previous, entry[0])
-        self._previous = value[1]
+        branch.last = node
+        self._previous = span[1]
+        if key is None:
+            branch.entries[len(branch.entries)] = node
+        else:
+            branch.colon = (entry[1], span[0])
+            _put(branch, key, node)
 
 
-def _put(branch: Map, key: Node, node: Node) -> None:
+def _put(branch: Map | List, key: Node, node: Node) -> None:
     """Add an entry: by the text of its key, as a merge, or without a path."""
     if not isinstance(key, Leaf):
         branch.unreached += key, node

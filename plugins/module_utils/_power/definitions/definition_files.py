@@ -23,13 +23,8 @@ from ..model.schema import blanked
 from ..model.server import parse_uuid
 from .definition import Definition, parse_definition
 from .definition_keys import PANEL_KEY, SCHEMA_KEY
-from .definition_text import load_text
+from .definition_text import invalid, load_text
 
-_EXTENSIONS = (".json", ".yml", ".yaml")
-#: A real definition has a few kilobytes.
-_LARGEST = 1024 * 1024
-#: A kept file writes out aliases and short escapes.
-_LARGEST_KEPT = 4 * 1024 * 1024
 #: The version of kept definitions; a newer release writes a higher number.
 _SCHEMA = 1
 
@@ -60,8 +55,9 @@ class DefinitionDirectory:
     Files are read again only after a change. Every method raises `SourceUnreachable` for an unreadable directory or file.
     """
 
-    extensions: tuple[str, ...] = _EXTENSIONS
-    largest = _LARGEST
+    extensions: tuple[str, ...] = (".json", ".yml", ".yaml")
+    #: A real definition has a few kilobytes.
+    largest = 1024 * 1024
     setting = "system.definitions"
 
     def __init__(self, path: str) -> None:
@@ -109,10 +105,7 @@ class DefinitionDirectory:
         raw = self._load(present[0])
         itself = uuid_in(raw)
         if itself is not None and itself != uuid:
-            raise DefinitionInvalid(
-                f"Cannot read definition {present[0]}: its settings.uuid is {itself}; it must be what the file's name says",
-                where=present[0],
-            )
+            raise invalid(present[0], f"its settings.uuid is {itself}; it must be what the file's name says")
         return present[0], raw
 
     def _paths(self, uuid: str) -> list[str]:
@@ -133,20 +126,20 @@ class DefinitionDirectory:
                 return self._load_open(path, file)
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.EISDIR, errno.ELOOP):
-                raise _not_regular(path) from error
+                raise invalid(path, "it is not a regular file") from error
             raise SourceUnreachable(f"Cannot read definition {path}: {error.strerror}", where=path) from error
 
     def _load_open(self, path: str, file: BinaryIO) -> object:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise _not_regular(path)
+            raise invalid(path, "it is not a regular file")
         version = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
         known = self._read.get(path)
         if known is not None and known[0] == version:
             return known[1]
         content = file.read(min(status.st_size, self.largest) + 1)
         if len(content) > self.largest:
-            raise DefinitionInvalid(f"Cannot read definition {path}: it is larger than {self.largest} bytes", where=path)
+            raise invalid(path, f"it is larger than {self.largest} bytes")
         raw = load_text(content, path, yaml=not path.endswith(".json"))
         self._read[path] = (version, raw)
         return raw
@@ -172,7 +165,8 @@ class KeptDefinitions(DefinitionDirectory):
     """The last good definition of each server, in the state directory: for stop, kill, and unreachable sources."""
 
     extensions = (".json",)
-    largest = _LARGEST_KEPT
+    #: A kept file writes out aliases and short escapes.
+    largest = 4 * 1024 * 1024
     setting = "system.state_directory"
 
     def __init__(self, state_directory: str, group: str) -> None:
@@ -185,7 +179,7 @@ class KeptDefinitions(DefinitionDirectory):
         found = super()._find(uuid)
         schema = None if found is None else _below(found[1], SCHEMA_KEY)
         if found is not None and not (isinstance(schema, int) and schema <= _SCHEMA):
-            raise DefinitionInvalid(f"Cannot read definition {found[0]}: it was kept by another version of this collection", where=found[0])
+            raise invalid(found[0], "it was kept by another version of this collection")
         return found
 
     def of_panel(self, uuid: str, panel: str) -> Definition | None:
@@ -208,9 +202,7 @@ class KeptDefinitions(DefinitionDirectory):
         """Return the kept list of the Panel at ``panel``; None if there is none or it is unreadable."""
         try:
             with os.fdopen(self._open(self._list_path), "rb") as file:
-                kept = load_text(file.read(self.largest), self._list_path, yaml=False)
-            if not isinstance(kept, dict):
-                return None
+                kept: Any = load_text(file.read(self.largest), self._list_path, yaml=False)
             if kept["panel"] != panel or kept["schema"] > _SCHEMA:
                 return None
             return frozenset(uuid for uuid in kept["servers"] if parse_uuid(uuid) == uuid)
@@ -227,10 +219,6 @@ class KeptDefinitions(DefinitionDirectory):
 
     def _open(self, path: str) -> int:
         return open_own(path, os.O_RDONLY)
-
-
-def _not_regular(path: str) -> DefinitionInvalid:
-    return DefinitionInvalid(f"Cannot read definition {path}: it is not a regular file", where=path)
 
 
 def _written(source: Mapping[str, Any], panel: str) -> bytes:

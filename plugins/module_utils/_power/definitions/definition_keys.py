@@ -74,12 +74,7 @@ _SERVER_KEYS = (
         None,
         "Place in `in_order`: the lowest starts first; unset: 100. The settings' `system.priorities` comes first",
     ),
-    KeySpec(
-        "settings.meta.game",
-        TEXT,
-        "",
-        "Game profile, of the settings' `games.profiles` or built in; empty: as in `games.rules`",
-    ),
+    KeySpec("settings.meta.game", TEXT, "", "Game profile, of the settings' `games.profiles` or built in; empty: as in `games.rules`"),
     KeySpec("settings.suspended", BOOLEAN, False, "Refuse starts and restarts"),
     KeySpec("settings.container.image", IMAGE, REQUIRED, "The image; `~` before it: never pull it"),
     KeySpec("settings.invocation", TEXT, "", "Start command, passed as `STARTUP`; the image's entrypoint expands `{{X}}`", secret=True),
@@ -87,10 +82,7 @@ _SERVER_KEYS = (
     KeySpec("settings.labels", map_of(SCALAR_TEXT, "a map of text"), {}, "Labels of the container"),
     KeySpec("settings.egg", EGG, None, "UUID of the egg, to select servers"),
     KeySpec(
-        "settings.crash_detection_enabled",
-        BOOLEAN,
-        None,
-        "Supervise the server; `supervisor.rules` come first; unset: as the settings say",
+        "settings.crash_detection_enabled", BOOLEAN, None, "Supervise the server; `supervisor.rules` come first; unset: as the settings say"
     ),
     KeySpec(
         "settings.on_failed_start",
@@ -106,12 +98,7 @@ _BUILD_KEYS = (
         "settings.build.memory_limit", whole_number(0), 0, "Memory in decimal MB without the settings' overhead, at least 7; 0: unlimited"
     ),
     KeySpec("settings.build.swap", whole_number(-1), 0, "Swap in decimal MB; 0: none, -1: unlimited"),
-    KeySpec(
-        "settings.build.io_weight",
-        zero_or_between(10, 1000),
-        500,
-        "Weight of disk access; 0: the engine's default",
-    ),
+    KeySpec("settings.build.io_weight", zero_or_between(10, 1000), 500, "Weight of disk access; 0: the engine's default"),
     KeySpec("settings.build.cpu_limit", whole_number(0), 0, "Percent of one CPU core; 0: unlimited"),
     KeySpec("settings.build.threads", CPUS, "", "CPUs to use, such as `0,2-3`; empty: all"),
     KeySpec("settings.build.disk_space", whole_number(-MOST), 0, "Largest data directory for a start, in MiB; 0 or less: unlimited"),
@@ -126,43 +113,19 @@ _ALLOCATION_KEYS = (
     ),
     KeySpec("settings.allocations.default.ip", ADDRESS, "0.0.0.0", "Passed as `SERVER_IP`"),
     KeySpec("settings.allocations.default.port", whole_number(0, 65535), 0, "Passed as `SERVER_PORT`; 0: none"),
-    KeySpec(
-        "settings.allocations.mappings",
-        PORTS,
-        {},
-        "Published ports, TCP and UDP, by address",
-    ),
+    KeySpec("settings.allocations.mappings", PORTS, {}, "Published ports, TCP and UDP, by address"),
 )
 
 _FILES = list_of(record(CONFIG_KEYS, "a file"), "a list of files")
 _PROCESS_KEYS = (
-    KeySpec(
-        "process_configuration.startup.done",
-        list_of(TEXT, "a list of text"),
-        (),
-        "Readiness lines: text, or `regex:...`",
-    ),
+    KeySpec("process_configuration.startup.done", list_of(TEXT, "a list of text"), (), "Readiness lines: text, or `regex:...`"),
     KeySpec("process_configuration.startup.strip_ansi", BOOLEAN, False, "Remove terminal escapes from the output first"),
-    KeySpec(
-        "process_configuration.stop.type",
-        TEXT,
-        "",
-        "`command`, `signal`, `stop` or empty (both native)",
-    ),
+    KeySpec("process_configuration.stop.type", TEXT, "", "`command`, `signal`, `stop` or empty (both native)"),
     KeySpec("process_configuration.stop.value", TEXT_OR_NUMBER, "", "The command, or the signal: `C`, `^C`, a name or a number"),
     KeySpec(
-        "process_configuration.stop.timeout",
-        SECONDS,
-        None,
-        "Seconds before SIGKILL, for new containers; unset: `system.stop_timeout`",
+        "process_configuration.stop.timeout", SECONDS, None, "Seconds before SIGKILL, for new containers; unset: `system.stop_timeout`"
     ),
-    KeySpec(
-        "process_configuration.configs",
-        _FILES,
-        (),
-        "Configuration files to edit before a start",
-        secret=True,
-    ),
+    KeySpec("process_configuration.configs", _FILES, (), "Configuration files to edit before a start", secret=True),
 )
 
 #: Additional keys of a kept definition: its version, and the Panel it came from.

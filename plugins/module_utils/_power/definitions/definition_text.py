@@ -71,7 +71,6 @@ _AT_A_LINE = "the line does not fit the lines above it: look at its indentation,
 _IN_A_LINE = "something follows a value that is complete, such as text after a closing quote"
 #: The first line of the value helps more than the place where the parser stopped.
 _BEGINS = re.compile("quoted scalar|could not find expected ':'|scanning a tag|parsing a tag")
-_UNKNOWN_YAML = "it is not valid YAML"
 #: Not compiled here: that takes 3 ms, and few calls need it.
 _CONTROL = "[^\\t\\n\\r\\x20-\\x7e\\x85\\xa0-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]"
 
@@ -86,13 +85,12 @@ _JSON = (
     ("Invalid \\", "text in quotes has a backslash that begins no known escape; write two"),
     ("Extra data", "something follows the end of the document"),
 )
-_UNKNOWN_JSON = "it is not valid JSON"
 
 
 def json_fault(error: json.JSONDecodeError) -> str:
     if not error.doc.strip():
         return "it is empty"
-    words = next((words for said, words in _JSON if error.msg.startswith(said)), _UNKNOWN_JSON)
+    words = next((words for said, words in _JSON if error.msg.startswith(said)), "it is not valid JSON")
     return f"it is not JSON: {_place(error.lineno, error.colno)}{words}"
 
 
@@ -121,7 +119,7 @@ def _words(said: str, text: str, mark: Any) -> str:
         return _IN_A_LINE if text[: mark.index].rpartition("\n")[2].strip() else _AT_A_LINE
     if mark is not None and "cannot start any token" in said and text[mark.index : mark.index + 1] == "\t":
         said = "found a tab character"
-    return next((words for pattern, words in _YAML if pattern.search(said)), _UNKNOWN_YAML)
+    return next((words for pattern, words in _YAML if pattern.search(said)), "it is not valid YAML")
 
 
 def _place(line: int, column: int) -> str:
@@ -152,23 +150,23 @@ def load_text(content: bytes, where: str, *, yaml: bool) -> object:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _invalid(where, f"it is not UTF-8 text (byte {error.start})") from None
+        raise invalid(where, f"it is not UTF-8 text (byte {error.start})") from None
     return _load_yaml(text, where) if yaml else _load_json(text, where)
 
 
-def _invalid(where: str, reason: str) -> DefinitionInvalid:
+def invalid(where: str, reason: str) -> DefinitionInvalid:
     return DefinitionInvalid(f"Cannot read definition {where}: {reason}", where=where)
 
 
 def _load_json(text: str, where: str) -> object:
     if is_nested_deeper(text, _DEEPEST):
-        raise _invalid(where, "it is nested too deeply")
+        raise invalid(where, "it is nested too deeply")
     try:
         return json.loads(text, parse_int=_whole_number, parse_constant=_no_number)
     except json.JSONDecodeError as error:
-        raise _invalid(where, json_fault(error)) from None
+        raise invalid(where, json_fault(error)) from None
     except ValueError as error:
-        raise _invalid(where, str(error)) from None
+        raise invalid(where, str(error)) from None
 
 
 def _whole_number(digits: str) -> int:
@@ -187,7 +185,7 @@ def _load_yaml(text: str, where: str) -> object:
         _refuse_excess(yaml.parse(text, loader), where)
         return yaml.load(text, loader)
     except yaml.YAMLError as error:
-        raise _invalid(where, yaml_fault(error, text)) from None
+        raise invalid(where, yaml_fault(error, text)) from None
 
 
 def root_node(text: str) -> Any:
@@ -258,7 +256,7 @@ def _refuse_excess(events: Iterable[Any], where: str) -> None:
             within[-1].add(part)
         elif kind == "AliasEvent":
             if event.anchor not in whole:
-                raise _invalid(where, yaml_fault_at(event.start_mark, ALIAS))
+                raise invalid(where, yaml_fault_at(event.start_mark, ALIAS))
             part = whole[event.anchor]
             within[-1].add(part)
         else:
@@ -266,4 +264,4 @@ def _refuse_excess(events: Iterable[Any], where: str) -> None:
         if part.anchor is not None:
             whole[part.anchor] = part
         if len(within) + part.height > _DEEPEST or within[-1].values > _MOST_VALUES:
-            raise _invalid(where, f"line {event.start_mark.line + 1}: it is nested too deeply or holds too much")
+            raise invalid(where, f"line {event.start_mark.line + 1}: it is nested too deeply or holds too much")

@@ -25,7 +25,7 @@ from ..model.schema import (
     read_keys,
 )
 from .kinds import FILLED_TEXT, list_of, text_that, whole_number
-from .selectors import SELECTORS, ServerSelector, take_selector
+from .selectors import ServerSelector, rule_of
 
 MESSAGE = "{message}"
 PROTOCOLS = ("minecraft", "a2s", "quake3")
@@ -166,11 +166,8 @@ def _profile(value: object, place: KeyLocation, base: GameProfile) -> GameProfil
 def _announcement(said: Mapping[str, Any], given: Mapping[str, Any], place: KeyLocation) -> dict[str, Any]:
     announce = place.entry("announce")
     of_rcon = any(name.startswith("announce.rcon.") for name in said)
-    ways = [
-        name
-        for name, is_there in (("stdin", given["announce.stdin"]), ("rcon", of_rcon), ("command", given["announce.command"]))
-        if is_there
-    ]
+    all_ways = {"stdin": given["announce.stdin"], "rcon": of_rcon, "command": given["announce.command"]}
+    ways = [name for name, is_given in all_ways.items() if is_given]
     if len(ways) > 1:
         raise Mismatch(announce.key, f"has {' and '.join(ways)}, expected one of stdin, rcon and command")
     if ways != ["rcon"]:
@@ -199,15 +196,8 @@ def _profiles(value: object, place: KeyLocation) -> dict[str, GameProfile]:
 
 
 _PROFILES = ValueType("a map of names to profiles", _profiles, PROFILE_KEYS)
-_RULE_KEYS = (*SELECTORS, KeySpec("game", FILLED_TEXT, REQUIRED, "Profile of these servers"))
-
-
-def _rule(value: object, place: KeyLocation) -> GameRule:
-    given = read_keys(value, _RULE_KEYS, place).complete(_RULE_KEYS)
-    return GameRule(take_selector(given, SELECTORS, place), given["game"].strip())
-
-
-_RULES = list_of(ValueType("a rule", _rule, _RULE_KEYS), "a list of rules")
+_GAME = KeySpec("game", FILLED_TEXT, REQUIRED, "Profile of these servers")
+_RULES = list_of(rule_of(lambda servers, game: GameRule(servers, game.strip()), (_GAME,)), "a list of rules")
 _RULES_KEY, _PROFILES_KEY = "games.rules", "games.profiles"
 
 GAME_KEYS = (

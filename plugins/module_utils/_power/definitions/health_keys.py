@@ -10,9 +10,9 @@ from typing import Any
 
 from ..model.records import dataclass
 from ..model.request import DEFAULT_SETTLE_SECONDS, LONGEST_SETTLE_SECONDS, OnFailedStart
-from ..model.schema import REQUIRED, KeyLocation, KeySpec, Mismatch, ValueType, read_keys
+from ..model.schema import REQUIRED, KeyLocation, KeySpec, ValueType
 from .kinds import BOOLEAN, ON_FAILED_START, TEXT, list_of, list_of_known, whole_number
-from .selectors import SELECTORS, ServerSelector, names_of, take_selector
+from .selectors import ServerSelector, rule_of
 
 _NANOSECONDS = 10**9
 _SECONDS = whole_number(1, 86_400, "a whole number of seconds")
@@ -34,7 +34,6 @@ _CHECK_KEYS = (
     KeySpec("retries", whole_number(1, 1000), None, "Failed checks in a row that make a server unhealthy; unset: the image's, else 3"),
     KeySpec("start_period", _SECONDS, None, "Seconds after a start in which no failed check counts; unset: the image's, else 0"),
 )
-_RULE_KEYS = (*SELECTORS, *_CHECK_KEYS)
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,7 @@ class HealthRule:
     check: Mapping[str, Any]
 
 
-def _rule(value: object, place: KeyLocation) -> HealthRule:
-    given = read_keys(value, _RULE_KEYS, place).complete(_RULE_KEYS)
-    servers = take_selector(given, SELECTORS, place)
+def _rule(servers: ServerSelector, **given: Any) -> HealthRule:
     check: dict[str, Any] = {"Test": list(given["test"])}
     check.update({api: given[key] * unit for key, (api, unit) in _IN_API.items() if given[key] is not None})
     return HealthRule(servers, check)
@@ -60,27 +57,15 @@ _IN_API = {
     "start_period": ("StartPeriod", _NANOSECONDS),
 }
 
-HEALTH_KEYS = (
-    KeySpec(
-        "healthchecks",
-        list_of(ValueType("a rule", _rule, _RULE_KEYS), "a list of rules"),
-        (),
-        "Health checks of containers instead of their images'; the first match counts",
-    ),
-)
+_CHECKS = list_of(rule_of(_rule, _CHECK_KEYS), "a list of rules")
+HEALTH_KEYS = (KeySpec("healthchecks", _CHECKS, (), "Health checks of containers instead of their images'; the first match counts"),)
 
 REVERT_RULES = "revert.rules"
 
 _SAYINGS = (
     KeySpec("on_failed_start", ON_FAILED_START, None, "`revert.on_failed_start` for them"),
-    KeySpec(
-        "revertible",
-        BOOLEAN,
-        None,
-        "`false`: an old version could destroy their data, so they stay down instead; unset: `true`",
-    ),
+    KeySpec("revertible", BOOLEAN, None, "`false`: an old version could destroy their data, so they stay down instead; unset: `true`"),
 )
-_REVERT_KEYS = (*SELECTORS, *_SAYINGS)
 
 
 @dataclass(frozen=True)
@@ -92,14 +77,8 @@ class RevertRule:
     revertible: bool | None
 
 
-def _revert_rule(value: object, place: KeyLocation) -> RevertRule:
-    given = read_keys(value, _REVERT_KEYS, place).complete(_REVERT_KEYS)
-    servers = take_selector(given, SELECTORS, place)
-    if all(said is None for said in given.values()):
-        raise Mismatch(place.key, f"sets nothing, expected one or more of {names_of(_SAYINGS)}")
-    return RevertRule(servers, **given)
-
-
+_SETTLE = whole_number(0, LONGEST_SETTLE_SECONDS, "a whole number of seconds")
+_RULES = list_of_known(rule_of(RevertRule, _SAYINGS, without="sets nothing"), "a list of rules", "a rule")
 REVERT_KEYS = (
     KeySpec(
         "revert.on_failed_start",
@@ -107,16 +86,6 @@ REVERT_KEYS = (
         OnFailedStart.LEAVE.value,
         "After a start or restart that fails: leave it, or start the previous version again",
     ),
-    KeySpec(
-        "revert.settle",
-        whole_number(0, LONGEST_SETTLE_SECONDS, "a whole number of seconds"),
-        DEFAULT_SETTLE_SECONDS,
-        "Seconds that a new version must stay up after it is ready",
-    ),
-    KeySpec(
-        REVERT_RULES,
-        list_of_known(ValueType("a rule", _revert_rule, _REVERT_KEYS), "a list of rules", "a rule"),
-        (),
-        "Rules for some servers; for each key the first match counts",
-    ),
+    KeySpec("revert.settle", _SETTLE, DEFAULT_SETTLE_SECONDS, "Seconds that a new version must stay up after it is ready"),
+    KeySpec(REVERT_RULES, _RULES, (), "Rules for some servers; for each key the first match counts"),
 )

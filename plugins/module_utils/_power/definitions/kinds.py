@@ -19,7 +19,6 @@ from ..model.schema import (
     KeySpec,
     Mismatch,
     ValueType,
-    as_list,
     as_map,
     as_number,
     as_scalar_text,
@@ -91,8 +90,10 @@ def list_of(kind: ValueType, words: str) -> ValueType:
     """A list, read as a tuple; null is empty."""
 
     def read(value: object, place: KeyLocation) -> tuple[Any, ...]:
-        gathered, items = Gathered(), as_list(value, place, words) if value is not None else ()
-        found = tuple(gathered.read(kind.read, item, place.item(index)) for index, item in enumerate(items))
+        if not isinstance(value, (list, tuple, type(None))):
+            raise place.no_collection(value, words)
+        gathered = Gathered()
+        found = tuple(gathered.read(kind.read, item, place.item(index)) for index, item in enumerate(value or ()))
         gathered.end()
         return found
 

@@ -55,7 +55,7 @@ RECEIVER_KEYS = (
 _WITH_SECRET = (*RECEIVER_KEYS, KeySpec("secret", FILLED_TEXT, "", "The secret, instead of `secret_file`", secret=True))
 
 
-def _rule(value: object, place: KeyLocation, keys: tuple[KeySpec, ...] = RECEIVER_KEYS) -> ReceiverRule:
+def _rule(value: object, place: KeyLocation, keys: tuple[KeySpec, ...]) -> ReceiverRule:
     given = read_keys(value, keys, place).complete(keys)
     for one, other, needed in (("url", "url_file", True), ("secret", "secret_file", False)):
         count = bool(given.get(one)) + bool(given[other])
@@ -66,9 +66,10 @@ def _rule(value: object, place: KeyLocation, keys: tuple[KeySpec, ...] = RECEIVE
     return ReceiverRule(**{**given, "types": frozenset(map(EventType, given["types"]))})
 
 
-def _receivers(value: object, place: KeyLocation, kind: ValueType) -> tuple[ReceiverRule, ...]:
+def _receivers(value: object, place: KeyLocation, keys: tuple[KeySpec, ...] = RECEIVER_KEYS) -> tuple[ReceiverRule, ...]:
+    receiver = ValueType("a receiver", lambda item, at: _rule(item, at, keys))
     known, gathered = len(place.unknown), Gathered()
-    found: tuple[ReceiverRule, ...] = gathered.read(list_of(kind, _WORDS).read, value, place) or ()
+    found: tuple[ReceiverRule, ...] = gathered.read(list_of(receiver, _RULES.words).read, value, place) or ()
     # An ignored misspelt key could send too many events, or unsigned ones.
     gathered.note(*place.take_unknown(known, "a receiver"))
     names = [rule.name for rule in found]
@@ -80,11 +81,7 @@ def _receivers(value: object, place: KeyLocation, kind: ValueType) -> tuple[Rece
     return found
 
 
-_WORDS = "a list of receivers"
-_RULE = ValueType("a receiver", _rule, RECEIVER_KEYS)
-_RULE_WITH_SECRET = ValueType("a receiver", lambda value, place: _rule(value, place, _WITH_SECRET), _WITH_SECRET)
-_RULES = ValueType(_WORDS, lambda value, place: _receivers(value, place, _RULE), RECEIVER_KEYS)
-
+_RULES = ValueType("a list of receivers", _receivers, RECEIVER_KEYS)
 EVENT_KEYS = (
     KeySpec("events.node", FILLED_TEXT, None, "Name of the node in events; unset: its host name", "event_node"),
     KeySpec("events.receivers", _RULES, (), "Receivers of events", "event_receivers"),
@@ -93,4 +90,4 @@ EVENT_KEYS = (
 
 def read_receiver_rules(raw: object, key: str) -> tuple[ReceiverRule, ...]:
     """Read a list of receivers from outside the settings, with secrets allowed. Raises `Mismatch`."""
-    return _receivers(raw, KeyLocation(key, []), _RULE_WITH_SECRET)
+    return _receivers(raw, KeyLocation(key, []), _WITH_SECRET)

@@ -6,19 +6,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..model.records import dataclass, field
-from ..model.schema import KeyLocation, KeySpec, Mismatch, joined
+from ..model.schema import KeyLocation, KeySpec, Mismatch, ValueType, joined, read_keys
 from ..model.server import Server, parse_uuid
 from .kinds import FILLED_TEXT, SCALAR_TEXT, TEXT_OR_NUMBER, map_of
 
 if TYPE_CHECKING:
     from .definition import Definition
 
-#: The end of a whole part of an image reference: another part, a tag or digest, or nothing. A colon before a slash begins a port, and so
-#: names another registry.
+#: The end of a whole part of an image reference: a part, a tag, a digest, nothing. A colon before a slash begins a port: another registry.
 _PART_END = re.compile(r"/|[:@][^/]*\Z|\Z")
 SERVER_KEY = KeySpec("server", FILLED_TEXT, None, "Name or UUID of the server")
 EGG_KEY = KeySpec("egg", TEXT_OR_NUMBER, "", "UUID of the egg of the servers")
@@ -74,3 +73,17 @@ def take_selector(given: dict[str, Any], keys: Sequence[KeySpec], place: KeyLoca
 
 def names_of(keys: Sequence[KeySpec]) -> str:
     return joined([key.name for key in keys], "and")
+
+
+def rule_of(build: Callable[..., Any], own: Sequence[KeySpec], selectors: Sequence[KeySpec] = SELECTORS, *, without: str = "") -> ValueType:
+    """A rule: a selector and ``own`` keys. ``without`` is the fault of a rule that sets no such key; empty: that is no fault."""
+    keys = (*selectors, *own)
+
+    def read(value: object, place: KeyLocation) -> Any:
+        given = read_keys(value, keys, place).complete(keys)
+        servers = take_selector(given, selectors, place)
+        if without and all(said is None for said in given.values()):
+            raise Mismatch(place.key, f"{without}, expected one or more of {names_of(own)}")
+        return build(servers, **given)
+
+    return ValueType("a rule", read, keys)

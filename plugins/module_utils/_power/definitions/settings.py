@@ -19,7 +19,7 @@ from .definition_text import placing, yaml_fault, yaml_library
 from .game_keys import PROFILES_EXIST, GameProfile, GameRule
 from .health_keys import HealthRule, RevertRule
 from .receiver_keys import ReceiverRule
-from .settings_keys import HOOKS, KEYS, LOG_BEGINS, HookRule, SupervisorRule
+from .settings_keys import HOOKS, KEYS, LOG_BEGINS, LOG_USUAL, HookRule, SupervisorRule
 
 DEFAULT_PATH = "/etc/fleet-power/config.yml"
 
@@ -27,7 +27,6 @@ DEFAULT_PATH = "/etc/fleet-power/config.yml"
 _WINGS_ID = 988
 _LARGEST_FILE = 1024 * 1024
 _DEEPEST = 64
-_DRIVERS_WITH_DEFAULT = ("local", "json-file")
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ def parse_settings(raw: object, *, where: str) -> Settings:
     values["wings_config"] = wings_path
     values["uid"], values["gid"] = _owner(values)
     values["timezone"] = values["timezone"] or node_timezone(os.environ)
-    if "docker.log_config.config" not in given and values["log_type"] not in _DRIVERS_WITH_DEFAULT:
+    if "docker.log_config.config" not in given and values["log_type"] not in LOG_USUAL:
         values["log_config"] = {}
     warnings = (f"settings {where}: unknown keys ignored: {', '.join(ours.unknown)}",) if ours.unknown else ()
     return Settings(**values, warnings=warnings)

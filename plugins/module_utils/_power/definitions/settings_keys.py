@@ -40,7 +40,7 @@ from .kinds import (
     whole_number,
 )
 from .receiver_keys import EVENT_KEYS
-from .selectors import EGG_KEY, IMAGE_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, names_of, take_selector
+from .selectors import EGG_KEY, IMAGE_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, rule_of, take_selector
 from .stop_way import LONGEST_STOP_SECONDS
 
 RESTART, LEAVE = "restart", "leave"
@@ -49,7 +49,6 @@ _CLEAN_EXIT = one_of(RESTART, LEAVE)
 _MAX_RESTARTS = whole_number(0, 1000)
 _POSITIVE_SECONDS = whole_number(1, LONGEST_STOP_SECONDS, "a whole number of seconds")
 
-_SELECTORS = (SERVER_KEY, EGG_KEY, LABEL_KEY)
 _SAYINGS = (
     KeySpec("supervise", BOOLEAN, None, "Supervise them"),
     KeySpec("clean_exit", _CLEAN_EXIT, None, "`supervisor.clean_exit` for them"),
@@ -57,7 +56,6 @@ _SAYINGS = (
     KeySpec("reset_after", _POSITIVE_SECONDS, None, "`supervisor.reset_after` for them"),
     KeySpec("restart_unhealthy", BOOLEAN, None, "`supervisor.restart_unhealthy` for them"),
 )
-_RULE_KEYS = (*_SELECTORS, *_SAYINGS)
 
 
 @dataclass(frozen=True)
@@ -72,15 +70,8 @@ class SupervisorRule:
     restart_unhealthy: bool | None
 
 
-def _rule(value: object, place: KeyLocation) -> SupervisorRule:
-    given = read_keys(value, _RULE_KEYS, place).complete(_RULE_KEYS)
-    servers = take_selector(given, _SELECTORS, place)
-    if all(said is None for said in given.values()):
-        raise Mismatch(place.key, f"selects no server, expected one or more of {names_of(_SAYINGS)}")
-    return SupervisorRule(servers, **given)
-
-
-_RULES = list_of(ValueType("a rule", _rule, _RULE_KEYS), "a list of rules")
+_RULE = rule_of(SupervisorRule, _SAYINGS, (SERVER_KEY, EGG_KEY, LABEL_KEY), without="selects no server")
+_RULES = list_of(_RULE, "a list of rules")
 _OF_WINGS = "system.crash_detection"
 
 SUPERVISOR_KEYS = (
@@ -137,10 +128,7 @@ _HOOK_KEYS = (
     *_HOOK_SELECTORS,
     *_hook_keys(POST_STOP, "after a stop"),
     KeySpec(
-        f"{POST_STOP}.on_failure",
-        one_of(WARN, STAY_DOWN),
-        WARN,
-        "After its failure a restart starts the server with a warning, or not",
+        f"{POST_STOP}.on_failure", one_of(WARN, STAY_DOWN), WARN, "After its failure a restart starts the server with a warning, or not"
     ),
     *_hook_keys(PRE_START, "before a start"),
 )
@@ -271,10 +259,11 @@ _NETWORK = (
 
 _LOG_TYPE, _LOG_CONFIG = "docker.log_config.type", "docker.log_config.config"
 #: The engine's own defaults of the two drivers.
-_LOG_USUAL = {
+LOG_USUAL = {
     "local": {"max-size": "20m", "max-file": "5", "compress": "true"},
     "json-file": {"max-size": "", "max-file": "1", "compress": "false"},
 }
+_LOG_OPTIONS = map_of(SCALAR_TEXT, "a map of text")
 _LOG_DEFAULT = {"max-size": "5m", "max-file": "1", "compress": "false", "mode": "non-blocking"}
 _REGISTRIES = map_of(record(REGISTRY_KEYS, "a registry"), "a map of registries")
 _CONTAINER = (
@@ -293,20 +282,14 @@ _CONTAINER = (
     KeySpec("docker.overhead.default_multiplier", FACTOR, 1.05, "Memory for each MB of the limit"),
     KeySpec("docker.overhead.multipliers", MULTIPLIERS, (), "Memory for each MB, for limits up to the key"),
     KeySpec(_LOG_TYPE, TEXT, "local", "Log driver; empty: the engine's", "log_type"),
-    KeySpec(
-        _LOG_CONFIG,
-        map_of(SCALAR_TEXT, "a map of text"),
-        _LOG_DEFAULT,
-        "Options of local and json-file; one file needs `compress: false`",
-        "log_config",
-    ),
+    KeySpec(_LOG_CONFIG, _LOG_OPTIONS, _LOG_DEFAULT, "Options of local and json-file; one file needs `compress: false`", "log_config"),
 )
 
 
 def _require_log(values: Mapping[str, Any]) -> None:
-    if values[_LOG_TYPE] not in _LOG_USUAL:
+    if values[_LOG_TYPE] not in LOG_USUAL:
         return
-    config = {**_LOG_USUAL[values[_LOG_TYPE]], **values[_LOG_CONFIG]}
+    config = {**LOG_USUAL[values[_LOG_TYPE]], **values[_LOG_CONFIG]}
     files, compress = config["max-file"], config["compress"]
     if not re.fullmatch(r"[0-9]{1,9}", files) or int(files) < 1:
         raise Mismatch(_LOG_CONFIG, "must have a max-file of 1 or more")

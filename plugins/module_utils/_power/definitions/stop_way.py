@@ -9,16 +9,16 @@ import json
 import re
 import signal
 
+from ..model.plain import as_map, read_whole
 from ..model.schema import parsed_json
 from ..model.server import StopType, StopWay
 
 #: The longest grace: a week. Longer ones could leave the range of a calendar.
 LONGEST_STOP_SECONDS = 7 * 24 * 3600
 
-_CONTROL_C = "C"
 _DEEPEST = 8
 _REALTIME_FIRST, _REALTIME_LAST = 34, 64
-_REALTIME_NAME = re.compile(r"RT(MIN|MAX)(?:([+-])([0-9]{1,2}))?")
+_REALTIME_NAME = re.compile(r"RT(?:MIN(\+[0-9]{1,2})?|(MAX)(-[0-9]{1,2})?)")
 
 
 def stop_signal(value: str) -> str:
@@ -27,7 +27,7 @@ def stop_signal(value: str) -> str:
     Raises ValueError for anything else. Wings sends SIGKILL then; here the definition is invalid.
     """
     text = value.strip().lstrip("^").upper()
-    if text == _CONTROL_C:
+    if text == "C":
         return "SIGINT"
     number = signal_number(text)
     if number is not None and _REALTIME_FIRST <= number <= _REALTIME_LAST:
@@ -43,14 +43,11 @@ def signal_number(text: str) -> int | None:
     """Return the number of a signal by its number, or by its name with or without SIG in any case; None or 0 if there is none."""
     if re.fullmatch(r"[0-9]{1,2}", text):
         return int(text)
-    name = text.upper()[3:] if text.upper().startswith("SIG") else text.upper()
+    name = text.upper().removeprefix("SIG")
     match = _REALTIME_NAME.fullmatch(name)
     if match:
-        base = _REALTIME_FIRST if match[1] == "MIN" else _REALTIME_LAST
-        offset = int(match[3] or 0)
-        wanted = base + (offset if match[1] == "MIN" else -offset)
-        towards = "+" if match[1] == "MIN" else "-"
-        return wanted if match[2] in (None, towards) and _REALTIME_FIRST <= wanted <= _REALTIME_LAST else None
+        wanted = (_REALTIME_LAST if match[2] else _REALTIME_FIRST) + int(match[1] or match[3] or 0)
+        return wanted if _REALTIME_FIRST <= wanted <= _REALTIME_LAST else None
     found = signal.Signals.__members__.get(f"SIG{name}")
     return None if found is None else int(found)
 
@@ -75,13 +72,11 @@ def stop_way_text(way: StopWay) -> str:
 
 def stop_way_from_text(text: str) -> StopWay | None:
     """Read the text of a label; None if it is invalid, because anyone can write labels."""
-    found = parsed_json(text, _DEEPEST)
-    if not isinstance(found, dict):
-        return None
+    found = as_map(parsed_json(text, _DEEPEST))
     kind, value, timeout = found.get("type"), found.get("value", ""), found.get("timeout")
     if not isinstance(kind, str) or not isinstance(value, str) or "\x00" in value:
         return None
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int) or not 0 <= timeout <= LONGEST_STOP_SECONDS):
+    if timeout is not None and read_whole(timeout, below=LONGEST_STOP_SECONDS + 1) is None:
         return None
     try:
         # Half of a surrogate pair cannot be sent.

@@ -23,15 +23,13 @@ _Said = TypeVar("_Said")
 
 @dataclass(frozen=True)
 class Policy:
-    """``clean_exit``: restart the server after exit code 0 too. ``why`` names the setting that exempts it, else it is empty.
-
-    ``restart_unhealthy``: restart it also while it hangs.
-    """
-
     supervised: bool
+    #: Restart the server after exit code 0 too.
     clean_exit: bool
     limits: Limits
+    #: The setting that exempts the server, if any.
     why: str = ""
+    #: Restart it also while it hangs.
     restart_unhealthy: bool = False
 
 
@@ -40,27 +38,23 @@ def policy_of(settings: Settings, server: Server, definition: Definition | None)
     selected = {number: rule for number, rule in enumerate(settings.supervisor_rules, 1) if rule.servers.selects(server, definition)}
     rules = selected.values()
     why = _exemption(settings, selected, definition)
-    clean_exit = _first((*(rule.clean_exit for rule in rules), settings.supervisor_clean_exit))
-    max_restarts = _first(rule.max_restarts for rule in rules)
-    reset_after = _first(rule.reset_after for rule in rules)
-    restart_unhealthy = _first((*(rule.restart_unhealthy for rule in rules), settings.supervisor_restart_unhealthy))
+    clean_exit = _first((rule.clean_exit for rule in rules), settings.supervisor_clean_exit)
+    max_restarts = _first((rule.max_restarts for rule in rules), settings.supervisor_max_restarts)
+    reset_after = _first((rule.reset_after for rule in rules), settings.supervisor_reset_after)
+    restart_unhealthy = _first((rule.restart_unhealthy for rule in rules), settings.supervisor_restart_unhealthy)
     return Policy(
         supervised=not why,
         clean_exit=settings.clean_exit_is_crash if clean_exit is None else clean_exit == RESTART,
-        limits=Limits(
-            settings.supervisor_max_restarts if max_restarts is None else max_restarts,
-            float(settings.supervisor_reset_after if reset_after is None else reset_after),
-        ),
+        limits=Limits(max_restarts, float(reset_after)),
         why=why,
-        restart_unhealthy=not why and restart_unhealthy is True,
+        restart_unhealthy=not why and restart_unhealthy,
     )
 
 
 def definition_fingerprint(definition: Definition) -> str:
     """Return a hash of the whole definition, independent of its source.
 
-    It includes keys that only the Panel uses, because placeholders can use them. Keep it in the journal only: with all other parts known, a
-    short secret could be guessed from it.
+    It includes the Panel's own keys: placeholders can use them. Keep it in the journal only: with all else known, it betrays short secrets.
     """
     own = {key: value for key, value in definition.source.items() if key not in ORIGIN_KEYS}
     try:
@@ -81,5 +75,5 @@ def _exemption(settings: Settings, rules: Mapping[int, SupervisorRule], definiti
     return next("" if supervises else setting for supervises, setting in choices if supervises is not None)
 
 
-def _first(said: Iterable[_Said | None]) -> _Said | None:
-    return next((each for each in said if each is not None), None)
+def _first(said: Iterable[_Said | None], default: _Said) -> _Said:
+    return next((each for each in said if each is not None), default)

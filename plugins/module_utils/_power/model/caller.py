@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from .news import Listener, unheard
 from .records import dataclass
@@ -21,11 +21,10 @@ def is_ad_hoc(origin: str | None) -> bool:
     return (origin or "").endswith(f"({AD_HOC})")
 
 
-def default_origin(variables: Mapping[str, str] | None = None) -> str:
+def default_origin() -> str:
     """The sudo or login user, and the address of the SSH client if there is one: ``alice from 192.0.2.7``."""
-    environ = os.environ if variables is None else variables
-    user = environ.get("SUDO_USER") or _user_name(os.getuid())
-    client = (environ.get("SSH_CONNECTION") or environ.get("SSH_CLIENT") or "").split(" ")[0]
+    user = os.environ.get("SUDO_USER") or _user_name(os.getuid())
+    client = (os.environ.get("SSH_CONNECTION") or os.environ.get("SSH_CLIENT") or "").split(" ")[0]
     return f"{user} from {client}" if client else user
 
 
@@ -34,14 +33,6 @@ def _user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
-
-
-def never() -> bool:
-    return False
-
-
-def not_held() -> None:
-    """The default of ``Caller.hold``."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +44,10 @@ class Caller:
     no trace. Its countdown keeps its record and sends players nothing. A wait for ready lasts until its end or the end of the process.
     """
 
-    interrupted: Callable[[], bool] = never
-    hold: Callable[[], None] = not_held
+    interrupted: Callable[[], bool] = lambda: False
+    hold: Callable[[], None] = lambda: None
     listener: Listener = unheard
-    handed_on: Callable[[], bool] = never
+    handed_on: Callable[[], bool] = lambda: False
 
 
 SILENT = Caller()

@@ -264,7 +264,3 @@ def internal_error(error: BaseException) -> str:
         trace = trace.tb_next
     where = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
     return f"Cannot go on: an error that should not happen, please report it: {error.__class__.__name__}{where}"
-
-
-def all_codes() -> set[str]:
-    return {error.code for error in PowerError.__subclasses__()} | {INTERRUPTED, EXPIRED, UNGUARDED, NOT_DURABLE, INTERNAL_ERROR}

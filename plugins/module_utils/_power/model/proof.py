@@ -43,8 +43,7 @@ class Proof:
 
     ``container`` and ``started_at`` are the new version's run, empty before its start. It must be ready by ``ready_by``, and then stay up
     until ``settled_by`` (0: not ready yet), both in seconds of the boot ``boot``. ``tried`` tells that its start was requested. ``failed``
-    says why it failed, once that is decided, and ``log`` has its last lines, with secrets masked. ``forbids`` names the rule with
-    ``revertible: false``, if any.
+    says why it failed, once decided; ``log`` has its last lines, secrets masked. ``forbids`` names a rule with ``revertible: false``.
 
     ``fingerprint`` is that of the definition, ``image`` the image's id: the pair that is on trial. ``differs`` has the keys in which the
     versions differ. ``restored`` and ``not_restored`` are configuration files that were put back, and those that were not.
@@ -210,10 +209,7 @@ Decision = tuple[ProofStep, str]
 
 
 def decide(proof: Proof, facts: ProofFacts) -> Decision:
-    """Return the next step of an open proof, and why, as a part of a sentence.
-
-    ``tests/unit/test_proof_model.py`` compares it with the model of the proof.
-    """
+    """Return the next step of an open proof, and why, as a part of a sentence. ``test_proof_model.py`` compares it with its model."""
     run = facts.run
     if facts.held:
         return ProofStep.WAIT, ""

@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Data classes that import quickly: ``__init__`` is compiled for each class, and the other methods are the same for all.
 
-The standard decorator compiles six methods for each class, a third of a call's imports. Only the type checker refuses to change a
-frozen instance.
+The standard decorator compiles six methods for each class, a third of a call's imports. Only the type checker guards a frozen instance.
 """
 
 from __future__ import annotations

@@ -31,18 +31,11 @@ def secrets_in(values: Iterable[str]) -> frozenset[str]:
 def mask(text: str, secrets: Iterable[str]) -> str:
     """Replace each part of a text that secrets cover by eight stars; overlapping parts become one."""
     spans = sorted(span for secret in secrets if secret and secret in text for span in _spans(text, secret))
-    if not spans:
-        return text
-    merged = [spans[0]]
-    for start, end in spans[1:]:
-        if start < merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
     pieces, position = [], 0
-    for start, end in merged:
-        pieces += [text[position:start], _SECRET_MASK]
-        position = end
+    for start, end in spans:
+        if start >= position:
+            pieces += [text[position:start], _SECRET_MASK]
+        position = max(position, end)
     return "".join((*pieces, text[position:]))
 
 

@@ -45,9 +45,8 @@ class Unseen:
 class Described:
     """The facts of servers.
 
-    ``entries`` has one entry for each known server, read or not. ``warnings`` has a message for each server that is unread or unknown.
-    ``unlisted`` has a message for each list that could not be read. ``supervisor``, ``events`` and ``freeze`` are of the node. None is
-    unknown, for ``freeze`` none.
+    ``entries`` has one entry for each known server, read or not. ``warnings`` has a message for each server that is unread or unknown,
+    ``unlisted`` one for each unread list. ``supervisor``, ``events`` and ``freeze`` are of the node. None is unknown, for ``freeze`` none.
     """
 
     entries: list[dict[str, Any]] = field(default_factory=list)
@@ -163,7 +162,8 @@ def present(fields: dict[str, Any]) -> dict[str, Any]:
 def summary(results: Sequence[Result]) -> dict[str, Any]:
     """Counts by outcome and, for several servers, a line for each of the first that need attention; failed ones come first."""
     counts = Counter(result.outcome.value for result in results)
-    lines = [_line(result) for result in sorted(results, key=_rank) if result.outcome not in _QUIET] if len(results) > 1 else []
+    noted = [result for result in sorted(results, key=_rank) if result.outcome not in _QUIET] if len(results) > 1 else []
+    lines = [f"{_called(result)}: {result.outcome.value}, {result.code}" for result in noted]
     text = lines[:_SUMMARY_LINES]
     if len(lines) > len(text):
         text[-1:] = [f"and {len(lines) - len(text) + 1} more"]
@@ -172,10 +172,6 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
 
 def _rank(result: Result) -> int:
     return 2 - is_failure(result) - (result.outcome is not Outcome.SKIPPED)
-
-
-def _line(result: Result) -> str:
-    return f"{_called(result)}: {result.outcome.value}, {result.code}"
 
 
 def _called(result: Result) -> str:

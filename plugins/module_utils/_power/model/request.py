@@ -114,15 +114,13 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Request:
-    """One power action for one server. All later decisions use only this and the state of the server.
-
-    ``generations`` are the kill generations at the time of the request: a kill cancels earlier requests.
-    """
+    """One power action for one server. All later decisions use only this and the state of the server."""
 
     server: str
     action: PowerAction
     operation: str
     requested_at: datetime
+    #: The kill generations at the time of the request: a kill cancels earlier requests.
     generations: Mapping[str, int] = field(default_factory=dict)
     wait_seconds: int = 30
     stop_timeout: int | None = None

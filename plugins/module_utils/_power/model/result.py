@@ -38,12 +38,10 @@ class RunEnd:
 
 @dataclass(frozen=True)
 class Downtime:
-    """The downtime that an action caused, ``since`` the end of the run that it ended.
-
-    ``seconds`` lasts until the start of the next run, ``ready_seconds`` until it was ready; None if unknown or not awaited.
-    """
+    """The downtime that an action caused, ``since`` the end of the run that it ended."""
 
     since: str
+    #: Until the start of the next run, and until it was ready; None if unknown or not awaited.
     seconds: float | None = None
     ready_seconds: float | None = None
     #: Start of the next run, in seconds since the action began.

@@ -12,7 +12,7 @@ import functools
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any, Final, TypeVar
 
@@ -71,17 +71,9 @@ def _whole_number(digits: str) -> int:
     return int(digits)
 
 
-class _Default:
-    def __init__(self, words: str) -> None:
-        self._words = words
-
-    def __repr__(self) -> str:
-        return self._words
-
-
 #: Defaults of a required key, and of a key whose absence differs from null.
-REQUIRED: Final = _Default("required")
-ABSENT: Final = _Default("none")
+REQUIRED: Final = object()
+ABSENT: Final = object()
 
 #: The engine and other programs hold no larger numbers.
 _NUMBER_BITS = 64
@@ -262,13 +254,6 @@ class _TableReader:
             self.values[key.name] = key.type.read(value, replace(place, secret=place.secret or key.secret))
 
 
-def every_key(keys: Sequence[KeySpec], prefix: str = "") -> Iterator[KeySpec]:
-    """Yield the table with those of its records: ``settings.mounts``, ``settings.mounts[].source`` and so on."""
-    for key in keys:
-        yield replace(key, name=prefix + key.name)
-        yield from every_key(key.type.keys, f"{prefix}{key.name}[].")
-
-
 def _cut(name: str, end: str) -> str:
     head, found, _value = name.partition(end)
     return f"{printable(head)}{end}..." if found else printable(name)
@@ -335,12 +320,6 @@ def as_map(value: object, place: KeyLocation) -> Mapping[str, Any]:
             kind = describe(name, secret=place.secret)
             gathered.note(Mismatch(place.key, f"has a key that is {kind}, expected text (put it in quotes)"))
     gathered.end()
-    return value
-
-
-def as_list(value: object, place: KeyLocation, expected: str) -> Sequence[Any]:
-    if not isinstance(value, (list, tuple)):
-        raise place.no_collection(value, expected)
     return value
 
 

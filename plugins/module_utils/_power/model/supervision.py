@@ -40,12 +40,8 @@ class Verdict(str, Enum):
 
 #: After these a server that should be up starts again.
 STARTED_AFTER = frozenset((Verdict.CRASHED, Verdict.HUNG, Verdict.ENGINE_STOPPED, Verdict.RESTARTING))
-
-
 #: A run that hangs counts as a crash.
 CRASHES = (Verdict.CRASHED, Verdict.HUNG)
-
-
 #: The key of the supervisor's values in the journal with `Hang` by server, as JSON.
 HANGS = "hangs"
 
