@@ -150,6 +150,15 @@ def test_unsupported_yaml_is_a_fault(text: str, match: str) -> None:
     fault(text, (match, 1))
 
 
+@pytest.mark.parametrize("match", ["a.*", "a.*.b", "a.b.*", "a[0].*", "a[0].b.*"])
+@pytest.mark.parametrize("text", ["k: 1\n", "a:\n", "a: {}\n", "{}\n", ""])
+def test_a_wildcard_creates_nothing_in_front_of_it(text: str, match: str) -> None:
+    if text == "a: {}\n" and "[" in match:
+        assert "index" in str(fault(text, (match, "v")))
+    else:
+        assert edited(text, (match, "v")) == text
+
+
 @pytest.mark.parametrize("text", ["\ta: 1\n", "a: [", 'a: "x', "a: b: c\n", "a: *none\n", "- a\nb: 1\n", "%YAML 3.0\n---\n"])
 def test_a_fault_in_broken_yaml_shows_no_content(text: str) -> None:
     caught = str(fault("secret: hunter2\n" + text if text[0] in "a-" else text, ("a", 1)))

@@ -176,7 +176,7 @@ def _go(parent: Map | List, place: str | int, steps: Sequence[Step], going: _Goi
 
 def _create(parent: Map | List, place: str | int, null: Node | None, steps: Sequence[Step], going: _Going) -> None:
     step = steps[0]
-    if step is None or going.rule.if_value is not None:
+    if None in steps or going.rule.if_value is not None:
         return
     _refuse_shared(null, going)
     branch = (List if isinstance(step, int) else Map)(span=None if null is None else null.span, new=True)
