@@ -105,6 +105,10 @@ class TestRules:
             "Cannot read settings config.yml: supervisor.rules[1] selects no server, expected one or more of server, egg and label"
         )
 
+    def test_a_rule_without_a_setting_is_refused(self) -> None:
+        with pytest.raises(SettingsInvalid, match=r"supervisor\.rules\[0\] sets nothing, expected one or more of supervise, clean_exit"):
+            settings({"server": "Paper"})
+
     @pytest.mark.parametrize(
         ("key", "value", "expected"),
         [

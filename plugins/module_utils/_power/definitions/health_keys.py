@@ -78,7 +78,7 @@ class RevertRule:
 
 
 _SETTLE = whole_number(0, LONGEST_SETTLE_SECONDS, "a whole number of seconds")
-_RULES = list_of_known(rule_of(RevertRule, _SAYINGS, without="sets nothing"), "a list of rules", "a rule")
+_RULES = list_of_known(rule_of(RevertRule, _SAYINGS, sets=True), "a list of rules", "a rule")
 REVERT_KEYS = (
     KeySpec(
         "revert.on_failed_start",

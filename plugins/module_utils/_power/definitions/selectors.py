@@ -75,15 +75,17 @@ def names_of(keys: Sequence[KeySpec]) -> str:
     return joined([key.name for key in keys], "and")
 
 
-def rule_of(build: Callable[..., Any], own: Sequence[KeySpec], selectors: Sequence[KeySpec] = SELECTORS, *, without: str = "") -> ValueType:
-    """A rule: a selector and ``own`` keys. ``without`` is the fault of a rule that sets no such key; empty: that is no fault."""
+def rule_of(
+    build: Callable[..., Any], own: Sequence[KeySpec], selectors: Sequence[KeySpec] = SELECTORS, *, sets: bool = False
+) -> ValueType:
+    """A rule: a selector and ``own`` keys. With ``sets``, a rule must set one of them."""
     keys = (*selectors, *own)
 
     def read(value: object, place: KeyLocation) -> Any:
         given = read_keys(value, keys, place).complete(keys)
         servers = take_selector(given, selectors, place)
-        if without and all(said is None for said in given.values()):
-            raise Mismatch(place.key, f"{without}, expected one or more of {names_of(own)}")
+        if sets and all(said is None for said in given.values()):
+            raise Mismatch(place.key, f"sets nothing, expected one or more of {names_of(own)}")
         return build(servers, **given)
 
     return ValueType("a rule", read, keys)

@@ -70,7 +70,7 @@ class SupervisorRule:
     restart_unhealthy: bool | None
 
 
-_RULE = rule_of(SupervisorRule, _SAYINGS, (SERVER_KEY, EGG_KEY, LABEL_KEY), without="selects no server")
+_RULE = rule_of(SupervisorRule, _SAYINGS, (SERVER_KEY, EGG_KEY, LABEL_KEY), sets=True)
 _RULES = list_of(_RULE, "a list of rules")
 _OF_WINGS = "system.crash_detection"
 
