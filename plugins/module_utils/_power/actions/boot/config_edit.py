@@ -83,14 +83,14 @@ def _leniently(context: ActionContext) -> Iterator[None]:
     except (PrebootFailed, MissingLibrary) as error:
         if context.node.settings.config_errors != "warn":
             raise
-        context.progress.warn(f"server {context.uuid}: {error}")
+        context.warn(str(error))
 
 
 def _change(context: ActionContext, boot: Boot, config: ConfigFile, written: Written) -> tuple[bytes, bytes] | None:
     """Return the content before and after; None without a change. ``written`` has the results of earlier entries."""
     settings, uuid = context.node.settings, context.uuid
     if config.parser not in PARSERS:
-        context.progress.warn(f"server {uuid}: {printable(config.file)} is left as it is: the parser {config.parser!r} is not known")
+        context.warn(f"{printable(config.file)} is left as it is: the parser {config.parser!r} is not known")
         return None
     with _leniently(context):
         try:

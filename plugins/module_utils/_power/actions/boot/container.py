@@ -15,13 +15,13 @@ from ...container.container_parts import compare
 from ...container.container_spec import HOME, ContainerSpec, container_spec
 from ...definitions.definition import Definition
 from ...definitions.selectors import begins_with
-from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, ImageUnavailable, PrebootFailed
+from ...model.errors import ContainerForeign, EngineError, ImageUnavailable, PrebootFailed
 from ...model.records import dataclass
 from ...model.server import Snapshot
 from ...volume.volume import Volume
 from ...volume.volume_walk import shown_path
 from ..node.context import ActionContext
-from ..node.node import Node
+from ..node.node import ENGINE_FAULTS, Node
 from ..node.run_end import note_others_end
 
 
@@ -80,23 +80,22 @@ class Staged:
 def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: Staged | None = None, *, on_trial: bool = False) -> Staged:
     """Return the container for the definition: ``kept`` or the present one if it fits, else a new one under another name.
 
-    A new proof of a version that is ``on_trial`` needs another container.
-
-    Raises `EngineError`, `ImageUnavailable` or `ContainerForeign`; the server is untouched then.
+    A new proof of a version that is ``on_trial`` needs another container. Raises `EngineError`, `ImageUnavailable` or `ContainerForeign`;
+    the server is untouched then.
     """
-    node, progress = context.node, context.progress
+    node = context.node
     if boot.reverted and snapshot is not None:
         return Staged(snapshot.id, None, waiting=False, mounts=mounts_of(node.engine.raw(snapshot.id)))
     image = node.engine.images.find(boot.definition.image)
     if image is None:
         raise ImageUnavailable(f"Cannot boot server {context.uuid}: image {boot.definition.image} is not on the node")
     spec = spec_of(node, boot.definition, image_id=image.id)
-    progress.warn(*(f"server {context.uuid}: {warning}" for warning in spec.warnings))
+    context.warn(*spec.warnings)
     wanted = spec.config["Labels"].get(LABEL_SPEC)
     if kept is not None and kept.spec_hash == wanted:
         return kept
     if spec.network is not None and node.engine.containers.ensure_network(spec.network):
-        progress.alter()
+        context.progress.alter()
     mounts = mounts_of(spec.config)
     if kept is None and snapshot is not None and not on_trial and _serves(node, snapshot, spec):
         return Staged(snapshot.id, wanted, waiting=False, mounts=mounts)
@@ -122,7 +121,7 @@ def unstage(node: Node, staged: Staged) -> None:
     """Remove a waiting container; if that fails, the next boot that makes one removes it."""
     if not staged.waiting:
         return
-    with contextlib.suppress(EngineError, EngineUnreachable):
+    with contextlib.suppress(*ENGINE_FAULTS):
         found = node.engine.inspect(staged.id)
         if found is not None and found.name.endswith(WAITING):
             node.engine.containers.remove(staged.id, volumes=True)
@@ -169,14 +168,10 @@ def _serves(node: Node, snapshot: Snapshot, spec: ContainerSpec) -> bool:
 
 def refuse_foreign(context: ActionContext, snapshot: Snapshot) -> None:
     """Raise `ContainerForeign` for a container that neither we nor Wings made, unless the request adopts it."""
-    uuid = context.uuid
-    if context.request.adopt or made_by_us_or_wings(snapshot, uuid):
-        return
-    raise ContainerForeign(
-        f"Cannot {context.verb} server {uuid}: a container named {snapshot.name} exists that neither this collection "
-        "nor Wings made, and it would be recreated; rename or remove it, "
-        "or pass adopt: true to recreate it (its anonymous volumes are kept, but no longer attached)"
-    )
+    if not context.request.adopt and not made_by_us_or_wings(snapshot, context.uuid):
+        made = f"a container named {snapshot.name} exists that neither this collection nor Wings made, and it would be recreated"
+        advice = "rename or remove it, or pass adopt: true to recreate it (its anonymous volumes are kept, but no longer attached)"
+        raise ContainerForeign(context.cannot(f"{made}; {advice}"))
 
 
 def spec_of(node: Node, definition: Definition, *, image_id: str) -> ContainerSpec:
@@ -198,7 +193,7 @@ def create(context: ActionContext, suffixes: Sequence[str], config: Mapping[str,
             refuse_foreign(context, left)
             engine.containers.remove(left.id, volumes=True)
     container, warnings = _create_without(context.node, context.uuid + suffixes[0], config)
-    context.progress.warn(*(f"server {context.uuid}: {warning}" for warning in warnings))
+    context.warn(*warnings)
     return container
 
 

@@ -16,7 +16,7 @@ from ...definitions.settings import Settings
 from ...host.listener import TAKEN, port_fault
 from ...locking.lock import PowerLock
 from ...model.cancellation import CheckCancelled
-from ...model.errors import DiskCheckTimeout, DiskFull, EngineError, EngineUnreachable, PowerError, PrebootFailed, Suspended, VolumeMissing
+from ...model.errors import DiskCheckTimeout, DiskFull, EngineError, PowerError, PrebootFailed, Suspended, VolumeMissing
 from ...model.records import dataclass
 from ...model.result import Phase, PrebootStep
 from ...model.schema import printable
@@ -24,7 +24,7 @@ from ...model.server import Snapshot, parse_uuid
 from ...volume.volume import Volume
 from ...volume.volume_walk import Bounds, Survey
 from ..node.context import ActionContext, known
-from ..node.node import Node
+from ..node.node import ENGINE_FAULTS, Node
 from .container import Boot, Staged, check_image, data_directory, put_in_place, refuse_foreign, spec_of
 
 #: Bits of the rights that work in any data directory: CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER.
@@ -38,10 +38,10 @@ def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = 
     ``again`` asks the source once more, under the lock: signals no longer end it. ``data`` also checks the data directory, as pre-boot
     will.
     """
-    node, progress = context.node, context.progress
+    node = context.node
     check_cancelled = context.check_cancelled if again else context.check_waiting
     definition = _fetch(context, check_cancelled, again=again)
-    progress.warn(*(f"server {context.uuid}: {warning}" for warning in definition.warnings))
+    context.warn(*definition.warnings)
     boot = Boot(definition, Volume(data_directory(node, context.uuid)), _stays_reverted(context, definition, snapshot))
     step = functools.partial(boot_step, context, checks=True)
     with step("container"):
@@ -90,9 +90,7 @@ def _fetch(context: ActionContext, check_cancelled: CheckCancelled, *, again: bo
     if not context.request.check:
         sources.keep(definition)
     if definition.suspended:
-        raise Suspended(
-            f"Cannot {context.verb} server {context.uuid}: it is suspended; clear settings.suspended where its definition comes from"
-        )
+        raise Suspended(context.cannot("it is suspended; clear settings.suspended where its definition comes from"))
     refuse_unfilled(definition)
     return definition
 
@@ -164,7 +162,7 @@ def _publisher(node: Node, published: str, address: str) -> str:
     """Describe the container that published a port; "" if there is none or it is unknown."""
     try:
         name = node.engine.publisher(published, address)
-    except (EngineError, EngineUnreachable):
+    except ENGINE_FAULTS:
         return ""
     if name is None or parse_uuid(name) is None:
         return "" if name is None else f"the container {printable(name)}"
@@ -218,20 +216,20 @@ def check_disk(node: Node, boot: Boot, check_cancelled: CheckCancelled) -> None:
 
 def put_disk_right(context: ActionContext, boot: Boot, *, limited: bool = True) -> bool | str:
     """Check usage, if ``limited``, and correct owners in one walk; skipped if neither applies."""
-    settings, progress, uuid = context.node.settings, context.progress, context.uuid
+    settings = context.node.settings
     owner = (settings.uid, settings.gid) if settings.check_permissions_on_boot else None
     if owner is None and not (limited and boot.definition.build.disk_space > 0):
         return False
-    survey = boot.volume.survey(context.check_cancelled, bounds_of(settings), owner=owner, altered=progress.alter)
+    survey = boot.volume.survey(context.check_cancelled, bounds_of(settings), owner=owner, altered=context.progress.alter)
     if limited:
         _refuse_if_over(boot, survey.bytes)
     if survey.cut:
         # The check passed before the stop. A failure now would let an attacker keep the server down.
-        progress.warn(f"server {uuid}: {_too_much(boot, survey)}; size and owners of the rest are not checked at this start")
+        context.warn(f"{_too_much(boot, survey)}; size and owners of the rest are not checked at this start")
     if survey.left_alone:
-        progress.warn(f"server {uuid}: {survey.left_alone} devices and hard-linked files of other owners were left as they are")
+        context.warn(f"{survey.left_alone} devices and hard-linked files of other owners were left as they are")
     if survey.unreadable:
-        progress.warn(f"server {uuid}: {survey.unreadable} directories could not be read; their size and owners are not checked")
+        context.warn(f"{survey.unreadable} directories could not be read; their size and owners are not checked")
     return f"{survey.chowned} files and directories now belong to {settings.uid}:{settings.gid}" if survey.chowned else False
 
 

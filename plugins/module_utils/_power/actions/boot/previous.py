@@ -84,7 +84,7 @@ def restore_files(context: ActionContext, volume: Volume, proof: Proof) -> tuple
     try:
         edited = _edited(context.node, proof)
     except (OSError, ValueError) as error:
-        context.progress.warn(f"server {context.uuid}: its configuration files are not put back: {reason_of(error)}")
+        context.warn(f"its configuration files are not put back: {reason_of(error)}")
         edited = []
     for each in edited:
         try:

@@ -28,7 +28,7 @@ from ...sources.sources import Sources
 from ..boot.await_ready import seen_ready
 from ..boot.outdated import Outdated, outdated
 from ..boot.startup import matchers_of
-from ..node.node import Node, Observed
+from ..node.node import ENGINE_FAULTS, Node, Observed
 from .bulk import choose, everything
 from .service_facts import SupervisionFacts, event_facts, freeze_facts
 
@@ -70,13 +70,13 @@ def see_each(uuids: Sequence[str], node: Node, tail: int) -> list[Sight]:
 def _see(uuid: str, node: Node, tail: int) -> Sight:
     try:
         snapshot = node.engine.inspect(uuid)
-    except (EngineError, EngineUnreachable) as error:
+    except ENGINE_FAULTS as error:
         return Sight(fault=error)
     log: bytes | None = b""
     if tail and snapshot is not None:
         try:
             log = node.engine.logs.tail(snapshot.id, tail)
-        except (EngineError, EngineUnreachable) as error:
+        except ENGINE_FAULTS as error:
             # A log driver that keeps nothing has no log to show.
             log = b"" if error.facts.get("status") == _NOT_IMPLEMENTED else None
     return Sight(snapshot, log)

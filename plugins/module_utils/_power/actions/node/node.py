@@ -21,9 +21,9 @@ from ...locking.generation import KillGenerations
 from ...locking.holder import Holder, Leftover
 from ...locking.lock import Locks, PowerLock
 from ...model.caller import SILENT, Caller
-from ...model.cancellation import CheckCancelled, Deadline, no_check
+from ...model.cancellation import CheckCancelled, Deadline
 from ...model.clock import SYSTEM_CLOCK, Clock, engine_time
-from ...model.errors import LockUnavailable
+from ...model.errors import EngineError, EngineUnreachable, LockUnavailable
 from ...model.records import dataclass
 from ...model.request import ALL, PowerAction, Request
 from ...model.result import Phase, RunEnd
@@ -31,6 +31,9 @@ from ...model.server import PowerState, Run, Snapshot, Startup, parse_uuid
 from ...model.supervision import SeenRun
 from ...sources.source_set import SourceSet
 from ...sources.sources import Sources
+
+#: The engine refused a request, or did not answer.
+ENGINE_FAULTS = (EngineError, EngineUnreachable)
 
 
 def derive_state(
@@ -145,11 +148,6 @@ class Node:
             if hint or left <= _POLL_SECONDS[1]:
                 return True
             check_cancelled()
-
-    def kill_run(self, run: Run) -> RunEnd | None:
-        """Send SIGKILL; return the end of the run, None if it does not come within the engine's time limit."""
-        self.engine.signal(run.container, "SIGKILL")
-        return self.await_end(run, self.engine.timeout, no_check)
 
 
 def _stopped_run(leftover: Leftover | None) -> Run | None:

@@ -21,7 +21,6 @@ from ...model.server import Run, Server, Snapshot
 from ...model.supervision import ORIGIN, STARTED_AFTER, EndedRun, Limits, Verdict
 from .context import ActionContext
 from .node import Node
-from .progress import Progress
 
 #: The run of a server without a container.
 NO_RUN = Run("", "")
@@ -55,11 +54,19 @@ def write_intent(context: ActionContext, lock: PowerLock | None, *, up: bool, ru
     if context.node.journal.intents.set(progress.server, intent, keep_since=keep_since):
         return
     if up:
-        warn_of_unwritten_start(progress)
-    else:
-        ended_it = progress.stopped_run is not None
-        stop = EndedHere(run, context.verb, request.generation(context.uuid), request.origin, ended_it=ended_it)
-        _keep_unwritten_stop(progress, lock, stop)
+        warn_of_unwritten_start(context)
+        return
+    # The lock's record keeps that the server should be down.
+    said, starter = "nothing says", "the supervisor or a boot of this machine"
+    if lock is not None:
+        said, starter = "only its lock file says", "a boot of this machine"
+        is_carried = lock.ended is not None and lock.ended.run == run and lock.ended.ended_it
+        ended_it = progress.stopped_run is not None or is_carried
+        lock.clear(carry=EndedHere(run, context.verb, request.generation(context.uuid), request.origin, ended_it=ended_it))
+    context.warn(
+        f"the journal cannot be written, so {said} that it should be down: {starter} may start it; "
+        f"make the journal writable, then {context.verb} it again"
+    )
 
 
 def write_ended_run(node: Node, server: Server, lock: PowerLock) -> None:
@@ -92,27 +99,12 @@ def unwritten_stop(node: Node, server: Server, snapshot: Snapshot | None) -> End
     return ended if is_stop else None
 
 
-def _keep_unwritten_stop(progress: Progress, lock: PowerLock | None, stop: EndedHere) -> None:
-    """Keep in the lock's record that the server should be down, and warn: the journal could not be written."""
-    said = "nothing says"
-    if lock is not None:
-        said = "only its lock file says"
-        before = lock.ended
-        is_carried = before is not None and before.run == stop.run and before.ended_it
-        lock.clear(carry=replace(stop, ended_it=stop.ended_it or is_carried))
-    progress.warn(
-        f"server {progress.server.uuid}: the journal cannot be written, so {said} that it should be down: "
-        f"{'a boot of this machine' if lock is not None else 'the supervisor or a boot of this machine'} may start it; "
-        f"make the journal writable, then {stop.action} it again"
-    )
-
-
-def warn_of_unwritten_start(progress: Progress) -> None:
+def warn_of_unwritten_start(context: ActionContext) -> None:
     """Mark the result as not durable, and warn: without the journal, a crash or a boot leaves the server down."""
-    progress.is_durable = False
-    progress.warn(
-        f"server {progress.server.uuid}: the journal cannot be written, so nothing says that it should be up: after a crash or a boot "
-        "it stays down; make the journal writable, then start it again"
+    context.progress.is_durable = False
+    context.warn(
+        "the journal cannot be written, so nothing says that it should be up: after a crash or a boot it stays down; "
+        "make the journal writable, then start it again"
     )
 
 
@@ -169,13 +161,8 @@ def limits_of(node: Node, server: Server) -> Limits:
 
 
 def _write_here(node: Node, server: Server, ended: EndedHere, operation: str = "", end: RunEnd = _UNSEEN_END) -> bool:
-    row = _row_here(node, server, ended, operation, end)
-    return node.journal.ended_runs.write(row, limits_of(node, server)) if row.is_crash else node.journal.ended_runs.write(row)
-
-
-def _row_here(node: Node, server: Server, ended: EndedHere, operation: str, end: RunEnd) -> EndedRun:
     verdict = fate_of(node, server, ended)
-    return EndedRun(
+    row = EndedRun(
         server,
         ended.run,
         verdict,
@@ -190,6 +177,7 @@ def _row_here(node: Node, server: Server, ended: EndedHere, operation: str, end:
         boot=boot_id(),
         next_at=boot_seconds(),
     )
+    return node.journal.ended_runs.write(row, limits_of(node, server)) if row.is_crash else node.journal.ended_runs.write(row)
 
 
 _RETRY_SECONDS = 0.02

@@ -29,7 +29,7 @@ def leave_up(context: ActionContext, seen: Observed) -> Ending:
     if request.ended_run is None:
         intent = Intent(True, request.operation, request.origin, timestamp(request.requested_at))
         if not context.node.journal.intents.set(context.progress.server, intent, only_if_newer=context.node.clock.now()):
-            warn_of_unwritten_start(context.progress)
+            warn_of_unwritten_start(context)
     _await_found(context, seen)
     return Outcome.UNCHANGED, "", plan(request.action, seen.state).reason
 

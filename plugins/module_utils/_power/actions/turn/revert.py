@@ -94,13 +94,13 @@ def _is_ready(node: Node, proof: Proof, snapshot: Snapshot) -> bool:
 def require_failed(context: ActionContext, proof: Proof) -> None:
     """Raise `NotSelected` unless the proof is still open and its version has failed. Certain under the lock."""
     if maintenance_pause(context.node.settings.state_directory):
-        raise UnderMaintenance(f"Cannot {context.verb} server {context.uuid}: a maintenance is under way; it is done after that")
+        raise UnderMaintenance(context.cannot("a maintenance is under way; it is done after that"))
     found = known(context, lambda: context.node.journal.proofs.of(context.uuid))
     if found is None or not found.is_open or found.operation != proof.operation or found.run != proof.run:
-        raise NotSelected(f"Cannot {context.verb} server {context.uuid}: the proof of its new version is over")
+        raise NotSelected(context.cannot("the proof of its new version is over"))
     step, why = decide(found, known(context, lambda: facts_of(context.node, found, held=False)))
     if step is not ProofStep.FAIL:
-        raise NotSelected(f"Cannot {context.verb} server {context.uuid}: its new version has not failed{': ' if why else ''}{why}")
+        raise NotSelected(context.cannot(f"its new version has not failed{': ' if why else ''}{why}"))
 
 
 def revert(context: ActionContext, lock: PowerLock, proof: Proof, seen: Observed, steps: tuple[PlanStep, ...]) -> AwaitedRun:

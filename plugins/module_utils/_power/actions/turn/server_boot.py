@@ -96,5 +96,5 @@ def _refresh(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged
     except PowerError as error:
         if isinstance(error, (Suspended, ServerNotFound)) or error.cancels:
             raise
-        context.progress.warn(f"server {context.uuid}: its definition after the stop cannot be used ({error}); the earlier one is used")
+        context.warn(f"its definition after the stop cannot be used ({error}); the earlier one is used")
         return boot, staged

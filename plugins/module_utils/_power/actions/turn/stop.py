@@ -148,9 +148,7 @@ def _make_stoppable(context: ActionContext, snapshot: Snapshot, *, unpause: bool
 def _send(context: ActionContext, snapshot: Snapshot, way: StopWay) -> str:
     engine, uuid = context.node.engine, context.uuid
     if way.type is StopType.COMMAND and not snapshot.open_stdin:
-        context.progress.warn(
-            f"server {uuid}: its container has no open standard input for the command {way.value!r}; it is sent {snapshot.stop_signal}"
-        )
+        context.warn(f"its container has no open standard input for the command {way.value!r}; it is sent {snapshot.stop_signal}")
         way = StopWay(StopType.NATIVE)
     try:
         if way.type is StopType.COMMAND:
