@@ -99,6 +99,7 @@ class Journal:
     def __init__(self, state_directory: str, lock_directory: str, group: str, clock: Clock, *, read_only: bool = False) -> None:
         """A ``read_only`` journal creates and changes no file: methods that write do nothing."""
         self.store = JournalStore(state_directory, group, read_only=read_only)
+        self.warnings, self.new_warnings, self.sync = self.store.warnings, self.store.new_warnings, self.store.sync
         self.marks = ProcessMarks(lock_directory, group, self.store.warn)
         self.operations = RecordedOperations(self.store, self.marks, clock)
         self.intents = Intents(self.store)
@@ -122,16 +123,6 @@ class Journal:
         from .proofs import Proofs
 
         return Proofs(self.store)
-
-    @property
-    def warnings(self) -> list[str]:
-        return self.store.warnings
-
-    def new_warnings(self) -> list[str]:
-        return self.store.new_warnings()
-
-    def sync(self) -> str:
-        return self.store.sync()
 
     def close(self) -> None:
         """Close the file and remove this process's mark: its operations without an end count as interrupted from now on."""

@@ -39,7 +39,6 @@ from .journal_sqlite import (
     status_of,
     transact,
     unmoved,
-    write_again,
 )
 from .schema import EntryRefused, JournalUnusable, Work
 
@@ -85,7 +84,7 @@ class JournalFile:
 
     def touch(self) -> None:
         """Try to write, without a change. Raises as `write`."""
-        self.write(write_again, durable=True)
+        self.write(bring_up_to_date, durable=True)
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """Return the result of ``work``; None if there is no journal yet. Raises JournalUnusable, OSError."""
@@ -257,14 +256,9 @@ def sync_log(state_directory: str) -> None:
     Only the log needs this. SQLite syncs the log before it copies from it, the database before it reuses or removes the log, and the
     directory with the first header of a log. SQLite has no locks on the log, so its descriptor may close at any time.
     """
-    try:
-        descriptor = open_own(f"{path_in(state_directory)}-wal", os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    try:
-        os.fdatasync(descriptor)
-    finally:
-        os.close(descriptor)
+    path = f"{path_in(state_directory)}-wal"
+    with suppress(FileNotFoundError, NotADirectoryError), os.fdopen(open_own(path, os.O_RDONLY), "rb") as log:
+        os.fdatasync(log.fileno())
 
 
 def _read_once(path: str, options: str, work: Callable[[sqlite3.Connection], T]) -> T | None:

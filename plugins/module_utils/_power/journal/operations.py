@@ -56,29 +56,18 @@ PRUNE = """DELETE FROM operations WHERE number IN (
     ORDER BY outcome IN ('unchanged', 'refused') DESC, number
     LIMIT max(0, (SELECT count(*) FROM operations WHERE uuid = :uuid AND outcome IS NOT NULL) - :kept))"""
 
-_OPERATION = "SELECT * FROM operations "
-
-OPERATIONS_OF = _OPERATION + "WHERE uuid = ? ORDER BY number DESC LIMIT ?"
-OPERATIONS_UNDER = (
-    _OPERATION
-    + """WHERE uuid = :uuid AND action = :action AND id <> :but
+OPERATIONS_OF = "SELECT * FROM operations WHERE uuid = ? ORDER BY number DESC LIMIT ?"
+OPERATIONS_UNDER = """SELECT * FROM operations WHERE uuid = :uuid AND action = :action AND id <> :but
     AND (reason = :key OR substr(reason, 1, length(:key) + 2) = :key || ': ') ORDER BY number DESC"""
-)
 WAITING = "SELECT 1 FROM operations WHERE id = ? AND begun_at IS NULL AND outcome IS NULL"
-OPERATION_NAMED = _OPERATION + "WHERE id = ?"
-OPERATIONS_NUMBERED = _OPERATION + "WHERE number IN ({holes})"
-LAST_ACTS = (
-    _OPERATION
-    + f"""WHERE number IN (SELECT coalesce(
+OPERATION_NAMED = "SELECT * FROM operations WHERE id = ?"
+OPERATIONS_NUMBERED = "SELECT * FROM operations WHERE number IN ({holes})"
+LAST_ACTS = f"""SELECT * FROM operations WHERE number IN (SELECT coalesce(
     (SELECT number FROM operations AS own WHERE own.uuid = each.uuid AND {TELLS} ORDER BY number DESC LIMIT 1), each.newest)
     FROM (SELECT uuid, max(number) AS newest FROM operations WHERE uuid IN ({{holes}}) GROUP BY uuid) AS each)"""
-)
 # Not a window function: the SQLite of some systems has none. The index serves the inner statement.
-LATEST_OPERATIONS = (
-    _OPERATION
-    + """WHERE uuid IN ({{holes}}) AND number IN
+LATEST_OPERATIONS = """SELECT * FROM operations WHERE uuid IN ({{holes}}) AND number IN
     (SELECT number FROM operations AS own WHERE own.uuid = operations.uuid ORDER BY number DESC LIMIT {limit:d}) ORDER BY number DESC"""
-)
 
 
 @dataclass(frozen=True)
@@ -168,8 +157,6 @@ def operation_row(row: Mapping[str, Any]) -> OperationRow:
 
 
 def _phases(value: object) -> tuple[tuple[str, float], ...]:
-    if not value:
-        return ()
     try:
         return tuple((str(name), float(seconds)) for name, seconds in json.loads(text(value)))
     except (ValueError, TypeError):
@@ -194,7 +181,6 @@ class RecordedOperations:
             "mark": self._marks.own_name(),
             "begun_at": timestamp(self._clock.now()),
         }
-
         self._write_begin(server.uuid, lambda connection: connection.execute(BEGIN, parameters))
 
     def end(self, result: Result, *, origin: str = "", reason: str = "", with_event: bool = True) -> None:

@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 
 KEPT_EVENTS = 10_000
 
-_CLOSE = (
-    *("DELETE FROM outbox", "DELETE FROM outbox_about", "DELETE FROM sqlite_sequence WHERE name = 'outbox'"),
-    "DELETE FROM receivers",
-)
+_EMPTIED = ("outbox", "outbox_about", "sqlite_sequence WHERE name = 'outbox'", "receivers")
 # A reopened outbox counts from one again, so it gets another id.
 _NAME_IT = "INSERT INTO outbox_about (name, value) VALUES ('id', ?) ON CONFLICT (name) DO NOTHING"
 _ID = "SELECT value FROM outbox_about WHERE name = 'id'"
@@ -87,8 +84,8 @@ class RecordedEvents:
         """Close the outbox; remove its events and all receivers' progress. Raises `JournalUnusable`, OSError."""
 
         def work(connection: sqlite3.Connection) -> None:
-            for statement in _CLOSE:
-                connection.execute(statement)
+            for rows in _EMPTIED:
+                connection.execute(f"DELETE FROM {rows}")
 
         self._store.write_durably(work)
 
@@ -105,9 +102,7 @@ class RecordedEvents:
 
         def work(connection: sqlite3.Connection) -> OutboxPage | None:
             state = _state(connection)
-            if state is None:
-                return None
-            return OutboxPage(state, _readable(connection, _AFTER, (number,), limit))
+            return None if state is None else OutboxPage(state, _readable(connection, _AFTER, (number,), limit))
 
         page = self._store.read_or_raise(work, None)
         if page is not None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..model.proof import Proof, ProofEnd
@@ -29,7 +29,7 @@ _KEEP = f"""UPDATE proving SET earlier = CASE WHEN ended = '{ProofEnd.OPEN.value
 _EARLIER = "SELECT earlier FROM proving WHERE uuid = :uuid"
 _EXISTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'proving'"
 _OF_EACH = "SELECT * FROM proving WHERE uuid IN ({holes})"
-_OPEN = f"SELECT * FROM proving WHERE ended = '{ProofEnd.OPEN.value}' ORDER BY at"
+_IN_ORDER = "SELECT * FROM proving WHERE ended IN ({holes}) ORDER BY at"
 #: Only while it is open: the proof of another action may have replaced it.
 _CHANGE = (
     f"UPDATE proving SET ended = :ended, proof = :proof WHERE uuid = :uuid AND operation = :operation AND ended = '{ProofEnd.OPEN.value}'"
@@ -74,29 +74,25 @@ class Proofs:
 
     def of(self, uuid: str) -> Proof | None:
         """Return the last proof of a server, or None. Raises `JournalUnusable`, OSError."""
-        return self._store.read_or_raise(lambda connection: next(_found(connection, _OF_EACH.format(holes="?"), (uuid,)), None), None)
+        found: list[Proof] = self._store.read_or_raise(lambda connection: _found(connection, _OF_EACH, [uuid]), [])
+        return next(iter(found), None)
 
     def of_each(self, uuids: Iterable[str]) -> dict[str, Proof] | None:
         """Return the last proof of each server that has one. None, with a warning, if the journal cannot be read."""
         wanted = list(uuids)
-
-        def work(connection: sqlite3.Connection) -> dict[str, Proof]:
-            rows = each_of(connection, _OF_EACH, wanted) if connection.execute(_EXISTS).fetchone() else ()
-            return {str(row["uuid"]): _proof(row) for row in rows}
-
-        nothing: dict[str, Proof] = {}
-        return self._store.read_if_known(work, nothing)
+        nothing: list[Proof] = []
+        found = self._store.read_if_known(lambda connection: _found(connection, _OF_EACH, wanted), nothing)
+        return None if found is None else {proof.uuid: proof for proof in found}
 
     def open(self) -> list[Proof]:
         """Return the open proofs, the oldest first. Raises `JournalUnusable`, OSError."""
-        found: list[Proof] = self._store.read_or_raise(lambda connection: list(_found(connection, _OPEN, ())), [])
+        found: list[Proof] = self._store.read_or_raise(lambda connection: _found(connection, _IN_ORDER, [ProofEnd.OPEN.value]), [])
         # The group can write the journal.
         return [proof for proof in found if proof.is_open and parse_uuid(proof.uuid) == proof.uuid]
 
 
-def _found(connection: sqlite3.Connection, statement: str, parameters: Sequence[Any]) -> Iterator[Proof]:
-    rows = connection.execute(statement, parameters).fetchall() if connection.execute(_EXISTS).fetchone() else ()
-    return map(_proof, rows)
+def _found(connection: sqlite3.Connection, statement: str, keys: Sequence[str]) -> list[Proof]:
+    return [_proof(row) for row in each_of(connection, statement, keys)] if connection.execute(_EXISTS).fetchone() else []
 
 
 def _parameters(proof: Proof) -> dict[str, Any]:

@@ -228,13 +228,12 @@ def _counted(connection: sqlite3.Connection, row: EndedRun, limits: Limits) -> E
 
 def _late_recovery(connection: sqlite3.Connection, row: EndedRun) -> tuple[Event, ...]:
     """Return the event of a recovery, if a newer run was seen before this crash was written."""
-    found = _seen_of(connection, row.server.uuid) if row.is_crash else None
-    seen = None if found is None else found.run
-    began, before = (None, None) if seen is None else (engine_time(seen.started_at), engine_time(row.run.started_at))
+    seen = _seen_of(connection, row.server.uuid) if row.is_crash else None
+    began, before = None if seen is None else engine_time(seen.run.started_at), engine_time(row.run.started_at)
     if seen is None or began is None or before is None or began <= before:
         return ()
-    is_over = connection.execute(rows.OF_RUN, (seen.container, seen.started_at)).fetchone() is not None
-    return () if is_over else (rows.of_recovery(row, seen),)
+    is_over = connection.execute(rows.OF_RUN, (seen.run.container, seen.run.started_at)).fetchone() is not None
+    return () if is_over else (rows.of_recovery(row, seen.run),)
 
 
 def _recovery(connection: sqlite3.Connection, uuid: str, run: Run) -> tuple[Event, ...]:
