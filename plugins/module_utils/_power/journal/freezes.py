@@ -105,10 +105,7 @@ class Freezes:
             raise
 
     def end(self, uuids: Collection[str] | None, origin: str) -> list[Freeze]:
-        """End the freezes of these servers, "" for that of the node, or all for None; return them. Raises `JournalUnusable` and OSError.
-
-        None also works without a usable journal.
-        """
+        """End the freezes of these servers, "" for that of the node, or all for None; return them. Raises `JournalUnusable` and OSError."""
         ended: list[Freeze] = []
         if not may_be_frozen(self._directory):
             return ended
@@ -120,6 +117,7 @@ class Freezes:
         try:
             self._store.write_durably(work)
         except (JournalUnusable, OSError):
+            # All can end without a usable journal.
             if uuids is None:
                 self._unlink()
             elif may_be_frozen(self._directory):
@@ -195,10 +193,7 @@ class FreezeFacts:
 def freeze(
     freezes: Freezes, servers: Sequence[Server], *, until: datetime, reason: str, origin: str, supervisor: bool = False
 ) -> list[Freeze]:
-    """Freeze these servers, or the node if there are none, durably; return the freezes.
-
-    Raises `SettingsInvalid` for an end or a reason that is not allowed, and `FreezeFailed`.
-    """
+    """Freeze these servers, or the node for none, durably. Raises `SettingsInvalid` for a bad end or reason, and `FreezeFailed`."""
     moment = freezes.moment()
     seconds, reason = (until - moment.now).total_seconds(), one_line(reason)
     if not reason:
@@ -220,10 +215,7 @@ def freeze(
 
 
 def thaw(freezes: Freezes, servers: Sequence[Server] | None, *, origin: str) -> list[Freeze]:
-    """End the freezes of these servers, or all of the node for None, durably; return them.
-
-    Raises `FreezeFailed`, and `Frozen` if servers are to thaw while their node is frozen.
-    """
+    """End the freezes of these servers, or all for None, durably. Raises `FreezeFailed`, and `Frozen` for servers of a frozen node."""
     try:
         if servers is not None:
             node = freeze_of(freezes.current(), "")

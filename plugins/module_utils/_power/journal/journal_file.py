@@ -226,8 +226,7 @@ class JournalFile:
 def read_without_trace(state_directory: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
     """Return the result of ``work`` on the journal of ``state_directory``, without a change to any file; None without a journal.
 
-    Raises JournalUnusable, OSError. It does not read a write-ahead log without its index, for example from a backup: SQLite would have to
-    create the index.
+    Raises JournalUnusable, OSError. It reads no write-ahead log without its index, such as that of a backup: SQLite would make the index.
     """
     path = path_in(state_directory)
     for last in attempts():

@@ -96,10 +96,7 @@ def transact(connection: sqlite3.Connection, work: Work) -> None:
 
 
 def bring_up_to_date(connection: sqlite3.Connection) -> None:
-    """Make the tables of an empty file, or migrate an earlier schema; else write the same schema number again.
-
-    Run it in a transaction. Raises `JournalUnusable`.
-    """
+    """Make the tables of an empty file, or migrate an earlier schema, and write its number, in a transaction. Raises `JournalUnusable`."""
     found = schema_of(connection)
     refuse_other(found)
     if found == 0:

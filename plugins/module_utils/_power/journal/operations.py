@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..model.clock import Clock, timestamp
 from ..model.errors import INTERRUPTED, NOT_DURABLE
 from ..model.records import dataclass, replace
-from ..model.request import PowerAction
+from ..model.request import PowerAction, Request
 from ..model.result import Outcome, Result
 from ..model.server import Server
 from . import outbox
@@ -171,13 +171,13 @@ class RecordedOperations:
         self._marks = marks
         self._clock = clock
 
-    def begin(self, *, operation: str, server: Server, action: PowerAction, origin: str, reason: str, requested_at: datetime) -> None:
+    def begin(self, request: Request, server: Server) -> None:
         """Write that an operation has begun in this process, unless its row has a beginning or an end."""
         if self._store.read_only:
             return
         parameters = {
-            **request_columns(operation, server, action, origin, requested_at),
-            "reason": storable(reason),
+            **request_columns(request.operation, server, request.action, request.origin, request.requested_at),
+            "reason": storable(request.reason),
             "mark": self._marks.own_name(),
             "begun_at": timestamp(self._clock.now()),
         }

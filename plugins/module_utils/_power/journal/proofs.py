@@ -58,10 +58,7 @@ class Proofs:
         return self._store.write(lambda connection: connection.execute(_CHANGE, _parameters(proof)), durable=durable)
 
     def close(self, proof: Proof) -> None:
-        """Write the end of an open proof, synced. If the version failed, also cancel the due start after its run.
-
-        Raises `JournalUnusable`, OSError.
-        """
+        """Write the end of an open proof, synced; cancel the due start of a failed version. Raises `JournalUnusable`, OSError."""
 
         def work(connection: sqlite3.Connection) -> None:
             written = connection.execute(_CHANGE, _parameters(proof)).rowcount

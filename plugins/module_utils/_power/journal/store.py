@@ -107,10 +107,7 @@ class JournalStore:
         return self.read_if_known(lambda connection: connection.execute(statement).fetchall(), [])
 
     def read_if_known(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T | None:
-        """Return the result of ``work``; ``otherwise`` without a journal.
-
-        None, with a warning, if the journal cannot be read, or was damaged and has just been replaced.
-        """
+        """As `read`, but None, with a warning, if the journal cannot be read, or was damaged and has just been replaced."""
         with self.mutex:
             known = len(self.warnings)
             found = self.read(work, otherwise)

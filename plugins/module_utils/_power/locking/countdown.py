@@ -178,10 +178,7 @@ class HeldCountdown:
             self.write(online=count.online, why=count.why[:_ROOM])
 
     def release(self, *, keep: bool = False, instead: Countdown | None = None) -> None:
-        """Release the file; clear the record, ``keep`` it for the next process, or leave another ``instead``. Never raises.
-
-        A second call does nothing.
-        """
+        """Release the file once; clear the record, ``keep`` it for the next process, or leave another ``instead``. Never raises."""
         if self._descriptor < 0:
             return
         descriptor, self._descriptor = self._descriptor, -1

@@ -16,10 +16,7 @@ from ..model.server import parse_uuid
 
 
 class KillGenerations(ServerFiles):
-    """The kill generations of a node's servers: the size of ``UUID.kills`` plus that of ``all.kills`` in the state directory.
-
-    Compare generations only for equality.
-    """
+    """A node's kill generations: the size of ``UUID.kills`` plus that of ``all.kills``. Compare them only for equality."""
 
     suffix = ".kills"
 

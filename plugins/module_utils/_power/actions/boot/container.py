@@ -80,8 +80,7 @@ class Staged:
 def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: Staged | None = None, *, on_trial: bool = False) -> Staged:
     """Return the container for the definition: ``kept`` or the present one if it fits, else a new one under another name.
 
-    A new proof of a version that is ``on_trial`` needs another container. Raises `EngineError`, `ImageUnavailable` or `ContainerForeign`;
-    the server is untouched then.
+    A version that is ``on_trial`` needs another. Raises `EngineError`, `ImageUnavailable` or `ContainerForeign`; then nothing is touched.
     """
     node = context.node
     if boot.reverted and snapshot is not None:

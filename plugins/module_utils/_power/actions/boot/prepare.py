@@ -35,8 +35,7 @@ _MIB = 1024 * 1024
 def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = False, data: bool = True) -> Boot:
     """Check everything possible without a change, so that a restart does not stop a server that cannot start again.
 
-    ``again`` asks the source once more, under the lock: signals no longer end it. ``data`` also checks the data directory, as pre-boot
-    will.
+    ``again`` asks the source once more, under the lock: signals no longer end it. ``data`` also checks the data directory.
     """
     node = context.node
     check_cancelled = context.check_cancelled if again else context.check_waiting
@@ -100,8 +99,7 @@ def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:
     if not boot.volume.exists() and (snapshot is not None or node.journal.runs.of(uuid) is not None):
         raise VolumeMissing(
             f"Cannot boot server {uuid}: it has run here before (or a container of its name exists), but its data directory "
-            f"{boot.volume.path} is gone; "
-            "mount or restore the directory, or create it empty for a fresh world"
+            f"{boot.volume.path} is gone; mount or restore the directory, or create it empty for a fresh world"
         )
 
 
@@ -179,10 +177,7 @@ class StepTaken:
 
 @contextlib.contextmanager
 def boot_step(context: ActionContext, name: str, *, checks: bool = False) -> Iterator[StepTaken]:
-    """Record a step. A step that only ``checks`` is recorded if it fails, because the real step runs later.
-
-    Else errors of the engine become `PrebootFailed`.
-    """
+    """Record a step; with ``checks`` only a failed one. Without ``checks``, errors of the engine become `PrebootFailed`."""
     clock, progress, taken = context.node.clock, context.progress, StepTaken()
     began = clock.monotonic()
 

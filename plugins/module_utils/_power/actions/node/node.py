@@ -93,20 +93,15 @@ class Node:
         """Return a server as any reader sees it with this snapshot and the lock's ``record``; None: the present one."""
         holder, leftover = record or self.locks.look(uuid)
         stopping = holder.run if holder is not None and holder.phase == Phase.STOP.value else _stopped_run(leftover)
-        return self._observed(uuid, snapshot, stopping, holder, leftover)
-
-    def observe_held(self, uuid: str, leftover: Leftover | None) -> Observed:
-        """Return a server as its lock holder sees it: only a leftover stop counts, because the record is its own."""
-        return self._observed(uuid, self.engine.inspect(uuid), _stopped_run(leftover), None, leftover)
-
-    def _observed(
-        self, uuid: str, snapshot: Snapshot | None, stopping: Run | None, holder: Holder | None, leftover: Leftover | None
-    ) -> Observed:
         started = self.journal.runs.of(uuid) if snapshot is not None and snapshot.live else None
         state, startup = derive_state(
             snapshot, stopping=stopping, started=started, now=self.clock.now(), startup_window=self.settings.startup_window
         )
         return Observed(snapshot, state, startup, holder, leftover)
+
+    def observe_held(self, uuid: str, leftover: Leftover | None) -> Observed:
+        """Return a server as its lock holder sees it: only a leftover stop counts, because the record is its own."""
+        return self.seen_as(uuid, self.engine.inspect(uuid), (None, leftover))
 
     def acquire(
         self, request: Request, uuid: str, seconds: float, check_cancelled: CheckCancelled, waited_before: float = 0.0

@@ -125,14 +125,7 @@ class Progress:
         self.begun = True
         if self.countdown is not None:
             self.countdown.release()
-        journal.operations.begin(
-            operation=self.request.operation,
-            server=self.server,
-            action=self.request.action,
-            origin=self.request.origin,
-            reason=self.request.reason,
-            requested_at=self.request.requested_at,
-        )
+        journal.operations.begin(self.request, self.server)
 
     def enter(self, phase: str) -> None:
         self.is_state_old = True

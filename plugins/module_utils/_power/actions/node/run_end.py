@@ -109,10 +109,7 @@ def warn_of_unwritten_start(context: ActionContext) -> None:
 
 
 def fate_of(node: Node, server: Server, ended: EndedHere) -> Verdict:
-    """Return the verdict for the run in the lock's record; `ENDED_UNOBSERVED` if the kill generation is unreadable.
-
-    The supervisor restarts only what hangs.
-    """
+    """Return the verdict for the run in the lock's record; `ENDED_UNOBSERVED` if the kill generation is unreadable."""
     action = PowerAction.named(ended.action)
     if action is None or not action.boots:
         return Verdict.STOPPED
@@ -121,6 +118,7 @@ def fate_of(node: Node, server: Server, ended: EndedHere) -> Verdict:
         return Verdict.ENDED_UNOBSERVED
     if generation != ended.generation:
         return Verdict.STOPPED
+    # The supervisor restarts only what hangs.
     return Verdict.HUNG if ended.origin == ORIGIN else Verdict.RESTARTING
 
 

@@ -51,8 +51,7 @@ class RunWatch:
     def look(self, *, certain: bool) -> None:
         """Check that the run goes on, with the same intent. Raises as `check`, and else `Superseded`.
 
-        The engine is asked if ``certain``, after a change of the lock, and now and then: for hundreds of servers, a question every few
-        seconds costs too much.
+        The engine is asked if ``certain``, after a change of the lock, and now and then: often costs too much with hundreds of servers.
         """
         node, uuid = self._context.node, self._context.uuid
         now, changed_at = node.clock.monotonic(), node.locks.changed_at(uuid)

@@ -94,14 +94,13 @@ def _ending_of(context: ActionContext, stages: Callable[[ActionContext], Ending]
 
 
 def _act(context: ActionContext) -> Ending:
-    is_kill = context.request.action is PowerAction.KILL
     identify(context)
     same = same_action(context)
     if same is not None and same.outcome:
         from .no_change import found_done
 
         return found_done(context, same)
-    if is_kill:
+    if context.request.action is PowerAction.KILL:
         from .kill import kill
 
         return kill(context)

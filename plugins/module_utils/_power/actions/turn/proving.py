@@ -62,10 +62,7 @@ def _unavailable(context: ActionContext) -> str:
 
 
 def begin_proof(context: ActionContext, policy: RevertPolicy, boot: Boot, snapshot: Snapshot | None, staged: Staged) -> None:
-    """Write the row of the proof before the stop; again if the definition changed during the stop. Without another version there is none.
-
-    Raises `RevertUnavailable`.
-    """
+    """Write the row of the proof before the stop, if there is another version; again if that changed. Raises `RevertUnavailable`."""
     progress, node, uuid = context.progress, context.node, context.uuid
     if snapshot is None or not staged.waiting or not can_return(snapshot, uuid):
         why = "never ran, or another program made it" if staged.waiting else "stays the same"
