@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..events.event import Event, EventType
 from ..host import machine
@@ -28,11 +28,8 @@ from ..model.records import dataclass, fields
 from ..model.schema import one_line
 from ..model.server import Server
 from .outbox import tell
-from .schema import FREEZES, JournalUnusable, insertion, replacing, value_of
+from .schema import FREEZES, Connection, JournalUnusable, insertion, replacing, value_of
 from .store import JournalStore
-
-if TYPE_CHECKING:
-    import sqlite3
 
 _COLUMNS = tuple(each.name for each in fields(Freeze))
 _SET = f"{insertion('freezes', _COLUMNS)} ON CONFLICT (uuid) {replacing(_COLUMNS)}"
@@ -88,7 +85,7 @@ class Freezes:
         data = {**first.facts(self.moment()), "servers": [each.uuid for each in freezes if each.uuid]}
         del data["is_frozen"]
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             connection.execute(FREEZES)
             if not may_be_frozen(self._directory):
                 # A crash or a full disk left them behind when they were ended.
@@ -110,7 +107,7 @@ class Freezes:
         if not may_be_frozen(self._directory):
             return ended
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             ended[:] = [each for each in map(_freeze, connection.execute(_ALL)) if uuids is None or each.uuid in uuids]
             self._remove(connection, ended, origin)
 
@@ -127,7 +124,7 @@ class Freezes:
     def end_over(self) -> None:
         """Remove the freezes that are over, and write their event. A failure is left to the next call."""
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             self._remove(connection, [each for each in map(_freeze, connection.execute(_ALL)) if self._is_over(each)], "")
 
         if may_be_frozen(self._directory) and any(self._is_over(_freeze(row)) for row in self._store.rows_if_known(_ALL) or ()):
@@ -136,7 +133,7 @@ class Freezes:
     def _is_over(self, freeze: Freeze) -> bool:
         return freeze.seconds_left(self.moment()) <= 0
 
-    def _remove(self, connection: sqlite3.Connection, ended: Sequence[Freeze], origin: str) -> None:
+    def _remove(self, connection: Connection, ended: Sequence[Freeze], origin: str) -> None:
         """Remove freezes within a transaction. Their event has no origin if they are over."""
         connection.executemany("DELETE FROM freezes WHERE uuid = ?", [(each.uuid,) for each in ended])
         if ended:

@@ -21,12 +21,10 @@ from .operations import RecordedOperations
 from .outbox import RecordedDeliveries, RecordedEvents
 from .rows import CLOSE_ALL
 from .runs import EndedRuns, Runs, SupervisorValues
-from .schema import insertion, storable, value_of
+from .schema import Connection, insertion, storable, value_of
 from .store import JournalStore
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from .freezes import Freezes
     from .proofs import Proofs
 
@@ -69,7 +67,7 @@ class Intents:
             "keep_since": None if keep_since is None else timestamp(keep_since),
         }
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             connection.execute(_SET, parameters)
             if not intent.up:
                 connection.execute(CLOSE_ALL, {"uuid": server.uuid})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ..model.clock import Clock, timestamp
 from ..model.errors import INTERRUPTED, NOT_DURABLE
@@ -19,11 +19,8 @@ from ..model.server import Server
 from . import outbox
 from .mark import ProcessMarks
 from .rows import of_operation
-from .schema import KEPT_OPERATIONS, TELLS, Work, insertion, replacing, shortened, storable, text, value_of
+from .schema import KEPT_OPERATIONS, TELLS, Connection, Work, insertion, replacing, shortened, storable, text, value_of
 from .store import JournalStore
-
-if TYPE_CHECKING:
-    import sqlite3
 
 BEGIN = """INSERT INTO operations (id, uuid, name, action, origin, reason, mark, requested_at, accepted_at, begun_at)
     VALUES (:id, :uuid, :name, :action, :origin, :reason, :mark, :requested_at, :begun_at, :begun_at)
@@ -187,7 +184,7 @@ class RecordedOperations:
         """Write an end, and prune. ``origin`` and ``reason``: only for an action that never began. ``with_event``: with an event."""
         parameters = ending(result, origin, reason)
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             connection.execute(_END, parameters)
             if with_event:
                 tell_end(connection, result.operation, parameters["ended_at"])
@@ -201,7 +198,7 @@ class RecordedOperations:
     def end_all_dead(self) -> bool:
         """Write an interrupted end for each operation of a dead process with a mark, for its event. Return False if that fails."""
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             for row in connection.execute(ALL_UNENDED).fetchall():
                 if row["mark"]:
                     self._end_dead(connection, row)
@@ -234,7 +231,7 @@ class RecordedOperations:
         parameters = {"key": storable(key), "uuid": uuid, "action": action.value, "but": but}
         return self._as_operations(self._store.rows(OPERATIONS_UNDER, parameters))
 
-    def _end_dead(self, connection: sqlite3.Connection, row: sqlite3.Row) -> None:
+    def _end_dead(self, connection: Connection, row: Mapping[str, Any]) -> None:
         if not self._marks.is_alive(row["mark"]):
             connection.execute(END_INTERRUPTED, (Outcome.FAILED.value, INTERRUPTED, INTERRUPTED_MSG, row["number"]))
             tell_end(connection, row["id"], timestamp(self._clock.now()))
@@ -257,6 +254,6 @@ class RecordedOperations:
         return [row.interrupted() if row.number in dead and row.under_way else row for row in now]
 
 
-def tell_end(connection: sqlite3.Connection, operation: str, at: str) -> None:
+def tell_end(connection: Connection, operation: str, at: str) -> None:
     """Write the event of an operation's end, if the outbox is open."""
     outbox.tell(connection, lambda: of_operation(connection.execute(OPERATION_NAMED, (operation,)).fetchone(), at))

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..model.proof import Proof, ProofEnd
 from ..model.records import asdict, replace
 from ..model.schema import parsed_json
 from ..model.server import parse_uuid
-from .schema import PROVING, insertion, replacing, shortened, storable, text, value_of
+from .schema import PROVING, Connection, insertion, replacing, shortened, storable, text, value_of
 from .store import JournalStore, each_of
-
-if TYPE_CHECKING:
-    import sqlite3
 
 _COLUMNS = ("uuid", "operation", "at", "ended", "proof")
 _DEEPEST = 4
@@ -46,7 +43,7 @@ class Proofs:
     def begin(self, proof: Proof) -> None:
         """Write a new proof in the place of an earlier one, synced to the disk. Raises `JournalUnusable`, OSError."""
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             connection.execute(PROVING)
             connection.execute(_KEEP, _parameters(proof))
             connection.execute(_SET, _parameters(proof))
@@ -60,7 +57,7 @@ class Proofs:
     def close(self, proof: Proof) -> None:
         """Write the end of an open proof, synced; cancel the due start of a failed version. Raises `JournalUnusable`, OSError."""
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             written = connection.execute(_CHANGE, _parameters(proof)).rowcount
             if written == 1 and proof.ended in (ProofEnd.REVERTED, ProofEnd.LEFT_DOWN):
                 connection.execute(_CLOSE_DUE, (proof.container, proof.started_at))
@@ -88,20 +85,16 @@ class Proofs:
         return [proof for proof in found if proof.is_open and parse_uuid(proof.uuid) == proof.uuid]
 
 
-def _found(connection: sqlite3.Connection, statement: str, keys: Sequence[str]) -> list[Proof]:
+def _found(connection: Connection, statement: str, keys: Sequence[str]) -> list[Proof]:
     return [_proof(row) for row in each_of(connection, statement, keys)] if connection.execute(_EXISTS).fetchone() else []
 
 
 def _parameters(proof: Proof) -> dict[str, Any]:
-    kept = replace(proof, msg=shortened(proof.msg))
-    return {
-        **{name: getattr(proof, name) for name in _COLUMNS[:3]},
-        "ended": proof.ended.value,
-        "proof": storable(json.dumps(asdict(kept))),
-    }
+    kept = asdict(replace(proof, msg=shortened(proof.msg)))
+    return {**kept, "ended": proof.ended.value, "proof": storable(json.dumps(kept))}
 
 
-def _bring_back(connection: sqlite3.Connection, proof: Proof) -> None:
+def _bring_back(connection: Connection, proof: Proof) -> None:
     """Put the ended proof that this one replaced in its place again."""
     earlier = _loaded(connection.execute(_EARLIER, {"uuid": proof.uuid}).fetchone()["earlier"])
     if earlier:

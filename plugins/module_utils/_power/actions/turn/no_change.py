@@ -76,10 +76,10 @@ def dry_run(context: ActionContext) -> Ending:
     if action is PowerAction.START and seen.is_steady:
         return Outcome.UNCHANGED, "", chosen.reason
     require_chosen_by_outdated(context, seen.snapshot, context.check_waiting)
+    boot = None
     if action.boots:
         refuse_frozen(context)
-    boot = prepare(context, seen.snapshot) if action.boots else None
-    if boot is not None:
+        boot = prepare(context, seen.snapshot)
         revert_policy_of(context, boot)
     progress.hooks = hooks_of(context, chosen.steps, boot)
     policy = context.request.players

@@ -54,8 +54,7 @@ def take_turn_after_players(context: ActionContext, policy: PlayerPolicy, checke
 
         # Before any warning: a missing image, or minutes of pulling, would make it false. The action may yet never begin.
         if pull(context, checked.boot.definition):
-            image = checked.boot.definition.image
-            context.warn(f"image {image} was pulled ahead of its turn")
+            context.warn(f"image {checked.boot.definition.image} was pulled ahead of its turn")
     wait = _Wait(context, policy, seen.snapshot, watch)
     try:
         return take_turn(context, wait.until_go(checked))
