@@ -142,10 +142,8 @@ class JournalStore:
         try:
             self._group_sync()
         except OSError as error:
-            fault = (
-                f"Cannot sync the journal in {self._state_directory} to the disk: {reason_of(error)}; after a power cut it may lack what "
-                "was done"
-            )
+            why = f"{reason_of(error)}; after a power cut it may lack what was done"
+            fault = f"Cannot sync the journal in {self._state_directory} to the disk: {why}"
             with self.mutex:
                 self.warn(fault)
             return fault

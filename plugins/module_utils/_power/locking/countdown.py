@@ -116,11 +116,8 @@ class Countdowns(ServerFiles):
             deadline.pause(_AGAIN_SECONDS)
         if descriptor is None:
             first = "another action waits for its players already" if running is None else running.sentence()
-            raise CountdownRunning(
-                f"Cannot {request.action.value} server {uuid}: {first}; wait for its end, or act without options for players, "
-                "which cancels it",
-                running=running,
-            )
+            advice = "wait for its end, or act without options for players, which cancels it"
+            raise CountdownRunning(f"Cannot {request.action.value} server {uuid}: {first}; {advice}", running=running)
         found = _decoded(read_held(descriptor, RECORD_SIZE))
         mine = Countdown(
             *this_process(),

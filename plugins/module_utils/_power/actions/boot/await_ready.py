@@ -122,10 +122,8 @@ def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> bool:
             context.warn("a signal ended the wait for it to become ready; it was started")
             return False
         if deadline.is_over:
-            raise StartTimeout(
-                f"Cannot tell that server {uuid} is {wanted.value}: "
-                f"not ready {context.request.wait_timeout} s after its start; it is left up"
-            )
+            late = f"not ready {context.request.wait_timeout} s after its start"
+            raise StartTimeout(f"Cannot tell that server {uuid} is {wanted.value}: {late}; it is left up")
 
 
 def _look(context: ActionContext, run: Run) -> Snapshot:

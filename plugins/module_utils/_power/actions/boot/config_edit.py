@@ -98,10 +98,8 @@ def _change(context: ActionContext, boot: Boot, config: ConfigFile, written: Wri
             after = _parsed(parser_of(config.parser), before, expand(config, boot.definition, settings))
         except ConfigFault as fault:
             rule = "" if fault.rule is None else f'the rule for "{printable(fault.rule.match)}": '
-            raise PrebootFailed(
-                f"Cannot edit file {printable(config.file)} of server {uuid}: {rule}{fault}; "
-                "correct the file or process_configuration.configs (system.config_errors: warn starts the server anyway)"
-            ) from None
+            advice = "correct the file or process_configuration.configs (system.config_errors: warn starts the server anyway)"
+            raise PrebootFailed(f"Cannot edit file {printable(config.file)} of server {uuid}: {rule}{fault}; {advice}") from None
         return None if after == before else (before, after)
     return None
 

@@ -25,21 +25,6 @@ from ..node.node import ENGINE_FAULTS, Node
 from ..node.run_end import note_others_end
 
 
-def check_image(context: ActionContext, definition: Definition) -> None:
-    """Raise `ImageUnavailable` if the image is not on the node, and must not be pulled."""
-    node, local = context.node, definition.image_is_local
-    may_pull = not local and node.settings.pull != "never"
-    if (may_pull and not context.request.check) or node.engine.images.find(definition.image) is not None:
-        return
-    if may_pull:
-        context.progress.warn(f"server {definition.server.uuid}: image {definition.image} is not on the node; it would be pulled")
-        return
-    raise ImageUnavailable(
-        f"Cannot boot server {definition.server.uuid}: image {definition.image} is not on the node, and "
-        f"{'the ~ before its name' if local else 'docker.pull: never'} forbids pulling it"
-    )
-
-
 def pull(context: ActionContext, definition: Definition) -> bool:
     """Pull the image if the settings say so; return True if the node's image changed. Raises `ImageUnavailable`."""
     images, reference, settings = context.node.engine.images, definition.image, context.node.settings
@@ -66,6 +51,23 @@ class Boot:
     volume: Volume
     reverted: bool = False
 
+    def cannot(self, why: str) -> str:
+        """Return the message of an error that prevents the boot."""
+        return f"Cannot boot server {self.definition.server.uuid}: {why}"
+
+
+def check_image(context: ActionContext, boot: Boot) -> None:
+    """Raise `ImageUnavailable` if the image is not on the node, and must not be pulled."""
+    node, image, local = context.node, boot.definition.image, boot.definition.image_is_local
+    may_pull = not local and node.settings.pull != "never"
+    if (may_pull and not context.request.check) or node.engine.images.find(image) is not None:
+        return
+    if may_pull:
+        context.warn(f"image {image} is not on the node; it would be pulled")
+        return
+    forbids = "the ~ before its name" if local else "docker.pull: never"
+    raise ImageUnavailable(boot.cannot(f"image {image} is not on the node, and {forbids} forbids pulling it"))
+
 
 @dataclass(frozen=True)
 class Staged:
@@ -87,7 +89,7 @@ def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: S
         return Staged(snapshot.id, None, waiting=False, mounts=mounts_of(node.engine.raw(snapshot.id)))
     image = node.engine.images.find(boot.definition.image)
     if image is None:
-        raise ImageUnavailable(f"Cannot boot server {context.uuid}: image {boot.definition.image} is not on the node")
+        raise ImageUnavailable(boot.cannot(f"image {boot.definition.image} is not on the node"))
     spec = spec_of(node, boot.definition, image_id=image.id)
     context.warn(*spec.warnings)
     wanted = spec.config["Labels"].get(LABEL_SPEC)
@@ -110,10 +112,9 @@ def refuse_moved_mounts(staged: Staged, uuid: str) -> None:
     """Raise `PrebootFailed` if a mount changed since the check of ``allowed_mounts``: the engine follows links."""
     for source in staged.mounts:
         if os.path.realpath(source) != source:
-            raise PrebootFailed(
-                f"Cannot start server {uuid}: the source of a mount, {shown_path(source)}, leads elsewhere since it was looked for in "
-                "allowed_mounts; look who may replace the directories on its way, and start the server again"
-            )
+            moved = f"the source of a mount, {shown_path(source)}, leads elsewhere since it was looked for in allowed_mounts"
+            advice = "look who may replace the directories on its way, and start the server again"
+            raise PrebootFailed(f"Cannot start server {uuid}: {moved}; {advice}")
 
 
 def unstage(node: Node, staged: Staged) -> None:

@@ -69,10 +69,9 @@ def require_outdated(context: ActionContext, snapshot: Snapshot | None, check_ca
 
         proof = known(context, lambda: node.journal.proofs.of(uuid))
         if proof is not None and proof.gave_up(definition_fingerprint(definition), image.id):
-            raise NotSelected(
-                f"Server {uuid} is outdated, but this definition with this image failed before and was taken back; change one of them, or "
-                "pass retry_reverted: true to try them again"
-            )
+            failed = "this definition with this image failed before and was taken back"
+            advice = "change one of them, or pass retry_reverted: true to try them again"
+            raise NotSelected(f"Server {uuid} is outdated, but {failed}; {advice}")
 
 
 def _differences(node: Node, definition: Definition, snapshot: Snapshot, image: ImageSeen | None) -> Differences:

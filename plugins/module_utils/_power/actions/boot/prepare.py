@@ -53,7 +53,7 @@ def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = 
         _check_rights(node, boot)
     with step("image"):
         if not boot.reverted:
-            check_image(context, definition)
+            check_image(context, boot)
     with step("mounts"):
         _check_mounts(boot, spec)
     with step("ports"):
@@ -97,10 +97,8 @@ def _fetch(context: ActionContext, check_cancelled: CheckCancelled, *, again: bo
 def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:
     uuid = boot.definition.server.uuid
     if not boot.volume.exists() and (snapshot is not None or node.journal.runs.of(uuid) is not None):
-        raise VolumeMissing(
-            f"Cannot boot server {uuid}: it has run here before (or a container of its name exists), but its data directory "
-            f"{boot.volume.path} is gone; mount or restore the directory, or create it empty for a fresh world"
-        )
+        gone = f"it has run here before (or a container of its name exists), but its data directory {boot.volume.path} is gone"
+        raise VolumeMissing(boot.cannot(f"{gone}; mount or restore the directory, or create it empty for a fresh world"))
 
 
 def _check_rights(node: Node, boot: Boot) -> None:
@@ -109,10 +107,8 @@ def _check_rights(node: Node, boot: Boot) -> None:
         return
     wanted = node.settings.uid if node.settings.check_permissions_on_boot else owner
     if owner != wanted or not os.access(boot.volume.path, os.R_OK | os.W_OK | os.X_OK):
-        raise PrebootFailed(
-            f"Cannot boot server {boot.definition.server.uuid}: its data directory {boot.volume.path} belongs to user {owner}, "
-            f"and only root may work in it for user {wanted}; act as root (become: true)"
-        )
+        owned = f"its data directory {boot.volume.path} belongs to user {owner}, and only root may work in it for user {wanted}"
+        raise PrebootFailed(boot.cannot(f"{owned}; act as root (become: true)"))
 
 
 def _acts_as_root() -> bool:
@@ -130,10 +126,8 @@ def _acts_as_root() -> bool:
 def _check_mounts(boot: Boot, spec: ContainerSpec) -> None:
     for mount in spec.config["HostConfig"].get("Mounts") or ():
         if mount["Source"] != boot.volume.path and not os.path.exists(mount["Source"]):
-            raise PrebootFailed(
-                f"Cannot boot server {boot.definition.server.uuid}: the source of its mount {mount['Target']}, "
-                f"{mount['Source']}, does not exist; create it, or correct settings.mounts"
-            )
+            missing = f"the source of its mount {mount['Target']}, {mount['Source']}, does not exist"
+            raise PrebootFailed(boot.cannot(f"{missing}; create it, or correct settings.mounts"))
 
 
 def _check_ports(node: Node, boot: Boot, snapshot: Snapshot | None, spec: ContainerSpec) -> None:
@@ -150,10 +144,8 @@ def _check_ports(node: Node, boot: Boot, snapshot: Snapshot | None, spec: Contai
                 continue
             holder = _publisher(node, published, binding["HostIp"]) if fault == TAKEN else ""
             by, end_it = (f" by {holder}", f"stop {holder}") if holder else ("", "free the port")
-            raise PrebootFailed(
-                f"Cannot boot server {boot.definition.server.uuid}: port {binding['HostIp']}:{published} {fault}{by}; "
-                f"change settings.allocations, or {end_it}"
-            )
+            taken = f"port {binding['HostIp']}:{published} {fault}{by}"
+            raise PrebootFailed(boot.cannot(f"{taken}; change settings.allocations, or {end_it}"))
 
 
 def _publisher(node: Node, published: str, address: str) -> str:
@@ -203,10 +195,8 @@ def check_disk(node: Node, boot: Boot, check_cancelled: CheckCancelled) -> None:
         survey = boot.volume.survey(check_cancelled, bounds_of(node.settings), owner=None)
         _refuse_if_over(boot, survey.bytes)
         if survey.cut:
-            raise DiskCheckTimeout(
-                f"Cannot boot server {boot.definition.server.uuid}: {_too_much(boot, survey)}; clear it out, or, "
-                "if all of it belongs there, raise system.disk_check_timeout or system.disk_check_entries"
-            )
+            advice = "clear it out, or, if all of it belongs there, raise system.disk_check_timeout or system.disk_check_entries"
+            raise DiskCheckTimeout(boot.cannot(f"{_too_much(boot, survey)}; {advice}"))
 
 
 def put_disk_right(context: ActionContext, boot: Boot, *, limited: bool = True) -> bool | str:
@@ -240,12 +230,8 @@ def _refuse_if_over(boot: Boot, used: int) -> None:
     """Raise `DiskFull` if the data directory uses more than ``build.disk_space`` MiB; zero or less is unlimited."""
     limit = boot.definition.build.disk_space * _MIB
     if 0 < limit < used:
-        raise DiskFull(
-            f"Cannot boot server {boot.definition.server.uuid}: its data directory uses {used // _MIB} MiB of {limit // _MIB} MiB; "
-            "free some space or raise build.disk_space",
-            used=used,
-            limit=limit,
-        )
+        full = f"its data directory uses {used // _MIB} MiB of {limit // _MIB} MiB"
+        raise DiskFull(boot.cannot(f"{full}; free some space or raise build.disk_space"), used=used, limit=limit)
 
 
 def preboot(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -> None:

@@ -136,8 +136,7 @@ def _first_look(context: ActionContext, container: str) -> Snapshot:
         if snapshot is not None and snapshot.live:
             engine.signal(container, "SIGKILL")
             context.node.await_end(snapshot.run, engine.timeout, no_check)
-            ended = EndedHere(snapshot.run, PowerAction.KILL.value)
-            record_stop(context.node, context.progress.server, None, ended)
+            record_stop(context, None, EndedHere(snapshot.run, PowerAction.KILL.value))
         raise
     if snapshot is None:
         raise StartFailed(f"Cannot start server {context.uuid}: its container was removed right after the start")

@@ -27,11 +27,9 @@ NO_RUN = Run("", "")
 _UNSEEN_END = RunEnd()
 
 
-def record_stop(
-    node: Node, server: Server, lock: PowerLock | None, ended: EndedHere, operation: str = "", end: RunEnd = _UNSEEN_END
-) -> None:
+def record_stop(context: ActionContext, lock: PowerLock | None, ended: EndedHere, operation: str = "", end: RunEnd = _UNSEEN_END) -> None:
     """Write the row of a run that was ended here, else keep it in the lock's record. Clears the leftover."""
-    written = _write_here(node, server, ended, operation, end)
+    written = _write_here(context.node, context.progress.server, ended, operation, end)
     if lock is not None:
         lock.clear(carry=None if written else ended)
 
@@ -40,7 +38,7 @@ def record_own_stop(context: ActionContext, lock: PowerLock | None, run: Run, en
     """Write the row of a run that this action ended, as `record_stop` does, and note it for the result."""
     request, progress = context.request, context.progress
     ended = EndedHere(run, context.verb, request.generation(context.uuid), request.origin)
-    record_stop(context.node, progress.server, lock, ended, request.operation, end)
+    record_stop(context, lock, ended, request.operation, end)
     progress.stopped_run, progress.downtime = run, Downtime.since_end(end)
 
 
@@ -63,10 +61,8 @@ def write_intent(context: ActionContext, lock: PowerLock | None, *, up: bool, ru
         is_carried = lock.ended is not None and lock.ended.run == run and lock.ended.ended_it
         ended_it = progress.stopped_run is not None or is_carried
         lock.clear(carry=EndedHere(run, context.verb, request.generation(context.uuid), request.origin, ended_it=ended_it))
-    context.warn(
-        f"the journal cannot be written, so {said} that it should be down: {starter} may start it; "
-        f"make the journal writable, then {context.verb} it again"
-    )
+    unwritten = f"the journal cannot be written, so {said} that it should be down"
+    context.warn(f"{unwritten}: {starter} may start it; make the journal writable, then {context.verb} it again")
 
 
 def write_ended_run(node: Node, server: Server, lock: PowerLock) -> None:
@@ -102,10 +98,8 @@ def unwritten_stop(node: Node, server: Server, snapshot: Snapshot | None) -> End
 def warn_of_unwritten_start(context: ActionContext) -> None:
     """Mark the result as not durable, and warn: without the journal, a crash or a boot leaves the server down."""
     context.progress.is_durable = False
-    context.warn(
-        "the journal cannot be written, so nothing says that it should be up: after a crash or a boot it stays down; "
-        "make the journal writable, then start it again"
-    )
+    unwritten = "the journal cannot be written, so nothing says that it should be up"
+    context.warn(f"{unwritten}: after a crash or a boot it stays down; make the journal writable, then start it again")
 
 
 def fate_of(node: Node, server: Server, ended: EndedHere) -> Verdict:

@@ -30,10 +30,8 @@ _LINES, _LINE_BYTES = 20, 500
 def refuse_inside(context: ActionContext) -> None:
     """Raise `InsideHook` if this process belongs to a hook of the server: the hook would wait for itself."""
     if hook_unit.is_inside(context.uuid):
-        raise InsideHook(
-            f"Cannot {context.verb} server {context.uuid} from inside its own hook, which runs within another action on it; "
-            "let that action do it, or act after its end"
-        )
+        why = "from inside its own hook, which runs within another action on it; let that action do it, or act after its end"
+        raise InsideHook(f"Cannot {context.verb} server {context.uuid} {why}")
 
 
 def end_left_hook(context: ActionContext) -> None:

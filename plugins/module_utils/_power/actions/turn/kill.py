@@ -191,10 +191,9 @@ def _await_holder(context: ActionContext, holder: Holder | None, faults: list[st
     except LockTimeout as error:
         who = holder_of(error) or holder
         progress.holder = None if who is None else who.facts()
-        raise KillUnsettled(
-            f"Cannot tell that server {uuid} stays down: it was killed, but its lock is still held after {bound:.0f} s by "
-            f"{'somebody unknown' if who is None else who.sentence()}; end that pid, or kill again"
-        ) from error
+        by = "somebody unknown" if who is None else who.sentence()
+        held = f"it was killed, but its lock is still held after {bound:.0f} s by {by}"
+        raise KillUnsettled(f"Cannot tell that server {uuid} stays down: {held}; end that pid, or kill again") from error
     progress.waited_seconds = lock.waited_seconds
     if is_raised:
         _keep_generation(context)
@@ -238,10 +237,8 @@ def _kill_until_down(context: ActionContext, lock: PowerLock) -> Snapshot | None
             lock.clear(carry=EndedHere.left_by(left) if left is not None and left.phase is Phase.STOP else lock.ended)
             write_ended_run(node, progress.server, lock)
             return snapshot
-    raise KillUnsettled(
-        f"Cannot tell that server {context.uuid} stays down: it came up again, and the time limit of {node.engine.timeout:.0f} s is over; "
-        "find what starts it, and kill it again"
-    )
+    again = f"it came up again, and the time limit of {node.engine.timeout:.0f} s is over"
+    raise KillUnsettled(f"Cannot tell that server {context.uuid} stays down: {again}; find what starts it, and kill it again")
 
 
 def _kill_now(context: ActionContext) -> None:
@@ -278,10 +275,8 @@ def _unsettled_without_engine(context: ActionContext) -> Iterator[None]:
     except ENGINE_FAULTS as error:
         if not context.progress.changed:
             raise
-        raise KillUnsettled(
-            f"Cannot tell that server {context.uuid} is down: it was killed, but then the engine could not be asked ({error}); "
-            "look at the engine, and kill again"
-        ) from error
+        why = f"it was killed, but then the engine could not be asked ({error})"
+        raise KillUnsettled(f"Cannot tell that server {context.uuid} is down: {why}; look at the engine, and kill again") from error
 
 
 def _await_gone(context: ActionContext) -> Snapshot | None:
@@ -289,8 +284,6 @@ def _await_gone(context: ActionContext) -> Snapshot | None:
     node = context.node
     snapshot = node.engine.inspect(context.uuid)
     if snapshot is not None and snapshot.live and not node.await_end(snapshot.run, node.engine.timeout, no_check):
-        raise KillUnsettled(
-            f"Cannot tell that server {context.uuid} is down: its process still runs {node.engine.timeout:.0f} s after SIGKILL; "
-            "look at the engine"
-        )
+        late = f"its process still runs {node.engine.timeout:.0f} s after SIGKILL"
+        raise KillUnsettled(f"Cannot tell that server {context.uuid} is down: {late}; look at the engine")
     return snapshot

@@ -199,8 +199,6 @@ def check_wings(context: ActionContext) -> None:
     if request.action is PowerAction.KILL:
         context.warn(f"Wings (pid {pid}) is alive; it may take the kill for a crash and start it again")
         return
-    raise WingsActive(
-        f"Cannot {context.verb} server {request.server} while Wings runs (pid {pid}): Wings would take it for a crash; "
-        "act through Wings' own HTTP endpoint (api_url), or stop Wings for good (system.allow_wings: true overrides)",
-        pid=pid,
-    )
+    why = f"while Wings runs (pid {pid}): Wings would take it for a crash"
+    advice = "act through Wings' own HTTP endpoint (api_url), or stop Wings for good (system.allow_wings: true overrides)"
+    raise WingsActive(f"Cannot {context.verb} server {request.server} {why}; {advice}", pid=pid)

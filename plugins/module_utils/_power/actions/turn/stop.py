@@ -52,11 +52,10 @@ def _await_exit(context: ActionContext, lock: PowerLock, run: Run, who: Leftover
     end = context.node.await_end(run, wait_seconds - lock.waited_seconds, context.check_interrupted)
     if end is None:
         context.progress.holder = who.facts()
-        raise LockTimeout(
-            f"Cannot start server {context.uuid}: it is still stopping after {wait_seconds} s; the stop was sent by {who.action}"
-            f"{' by ' + who.origin if who.origin else ''} at {who.since}; wait longer (wait_seconds), stop it again, or kill it"
-        )
-    record_stop(context.node, context.progress.server, lock, EndedHere.left_by(who), who.operation, end)
+        by = f" by {who.origin}" if who.origin else ""
+        stopping = f"it is still stopping after {wait_seconds} s; the stop was sent by {who.action}{by} at {who.since}"
+        raise LockTimeout(context.cannot(f"{stopping}; wait longer (wait_seconds), stop it again, or kill it"))
+    record_stop(context, lock, EndedHere.left_by(who), who.operation, end)
     context.progress.downtime = Downtime.since_end(end)
 
 
