@@ -84,10 +84,6 @@ class Countdown(ProcessRecord):
         """Return True if players got a warning, and the cancellation is neither too late for them nor tried too often."""
         return bool(self.last_mark) and self.seconds_left(now) > -_FORGOTTEN_SECONDS and self.tries < _MOST_TRIES
 
-    def tried(self) -> Countdown:
-        """Return it after one more try to send its cancellation."""
-        return replace(self, tries=self.tries + 1)
-
 
 class Countdowns(ServerFiles):
     """The countdowns of one node, in the lock directory."""

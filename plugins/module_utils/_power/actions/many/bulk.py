@@ -151,8 +151,7 @@ def perform_each(
         takes_down = any(target.request.action.traits.should_be_up is False for target in targets)
         for tier in [range(len(targets))] if priorities is None else tiers(priorities, highest_first=takes_down):
             _in_threads(tier, act_on, limiter)
-    pairs = zip(targets, results)
-    return [result for target, result in pairs if result is not None and not is_left_out(result, target.request)]
+    return [result for target, result in zip(targets, results) if result is not None and not is_left_out(result, target.request)]
 
 
 def _acted(target: Target, act: Act, slot: Slot) -> Result:

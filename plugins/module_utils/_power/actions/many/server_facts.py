@@ -161,9 +161,9 @@ def _outdated(subject: _Subject, snapshot: Snapshot, images: Mapping[str, _Found
     if definition is None or isinstance(subject.doubt, ServerNotFound):
         return Outdated(None, NO_DEFINITION)
     if subject.doubt is not None:
-        return Outdated.because(subject.doubt)
+        return Outdated(None, str(subject.doubt))
     image = images.get(definition.image)
-    return Outdated.because(image) if isinstance(image, PowerError) else outdated(node, definition, snapshot, image)
+    return Outdated(None, str(image)) if isinstance(image, PowerError) else outdated(node, definition, snapshot, image)
 
 
 def unknown_warnings(entries: Sequence[Mapping[str, Any]], reported: Iterable[str] = ()) -> list[str]:

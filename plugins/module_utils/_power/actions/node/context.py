@@ -78,7 +78,6 @@ class ActionContext:
         self.check_cancelled()
 
     def enter(self, lock: PowerLock, phase: Phase, *, run: Run | None = None, deadline: datetime | None = None) -> None:
-        """Write a phase into the lock's record, then note it."""
         lock.enter(phase, run=run, deadline=deadline)
         self.progress.enter(phase.value)
         self.report(phase.value, deadline)
@@ -198,8 +197,8 @@ def await_same(context: ActionContext) -> None:
     while (same := same_action(context)) is not None and not same.outcome:
         context.check_waiting()
         if deadline.is_over:
-            since = f"the same action, requested at {same.requested_at}, has not ended after {limit} s"
-            raise LockTimeout(context.cannot(f"{since}; wait for its end"))
+            running = f"the same action, requested at {same.requested_at}, has not ended after {limit} s"
+            raise LockTimeout(context.cannot(f"{running}; wait for its end"))
         deadline.pause(_LOOK_SECONDS)
 
 

@@ -18,6 +18,7 @@ from ...model.clock import timestamp
 from ...model.errors import PowerError, Superseded
 from ...model.news import COUNTDOWN
 from ...model.players import COUNTING, WAITING, PlayerPolicy
+from ...model.records import replace
 from ...model.server import Run, Server, Snapshot
 from ..node.context import STALE_SECONDS, ActionContext
 from ..node.node import ENGINE_FAULTS, Node
@@ -171,7 +172,7 @@ class PlayerCountdown:
         """Tell players that the earlier countdown is cancelled, if they did not read it yet."""
         owed = self.owed
         if owed is not None and self._game is not None and owed.is_remembered(self._context.node.clock.now()):
-            self.owed = None if self._say(called_off(owed.action)) else owed.tried()
+            self.owed = None if self._say(called_off(owed.action)) else replace(owed, tries=owed.tries + 1)
 
     def go_on(self, latest: Deadline | None) -> None:
         """Begin, take a slot, or warn, whatever is due; ``latest`` is the latest end. Raises as `RunWatch.check` and `RunWatch.look`."""
@@ -319,7 +320,7 @@ def call_off_abandoned(node: Node, server: Server) -> None:
         game = node.games.of(server, snapshot, node.sources.definition_for_stop(server.uuid))
         if game is not None:
             # Written first, because this process may die while players read it.
-            held.write(tries=found.tried().tries)
+            held.write(tries=found.tries + 1)
             if not game.announce(called_off(found.action)):
                 held.write(last_mark=0)
         # A game that is missing or fails may take it at the next look.

@@ -48,13 +48,12 @@ def _found_here(context: ActionContext, server: Server) -> Server:
     if definition is not None:
         return definition.server
     try:
-        is_here = node.engine.inspect(server.uuid) is not None
+        if node.engine.inspect(server.uuid) is not None:
+            return server
     except ENGINE_FAULTS:
-        if not killing:
-            raise
-        is_here = True
-    if is_here:
-        return server
+        if killing:
+            return server
+        raise
     if killing:
         # Its first start may still ask the Panel, without any other trace.
         with contextlib.suppress(LockUnavailable):

@@ -37,7 +37,7 @@ def leave_up(context: ActionContext, seen: Observed) -> Ending:
 def found_done(context: ActionContext, same: OperationRow) -> Ending:
     """End an action that was done under the same key; a signal may have ended that action's wait for ready."""
     look_again(context)
-    if context.request.action.boots:
+    if context.request.action.boots and not context.request.check:
         seen = context.node.observe(context.uuid)
         if seen.is_steady:
             _await_found(context, seen)
@@ -68,8 +68,7 @@ def dry_run(context: ActionContext) -> Ending:
     identify(context)
     same = same_action(context)
     if same is not None and same.outcome:
-        look_again(context)
-        return Outcome.UNCHANGED, "", done_before(same)
+        return found_done(context, same)
     check_wings(context)
     seen = look(context)
     chosen = plan(action, seen.state)
@@ -91,7 +90,7 @@ def dry_run(context: ActionContext) -> Ending:
 
             look_at_players(context, policy, seen.snapshot)
         stop = graceful_stop(context.node, context.uuid, seen.snapshot, context.request.stop_timeout)
-        progress.warn(*stop.warnings)
+        context.warn(*stop.warnings)
         progress.stop_timeout = stop.timeout
     if seen.holder is not None:
         progress.holder = seen.holder.facts()

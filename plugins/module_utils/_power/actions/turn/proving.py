@@ -42,9 +42,13 @@ def as_possible(context: ActionContext, definition: Definition, policy: RevertPo
     if not why:
         return policy
     if not policy.is_default:
-        raise RevertUnavailable(f"Cannot {context.verb} server {context.uuid} with on_failed_start: revert: {why}")
+        raise _refused(context, why)
     context.warn(f"a failed start is left, although on_failed_start is revert here: {why}")
     return None
+
+
+def _refused(context: ActionContext, why: str) -> RevertUnavailable:
+    return RevertUnavailable(f"Cannot {context.verb} server {context.uuid} with on_failed_start: revert: {why}")
 
 
 def _unavailable(context: ActionContext) -> str:
@@ -75,16 +79,10 @@ def begin_proof(context: ActionContext, policy: RevertPolicy, boot: Boot, snapsh
         begun = _of_version(context, begun, policy, boot.definition, "" if image is None else image.id)
         node.journal.proofs.begin(begun)
     except (JournalUnusable, OSError) as error:
-        raise _unwritable(context, error) from error
+        raise _refused(context, f"the journal cannot be written: {reason_of(error)}") from error
     progress.proof = begun
     if known is None and begun.previous == snapshot.id:
         clear_place(node, uuid)
-
-
-def _unwritable(context: ActionContext, error: Exception) -> RevertUnavailable:
-    return RevertUnavailable(
-        f"Cannot {context.verb} server {context.uuid} with on_failed_start: revert: the journal cannot be written: {reason_of(error)}"
-    )
 
 
 def _proof(context: ActionContext, snapshot: Snapshot) -> Proof:
@@ -118,7 +116,7 @@ def is_on_trial(context: ActionContext) -> bool:
     try:
         return _kept(context, context.node.journal.proofs.of(context.uuid)) is not None
     except (JournalUnusable, OSError) as error:
-        raise _unwritable(context, error) from error
+        raise _refused(context, f"the journal cannot be written: {reason_of(error)}") from error
 
 
 def _kept(context: ActionContext, earlier: Proof | None) -> Snapshot | None:

@@ -67,7 +67,7 @@ def stop_run(context: ActionContext, lock: PowerLock, snapshot: Snapshot) -> Run
     """
     node, progress = context.node, context.progress
     stop = graceful_stop(node, context.uuid, snapshot, context.request.stop_timeout)
-    progress.warn(*stop.warnings)
+    context.warn(*stop.warnings)
     grace = stop.timeout.seconds
     _make_stoppable(context, snapshot, unpause=grace > 0)
     began = node.clock.monotonic()
@@ -120,10 +120,10 @@ def graceful_stop(node: Node, uuid: str, snapshot: Snapshot | None, asked: int |
         definition = task if task is not None else node.sources.definition_for_stop(uuid)
         if definition is not None:
             # Other faults of the definition do not matter for a stop.
-            warnings = tuple(f"server {uuid}: {warning}" for warning in definition.warnings if warning.startswith(_STOP_KEY))
+            warnings = tuple(warning for warning in definition.warnings if warning.startswith(_STOP_KEY))
             way, source = definition.stop, TimeoutSource.DEFINITION
         elif snapshot is not None:
-            warnings = (f"server {uuid}: no definition says how it is stopped; it is sent {snapshot.stop_signal}",)
+            warnings = (f"no definition says how it is stopped; it is sent {snapshot.stop_signal}",)
     if asked is not None:
         timeout = StopTimeout(asked, TimeoutSource.TASK)
     elif way.timeout is not None:
