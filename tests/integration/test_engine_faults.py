@@ -36,7 +36,7 @@ def ending(result: dict[str, Any]) -> tuple[str, str]:
 
 
 def left(lab: Lab, uuid: str) -> str | None:
-    found = lab.node().locks.leftover(uuid)
+    found = lab.node().locks.look(uuid)[1]
     return None if found is None else found.phase.value
 
 

@@ -31,7 +31,7 @@ from .test_freeze import frozen
 
 
 def leftover(lab: Lab, uuid: str) -> Leftover | None:
-    return lab.node().locks.leftover(uuid)
+    return lab.node().locks.look(uuid)[1]
 
 
 def codes(lab: Lab, uuid: str) -> list[tuple[str, str, str]]:

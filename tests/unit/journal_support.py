@@ -19,7 +19,7 @@ from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Intent, Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
@@ -77,9 +77,7 @@ def waited_for_the_disk(journal: Journal) -> bool:
 
 
 def begin(journal: Journal, operation: str = "op-1", server: Server = ALPHA) -> None:
-    journal.operations.begin(
-        operation=operation, server=server, action=PowerAction.RESTART, origin="alice@web1", reason="update", requested_at=NOON
-    )
+    journal.operations.begin(Request(server.uuid, PowerAction.RESTART, operation, NOON, origin="alice@web1", reason="update"), server)
 
 
 def result(operation: str = "op-1", server: Server = ALPHA, outcome: Outcome = Outcome.DONE, **more: Any) -> Result:

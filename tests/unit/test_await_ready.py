@@ -249,7 +249,7 @@ class Attempt:
 
     @property
     def left_over(self) -> Run | None:
-        left = self.fake.node.locks.leftover(UUID)
+        left = self.fake.node.locks.look(UUID)[1]
         return None if left is None or left.phase is not Phase.START else left.run
 
 

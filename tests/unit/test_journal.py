@@ -15,7 +15,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.operations import LAST_ACTS
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import KEPT_OPERATIONS, JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep, StopReport
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
@@ -90,7 +89,7 @@ def test_a_bulk_read_returns_the_same_rows_as_single_reads(node: Node) -> None:
 
 def test_undecodable_text_is_stored_with_question_marks(node: Node) -> None:
     journal = node.journal()
-    journal.operations.begin(operation="o", server=ALPHA, action=PowerAction.STOP, origin="al\udcffice\0", reason="ü", requested_at=NOON)
+    journal.operations.end(result(), origin="al\udcffice\0", reason="ü")
     row = journal.operations.last(ALPHA.uuid)
     assert row is not None and (row.origin, row.reason) == ("al?ice\0", "ü")
     assert journal.warnings == []

@@ -204,7 +204,7 @@ class TestLeftover:
         result = fake.perform("kill")
         assert (result.outcome.value, result.changed, result.state) == ("done", True, "offline")
         assert ("remove", "alone") in fake.engine.calls
-        assert fake.node.locks.leftover(UUID) is None
+        assert fake.node.locks.look(UUID)[1] is None
 
     def test_a_start_that_arrives_while_it_is_fenced_is_killed(self, fake: FakeNode) -> None:
         fake.leave(Phase.START, fake.down().run)
@@ -233,20 +233,20 @@ class TestLeftover:
         fake.leave(Phase.START, before)
         assert fake.perform("kill").outcome.value == "done"
         assert fake.engine.find(UUID) is not None
-        assert fake.node.locks.leftover(UUID) is None
+        assert fake.node.locks.look(UUID)[1] is None
 
     def test_a_stop_under_way_ends_with_its_run(self, fake: FakeNode) -> None:
         fake.leave(Phase.STOP, fake.up().run, "stop")
         result = fake.perform("kill")
         assert (result.outcome.value, result.state_before, result.state) == ("done", "stopping", "offline")
-        assert fake.node.locks.leftover(UUID) is None
+        assert fake.node.locks.look(UUID)[1] is None
 
     def test_a_start_that_cannot_be_settled_stays_and_fails_the_kill(self, fake: FakeNode) -> None:
         fake.leave(Phase.START, fake.down().run)
         fake.engine.silence("remove")
         result = fake.perform("kill")
         assert (result.outcome.value, result.code) == ("failed", "engine_unreachable")
-        assert fake.node.locks.leftover(UUID) is not None
+        assert fake.node.locks.look(UUID)[1] is not None
 
 
 class TestUnguarded:

@@ -63,7 +63,7 @@ def test_the_holder_is_readable_from_acquire_to_release(locks: Locks, directory:
         assert holder is not None
         assert (holder.phase, holder.run, holder.phase_deadline) == ("stop", RUN, "2026-01-01T00:10:00.000Z")
         assert locks.has_record(UUID)
-        assert locks.leftover(UUID) is None
+        assert locks.look(UUID)[1] is None
     assert locks.holder(UUID) is None
     assert not locks.has_record(UUID)
     assert (directory / f"{UUID}.lock").read_bytes() == b" " * 1024
@@ -175,24 +175,24 @@ def test_a_kept_start_is_visible_to_readers_and_holders_until_it_is_cleared(lock
     assert locks.holder(UUID) is None
     assert locks.has_record(UUID)
     for _unused in range(2):
-        seen = locks.leftover(UUID)
+        seen = locks.look(UUID)[1]
         assert seen is not None
         assert (seen.phase, seen.run, seen.operation) == (Phase.START, RUN, "first")
         with acquire(locks, operation="next") as lock:
             assert lock.leftover == seen
             lock.enter(Phase.PREBOOT)
-            assert locks.leftover(UUID) == seen
+            assert locks.look(UUID)[1] == seen
     with acquire(locks) as lock:
         lock.clear()
         assert lock.leftover is None
-        assert locks.leftover(UUID) is None
+        assert locks.look(UUID)[1] is None
     assert not locks.has_record(UUID)
 
 
 def test_an_answered_phase_leaves_no_record(locks: Locks) -> None:
     with acquire(locks) as lock:
         lock.enter(Phase.START, run=RUN)
-    assert locks.leftover(UUID) is None
+    assert locks.look(UUID)[1] is None
     with acquire(locks) as lock:
         lock.enter(Phase.PREBOOT)
         lock.keep()
@@ -216,7 +216,7 @@ def test_a_kept_start_replaces_the_stop_of_an_earlier_holder(locks: Locks) -> No
     with acquire(locks) as lock:
         lock.enter(Phase.START, run=NEXT_RUN)
         lock.keep()
-    left = locks.leftover(UUID)
+    left = locks.look(UUID)[1]
     assert left is not None
     assert (left.phase, left.run) == (Phase.START, NEXT_RUN)
 
@@ -225,7 +225,7 @@ def test_an_unexpected_exception_leaves_a_leftover_like_a_death(locks: Locks) ->
     with pytest.raises(ZeroDivisionError), acquire(locks) as lock:
         lock.enter(Phase.START, run=RUN)
         raise ZeroDivisionError
-    left = locks.leftover(UUID)
+    left = locks.look(UUID)[1]
     assert left is not None
     assert left.run == RUN
 
@@ -242,7 +242,7 @@ def test_a_damaged_record_gives_no_holder_and_no_leftover(locks: Locks, director
     directory.mkdir()
     (directory / f"{UUID}.lock").write_bytes(content)
     assert locks.holder(UUID) is None
-    assert locks.leftover(UUID) is None
+    assert locks.look(UUID)[1] is None
     assert locks.has_record(UUID)
     with acquire(locks) as lock:
         assert lock.leftover is None
@@ -339,7 +339,7 @@ def test_a_read_only_disk_makes_locks_unavailable_and_keeps_leftovers(tmp_path: 
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         with pytest.raises(LockUnavailable, match="Read-only file system"):
             acquire(locks)
-        assert locks.leftover(UUID) is not None
+        assert locks.look(UUID)[1] is not None
 
 
 @pytest.mark.usefixtures("strict_umask")

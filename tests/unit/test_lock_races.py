@@ -102,12 +102,12 @@ def test_sigkill_of_the_holder_frees_the_lock_and_leaves_its_record(locks: Locks
         living = locks.holder(UUID)
         assert living is not None
         assert (living.pid, living.phase) == (holder.pid, phase.value)
-        assert locks.leftover(UUID) is None
+        assert locks.look(UUID)[1] is None
         os.kill(living.pid, signal.SIGKILL)
         with acquire(locks, 5) as lock:
             assert lock.waited_seconds < 2
             found = lock.leftover
-            assert locks.leftover(UUID) == found
+            assert locks.look(UUID)[1] == found
     if phase in (Phase.START, Phase.STOP):
         assert found is not None
         assert (found.phase, found.run, found.action) == (phase, RUN, "restart")
@@ -124,7 +124,7 @@ def test_the_start_of_a_dead_holder_can_be_read(locks: Locks) -> None:
         os.kill(holder.pid, signal.SIGKILL)
         os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
         assert locks.holder(UUID) is None
-        left = locks.leftover(UUID)
+        left = locks.look(UUID)[1]
         assert left is not None
         assert left.run == RUN
 
@@ -142,7 +142,7 @@ def test_a_dead_successor_keeps_the_leftover_of_the_first_dead_holder(locks: Loc
 def read_all(locks: Locks) -> None:
     while True:
         locks.holder(UUID)
-        locks.leftover(UUID)
+        locks.look(UUID)[1]
         locks.has_record(UUID)
 
 

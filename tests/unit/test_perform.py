@@ -128,7 +128,7 @@ class TestStartOfAStoppingServer:
         assert ending(result) == ("done", "", True)
         assert result.state_before == "stopping"
         assert fake.live
-        assert fake.node.locks.leftover(UUID) is None
+        assert fake.node.locks.look(UUID)[1] is None
 
     def test_a_stop_longer_than_wait_seconds_refuses_the_start_and_names_its_origin(self, fake: FakeNode) -> None:
         fake.leave(Phase.STOP, fake.up().run, "restart")
@@ -136,7 +136,7 @@ class TestStartOfAStoppingServer:
         assert ending(result) == ("refused", "lock_timeout", False)
         assert "the stop was sent by restart by bob@web2 at 2026-03-01T12:00:00.000Z" in result.msg
         assert 5.0 <= fake.clock.monotonic() <= 5.5
-        left = fake.node.locks.leftover(UUID)
+        left = fake.node.locks.look(UUID)[1]
         assert left is not None
         assert left.action == "restart"
 
@@ -324,7 +324,7 @@ class TestLeftover:
         assert ending(fake.perform("start"))[:2] == ("failed", "engine_unreachable")
         fake.engine.before.clear()
         fake.engine.witness = lambda call: None
-        assert fake.node.locks.leftover(UUID) is not None
+        assert fake.node.locks.look(UUID)[1] is not None
         assert ending(fake.perform("start")) == ("done", "", True)
         assert fake.live
 

@@ -208,7 +208,7 @@ def settled(fake: FakeNode) -> tuple[bool, bool]:
     """Do what the next holder does with unfinished work. Return whether it fenced a start, and whether work remains."""
     with fake.lock() as lock:
         fenced = recover_unfinished(fake.node, Server(UUID), lock)
-    return fenced, fake.node.locks.leftover(UUID) is not None
+    return fenced, fake.node.locks.look(UUID)[1] is not None
 
 
 def test_an_empty_record_sends_no_request_to_the_engine(fake: FakeNode) -> None:
@@ -275,7 +275,7 @@ class TestStart:
         fake.engine.silence(call)
         with pytest.raises(EngineUnreachable):
             settled(fake)
-        left = fake.node.locks.leftover(UUID)
+        left = fake.node.locks.look(UUID)[1]
         assert left is not None
         assert (left.phase, left.action, left.origin) == (Phase.START, "start", "bob@web2")
         assert settled(fake) == (True, False)

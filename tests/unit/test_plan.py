@@ -17,7 +17,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn im
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import default_origin
 from ansible_collections.fleet.power.plugins.module_utils._power.model.plan import TABLE, plan, planned_state
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import TRAITS, OnFailedStart, PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import TRAITS, OnFailedStart, PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -80,14 +80,8 @@ def asked(reason: str = "") -> dict[str, str]:
 
 
 def begin_elsewhere(fake: FakeNode, operation: str, reason: str = KEY) -> FakeNode:
-    fake.node.journal.operations.begin(
-        operation=operation,
-        server=Server(UUID, "Name"),
-        action=PowerAction.RESTART,
-        origin="elsewhere",
-        reason=reason,
-        requested_at=fake.clock.now(),
-    )
+    request = Request(UUID, PowerAction.RESTART, operation, fake.clock.now(), origin="elsewhere", reason=reason)
+    fake.node.journal.operations.begin(request, Server(UUID, "Name"))
     return fake
 
 
@@ -168,14 +162,7 @@ def test_an_endless_action_is_refused_after_the_longer_of_both_limits(
 def test_an_action_of_a_dead_process_is_done_again(fake: FakeNode) -> None:
     run = fake.up().run
     dead = fake.build()
-    dead.journal.operations.begin(
-        operation="dead",
-        server=Server(UUID, "Name"),
-        action=PowerAction.RESTART,
-        origin="",
-        reason=KEY,
-        requested_at=fake.clock.now(),
-    )
+    dead.journal.operations.begin(Request(UUID, PowerAction.RESTART, "dead", fake.clock.now(), reason=KEY), Server(UUID, "Name"))
     dead.journal.close()
     assert fake.perform("restart", **asked()).outcome is Outcome.DONE
     assert fake.seen().run != run

@@ -17,7 +17,13 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.accepta
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LockTimeout
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import read_policy
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import OnFailedStart, PowerAction, Readiness, WaitFor
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import (
+    OnFailedStart,
+    PowerAction,
+    Readiness,
+    Request,
+    WaitFor,
+)
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
@@ -50,7 +56,7 @@ def test_the_journal_returns_accepted_actions_unchanged_and_in_order(node: Node)
 def test_an_action_that_began_or_ended_is_no_longer_pending(node: Node) -> None:
     journal = node.journal()
     accept(journal, [acceptance("begun"), acceptance("ended"), acceptance("waits")])
-    journal.operations.begin(operation="begun", server=ALPHA, action=PowerAction.START, origin="x", reason="", requested_at=NOON)
+    journal.operations.begin(Request(ALPHA.uuid, PowerAction.START, "begun", NOON, origin="x"), ALPHA)
     journal.operations.end(refused("ended"))
     assert [each.operation for each in pending(journal)] == ["waits"]
     rows = {row.id: row for row in journal.operations.of(ALPHA.uuid)}
@@ -109,7 +115,7 @@ def test_the_beginning_of_an_accepted_action_is_synced_to_the_disk(node: Node) -
     accept(journal, [acceptance("begun")])
     journal.runs.see(ALPHA.uuid, SeenRun(Run("c", "s"), matchers=False))
     assert waited_for_the_disk(journal) is False
-    journal.operations.begin(operation="begun", server=ALPHA, action=PowerAction.START, origin="x", reason="", requested_at=NOON)
+    journal.operations.begin(Request(ALPHA.uuid, PowerAction.START, "begun", NOON, origin="x"), ALPHA)
     assert waited_for_the_disk(journal) is True
 
 

@@ -250,9 +250,7 @@ def test_many_kills_of_a_server_do_not_drop_late_writes_of_another_server(world:
 
     def act(request: Request) -> None:
         server = ALPHA if request.server == ALPHA.uuid else BETA
-        world.journal.operations.begin(
-            operation=request.operation, server=server, action=request.action, origin="", reason="", requested_at=request.requested_at
-        )
+        world.journal.operations.begin(request, server)
         world.journal.operations.end(world.result(request))
 
     world.acts.update({START: act, KILL: act})

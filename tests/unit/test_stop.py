@@ -230,7 +230,7 @@ class TestFailure:
         run = up(fake, NATIVE).run
         with pytest.raises(StopFailed, match="still runs 60 s after SIGKILL"):
             stop(fake, stop_timeout=5)
-        left = fake.node.locks.leftover(UUID)
+        left = fake.node.locks.look(UUID)[1]
         assert left is not None
         assert (left.phase, left.run) == (Phase.STOP, run)
         assert fake.node.observe(UUID).state.value == "stopping"

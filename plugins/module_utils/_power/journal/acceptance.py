@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ..host import machine
 from ..model.clock import read_timestamp, timestamp
@@ -23,10 +23,7 @@ from ..model.result import Result
 from ..model.server import Server, parse_uuid
 from .journal import Journal
 from .operations import ENDED, KEEP_END, PRUNE, ending, request_columns, tell_end
-from .schema import KEPT_OPERATIONS, Work
-
-if TYPE_CHECKING:
-    import sqlite3
+from .schema import KEPT_OPERATIONS, Connection, Work
 
 _ACCEPTED = ("id", "uuid", "name", "action", "origin", "requested_at", "accepted_at")
 _PROMISED = ("id", "wait_seconds", "deadline", "generation", "boot", "boot_seconds", "players", "wait_for", "wait_timeout")
@@ -93,7 +90,7 @@ def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequ
     moment = {"boot": machine.boot_id(), "boot_seconds": machine.boot_seconds()}
     parameters = [{**_parameters(each), **moment} for each in acceptances]
 
-    def work(connection: sqlite3.Connection) -> None:
+    def work(connection: Connection) -> None:
         _insert(connection, "operations", _ACCEPTED, parameters, _KEEP)
         _insert(connection, "acceptances", _PROMISED, parameters, _KEEP)
         for each in afterwards:
@@ -108,7 +105,7 @@ def ended(results: Sequence[tuple[Result, str]]) -> Work:
     # The last end of each server is never pruned.
     last = {each["uuid"]: {"uuid": each["uuid"], "id": each["id"], "kept": KEPT_OPERATIONS} for each in endings}
 
-    def work(connection: sqlite3.Connection) -> None:
+    def work(connection: Connection) -> None:
         _insert(connection, "operations", ENDED, endings, KEEP_END)
         for each in endings:
             tell_end(connection, each["id"], each["ended_at"])
@@ -122,7 +119,7 @@ def moved(generations: Sequence[tuple[str, int]]) -> Work:
     return lambda connection: connection.executemany(_MOVE, [(generation, operation) for operation, generation in generations])
 
 
-def forget(connection: sqlite3.Connection) -> None:
+def forget(connection: Connection) -> None:
     """Remove the acceptances of actions that have begun or ended. Call it regularly: nothing else removes them."""
     connection.execute(_FORGET)
 
@@ -131,7 +128,7 @@ def pending(journal: Journal) -> list[Acceptance]:
     """Return the accepted actions that have not begun, the oldest first, and remove the others. Raises `JournalUnusable`, OSError."""
     found: list[Acceptance] = []
 
-    def work(connection: sqlite3.Connection) -> None:
+    def work(connection: Connection) -> None:
         forget(connection)
         read = [_acceptance(row) for row in connection.execute(_PENDING).fetchall()]
         found[:] = [each for each in read if each is not None]
@@ -140,9 +137,7 @@ def pending(journal: Journal) -> list[Acceptance]:
     return found
 
 
-def _insert(
-    connection: sqlite3.Connection, table: str, columns: Sequence[str], values: Sequence[Mapping[str, object]], conflict: str
-) -> None:
+def _insert(connection: Connection, table: str, columns: Sequence[str], values: Sequence[Mapping[str, object]], conflict: str) -> None:
     """Write many rows by few statements: after each statement this thread may wait for others."""
     at_once = _MOST_PARAMETERS // len(columns)
     one = f"({','.join('?' * len(columns))})"
@@ -174,7 +169,7 @@ def _options(acceptance: Acceptance) -> str | None:
     return json.dumps(options, separators=(",", ":")) if options else None
 
 
-def _acceptance(row: sqlite3.Row) -> Acceptance | None:
+def _acceptance(row: Mapping[str, Any]) -> Acceptance | None:
     uuid = parse_uuid(str(row["uuid"]))
     if uuid is None:
         return None

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..events.event import Event, EventType
 from ..host import machine
@@ -28,11 +28,8 @@ from ..model.records import dataclass, fields
 from ..model.schema import one_line
 from ..model.server import Server
 from .outbox import tell
-from .schema import FREEZES, JournalUnusable, insertion, replacing, value_of
+from .schema import FREEZES, Connection, JournalUnusable, insertion, replacing, value_of
 from .store import JournalStore
-
-if TYPE_CHECKING:
-    import sqlite3
 
 _COLUMNS = tuple(each.name for each in fields(Freeze))
 _SET = f"{insertion('freezes', _COLUMNS)} ON CONFLICT (uuid) {replacing(_COLUMNS)}"
@@ -88,7 +85,7 @@ class Freezes:
         data = {**first.facts(self.moment()), "servers": [each.uuid for each in freezes if each.uuid]}
         del data["is_frozen"]
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             connection.execute(FREEZES)
             if not may_be_frozen(self._directory):
                 # A crash or a full disk left them behind when they were ended.
@@ -105,21 +102,19 @@ class Freezes:
             raise
 
     def end(self, uuids: Collection[str] | None, origin: str) -> list[Freeze]:
-        """End the freezes of these servers, "" for that of the node, or all for None; return them. Raises `JournalUnusable` and OSError.
-
-        None also works without a usable journal.
-        """
+        """End the freezes of these servers, "" for that of the node, or all for None; return them. Raises `JournalUnusable` and OSError."""
         ended: list[Freeze] = []
         if not may_be_frozen(self._directory):
             return ended
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             ended[:] = [each for each in map(_freeze, connection.execute(_ALL)) if uuids is None or each.uuid in uuids]
             self._remove(connection, ended, origin)
 
         try:
             self._store.write_durably(work)
         except (JournalUnusable, OSError):
+            # All can end without a usable journal.
             if uuids is None:
                 self._unlink()
             elif may_be_frozen(self._directory):
@@ -129,7 +124,7 @@ class Freezes:
     def end_over(self) -> None:
         """Remove the freezes that are over, and write their event. A failure is left to the next call."""
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             self._remove(connection, [each for each in map(_freeze, connection.execute(_ALL)) if self._is_over(each)], "")
 
         if may_be_frozen(self._directory) and any(self._is_over(_freeze(row)) for row in self._store.rows_if_known(_ALL) or ()):
@@ -138,7 +133,7 @@ class Freezes:
     def _is_over(self, freeze: Freeze) -> bool:
         return freeze.seconds_left(self.moment()) <= 0
 
-    def _remove(self, connection: sqlite3.Connection, ended: Sequence[Freeze], origin: str) -> None:
+    def _remove(self, connection: Connection, ended: Sequence[Freeze], origin: str) -> None:
         """Remove freezes within a transaction. Their event has no origin if they are over."""
         connection.executemany("DELETE FROM freezes WHERE uuid = ?", [(each.uuid,) for each in ended])
         if ended:
@@ -195,10 +190,7 @@ class FreezeFacts:
 def freeze(
     freezes: Freezes, servers: Sequence[Server], *, until: datetime, reason: str, origin: str, supervisor: bool = False
 ) -> list[Freeze]:
-    """Freeze these servers, or the node if there are none, durably; return the freezes.
-
-    Raises `SettingsInvalid` for an end or a reason that is not allowed, and `FreezeFailed`.
-    """
+    """Freeze these servers, or the node for none, durably. Raises `SettingsInvalid` for a bad end or reason, and `FreezeFailed`."""
     moment = freezes.moment()
     seconds, reason = (until - moment.now).total_seconds(), one_line(reason)
     if not reason:
@@ -220,10 +212,7 @@ def freeze(
 
 
 def thaw(freezes: Freezes, servers: Sequence[Server] | None, *, origin: str) -> list[Freeze]:
-    """End the freezes of these servers, or all of the node for None, durably; return them.
-
-    Raises `FreezeFailed`, and `Frozen` if servers are to thaw while their node is frozen.
-    """
+    """End the freezes of these servers, or all for None, durably. Raises `FreezeFailed`, and `Frozen` for servers of a frozen node."""
     try:
         if servers is not None:
             node = freeze_of(freezes.current(), "")

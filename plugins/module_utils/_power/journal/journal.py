@@ -21,12 +21,10 @@ from .operations import RecordedOperations
 from .outbox import RecordedDeliveries, RecordedEvents
 from .rows import CLOSE_ALL
 from .runs import EndedRuns, Runs, SupervisorValues
-from .schema import insertion, storable, value_of
+from .schema import Connection, insertion, storable, value_of
 from .store import JournalStore
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from .freezes import Freezes
     from .proofs import Proofs
 
@@ -69,7 +67,7 @@ class Intents:
             "keep_since": None if keep_since is None else timestamp(keep_since),
         }
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             connection.execute(_SET, parameters)
             if not intent.up:
                 connection.execute(CLOSE_ALL, {"uuid": server.uuid})
@@ -99,6 +97,7 @@ class Journal:
     def __init__(self, state_directory: str, lock_directory: str, group: str, clock: Clock, *, read_only: bool = False) -> None:
         """A ``read_only`` journal creates and changes no file: methods that write do nothing."""
         self.store = JournalStore(state_directory, group, read_only=read_only)
+        self.warnings, self.new_warnings, self.sync = self.store.warnings, self.store.new_warnings, self.store.sync
         self.marks = ProcessMarks(lock_directory, group, self.store.warn)
         self.operations = RecordedOperations(self.store, self.marks, clock)
         self.intents = Intents(self.store)
@@ -122,16 +121,6 @@ class Journal:
         from .proofs import Proofs
 
         return Proofs(self.store)
-
-    @property
-    def warnings(self) -> list[str]:
-        return self.store.warnings
-
-    def new_warnings(self) -> list[str]:
-        return self.store.new_warnings()
-
-    def sync(self) -> str:
-        return self.store.sync()
 
     def close(self) -> None:
         """Close the file and remove this process's mark: its operations without an end count as interrupted from now on."""

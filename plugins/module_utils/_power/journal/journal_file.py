@@ -39,7 +39,6 @@ from .journal_sqlite import (
     status_of,
     transact,
     unmoved,
-    write_again,
 )
 from .schema import EntryRefused, JournalUnusable, Work
 
@@ -85,7 +84,7 @@ class JournalFile:
 
     def touch(self) -> None:
         """Try to write, without a change. Raises as `write`."""
-        self.write(write_again, durable=True)
+        self.write(bring_up_to_date, durable=True)
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """Return the result of ``work``; None if there is no journal yet. Raises JournalUnusable, OSError."""
@@ -227,8 +226,7 @@ class JournalFile:
 def read_without_trace(state_directory: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
     """Return the result of ``work`` on the journal of ``state_directory``, without a change to any file; None without a journal.
 
-    Raises JournalUnusable, OSError. It does not read a write-ahead log without its index, for example from a backup: SQLite would have to
-    create the index.
+    Raises JournalUnusable, OSError. It reads no write-ahead log without its index, such as that of a backup: SQLite would make the index.
     """
     path = path_in(state_directory)
     for last in attempts():
@@ -257,14 +255,9 @@ def sync_log(state_directory: str) -> None:
     Only the log needs this. SQLite syncs the log before it copies from it, the database before it reuses or removes the log, and the
     directory with the first header of a log. SQLite has no locks on the log, so its descriptor may close at any time.
     """
-    try:
-        descriptor = open_own(f"{path_in(state_directory)}-wal", os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    try:
-        os.fdatasync(descriptor)
-    finally:
-        os.close(descriptor)
+    path = f"{path_in(state_directory)}-wal"
+    with suppress(FileNotFoundError, NotADirectoryError), os.fdopen(open_own(path, os.O_RDONLY), "rb") as log:
+        os.fdatasync(log.fileno())
 
 
 def _read_once(path: str, options: str, work: Callable[[sqlite3.Connection], T]) -> T | None:

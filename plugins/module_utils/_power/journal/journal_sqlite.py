@@ -23,7 +23,7 @@ _NAME = "journal.sqlite"
 PATIENCE = 5.0
 SHORT_PATIENCE = 0.1
 
-ATTEMPTS = 3
+_ATTEMPTS = 3
 _TRY_SECONDS = 0.005
 
 
@@ -34,28 +34,23 @@ def path_in(state_directory: str) -> str:
 @contextmanager
 def exclusive_guard(path: str, group: str, seconds: float) -> Iterator[None]:
     """Hold the lock file of the journal ``path`` alone; create it and its directory. Raises JournalUnusable after ``seconds``, OSError."""
-    descriptor = open_or_make(_guard_path(path), os.O_RDWR, group)
-    try:
-        if not _flock(descriptor, fcntl.LOCK_EX, seconds):
+    with os.fdopen(open_or_make(_guard_path(path), os.O_RDWR, group), "rb") as guard:
+        if not _flock(guard.fileno(), fcntl.LOCK_EX, seconds):
             raise JournalUnusable("its lock file is held by another process")
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
 def shared_guard(path: str) -> Iterator[None]:
     """Keep writers from making, replacing or closing the file. Without the lock file, or if its holder is stuck, continue."""
     try:
-        descriptor = open_own(_guard_path(path), os.O_RDONLY)
+        guard = os.fdopen(open_own(_guard_path(path), os.O_RDONLY), "rb")
     except OSError:
         yield
         return
-    try:
-        _flock(descriptor, fcntl.LOCK_SH, 1.0)
+    with guard:
+        _flock(guard.fileno(), fcntl.LOCK_SH, 1.0)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _guard_path(path: str) -> str:
@@ -75,7 +70,7 @@ def _flock(descriptor: int, kind: int, seconds: float) -> bool:
 
 def attempts() -> Iterator[bool]:
     """Yield for each attempt whether it is the last."""
-    return (turn == ATTEMPTS for turn in range(1, ATTEMPTS + 1))
+    return (turn == _ATTEMPTS for turn in range(1, _ATTEMPTS + 1))
 
 
 def connect(path: str, options: str, patience: float) -> sqlite3.Connection:
@@ -101,7 +96,7 @@ def transact(connection: sqlite3.Connection, work: Work) -> None:
 
 
 def bring_up_to_date(connection: sqlite3.Connection) -> None:
-    """Make the tables of an empty file, or migrate an earlier schema. Run it in a transaction. Raises `JournalUnusable`."""
+    """Make the tables of an empty file, or migrate an earlier schema, and write its number, in a transaction. Raises `JournalUnusable`."""
     found = schema_of(connection)
     refuse_other(found)
     if found == 0:
@@ -111,13 +106,6 @@ def bring_up_to_date(connection: sqlite3.Connection) -> None:
         for number in range(found, schema.SCHEMA):
             schema.MIGRATIONS[number](connection)
     connection.execute(f"PRAGMA user_version = {schema.SCHEMA}")
-
-
-def write_again(connection: sqlite3.Connection) -> None:
-    """Write the same schema number again. Raises `JournalUnusable` for an unknown number."""
-    found = schema_of(connection)
-    refuse_other(found)
-    connection.execute(f"PRAGMA user_version = {found}")
 
 
 def schema_of(connection: sqlite3.Connection) -> int:

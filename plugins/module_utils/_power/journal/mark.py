@@ -56,18 +56,13 @@ class ProcessMarks:
         if not _NAME.fullmatch(name):
             return False
         try:
-            descriptor = open_own(os.path.join(self._directory, name), os.O_RDONLY)
+            with os.fdopen(open_own(os.path.join(self._directory, name), os.O_RDONLY), "rb") as mark:
+                fcntl.flock(mark.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError:
-            return True
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
             # A living process holds it, or it cannot be read.
             return True
-        finally:
-            os.close(descriptor)
         return False
 
     def close(self) -> None:

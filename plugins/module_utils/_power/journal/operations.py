@@ -8,22 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ..model.clock import Clock, timestamp
 from ..model.errors import INTERRUPTED, NOT_DURABLE
 from ..model.records import dataclass, replace
-from ..model.request import PowerAction
+from ..model.request import PowerAction, Request
 from ..model.result import Outcome, Result
 from ..model.server import Server
 from . import outbox
 from .mark import ProcessMarks
 from .rows import of_operation
-from .schema import KEPT_OPERATIONS, TELLS, Work, insertion, replacing, shortened, storable, text, value_of
+from .schema import KEPT_OPERATIONS, TELLS, Connection, Work, insertion, replacing, shortened, storable, text, value_of
 from .store import JournalStore
-
-if TYPE_CHECKING:
-    import sqlite3
 
 BEGIN = """INSERT INTO operations (id, uuid, name, action, origin, reason, mark, requested_at, accepted_at, begun_at)
     VALUES (:id, :uuid, :name, :action, :origin, :reason, :mark, :requested_at, :begun_at, :begun_at)
@@ -56,29 +53,18 @@ PRUNE = """DELETE FROM operations WHERE number IN (
     ORDER BY outcome IN ('unchanged', 'refused') DESC, number
     LIMIT max(0, (SELECT count(*) FROM operations WHERE uuid = :uuid AND outcome IS NOT NULL) - :kept))"""
 
-_OPERATION = "SELECT * FROM operations "
-
-OPERATIONS_OF = _OPERATION + "WHERE uuid = ? ORDER BY number DESC LIMIT ?"
-OPERATIONS_UNDER = (
-    _OPERATION
-    + """WHERE uuid = :uuid AND action = :action AND id <> :but
+OPERATIONS_OF = "SELECT * FROM operations WHERE uuid = ? ORDER BY number DESC LIMIT ?"
+OPERATIONS_UNDER = """SELECT * FROM operations WHERE uuid = :uuid AND action = :action AND id <> :but
     AND (reason = :key OR substr(reason, 1, length(:key) + 2) = :key || ': ') ORDER BY number DESC"""
-)
 WAITING = "SELECT 1 FROM operations WHERE id = ? AND begun_at IS NULL AND outcome IS NULL"
-OPERATION_NAMED = _OPERATION + "WHERE id = ?"
-OPERATIONS_NUMBERED = _OPERATION + "WHERE number IN ({holes})"
-LAST_ACTS = (
-    _OPERATION
-    + f"""WHERE number IN (SELECT coalesce(
+OPERATION_NAMED = "SELECT * FROM operations WHERE id = ?"
+OPERATIONS_NUMBERED = "SELECT * FROM operations WHERE number IN ({holes})"
+LAST_ACTS = f"""SELECT * FROM operations WHERE number IN (SELECT coalesce(
     (SELECT number FROM operations AS own WHERE own.uuid = each.uuid AND {TELLS} ORDER BY number DESC LIMIT 1), each.newest)
     FROM (SELECT uuid, max(number) AS newest FROM operations WHERE uuid IN ({{holes}}) GROUP BY uuid) AS each)"""
-)
 # Not a window function: the SQLite of some systems has none. The index serves the inner statement.
-LATEST_OPERATIONS = (
-    _OPERATION
-    + """WHERE uuid IN ({{holes}}) AND number IN
+LATEST_OPERATIONS = """SELECT * FROM operations WHERE uuid IN ({{holes}}) AND number IN
     (SELECT number FROM operations AS own WHERE own.uuid = operations.uuid ORDER BY number DESC LIMIT {limit:d}) ORDER BY number DESC"""
-)
 
 
 @dataclass(frozen=True)
@@ -168,8 +154,6 @@ def operation_row(row: Mapping[str, Any]) -> OperationRow:
 
 
 def _phases(value: object) -> tuple[tuple[str, float], ...]:
-    if not value:
-        return ()
     try:
         return tuple((str(name), float(seconds)) for name, seconds in json.loads(text(value)))
     except (ValueError, TypeError):
@@ -184,24 +168,23 @@ class RecordedOperations:
         self._marks = marks
         self._clock = clock
 
-    def begin(self, *, operation: str, server: Server, action: PowerAction, origin: str, reason: str, requested_at: datetime) -> None:
+    def begin(self, request: Request, server: Server) -> None:
         """Write that an operation has begun in this process, unless its row has a beginning or an end."""
         if self._store.read_only:
             return
         parameters = {
-            **request_columns(operation, server, action, origin, requested_at),
-            "reason": storable(reason),
+            **request_columns(request.operation, server, request.action, request.origin, request.requested_at),
+            "reason": storable(request.reason),
             "mark": self._marks.own_name(),
             "begun_at": timestamp(self._clock.now()),
         }
-
         self._write_begin(server.uuid, lambda connection: connection.execute(BEGIN, parameters))
 
     def end(self, result: Result, *, origin: str = "", reason: str = "", with_event: bool = True) -> None:
         """Write an end, and prune. ``origin`` and ``reason``: only for an action that never began. ``with_event``: with an event."""
         parameters = ending(result, origin, reason)
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             connection.execute(_END, parameters)
             if with_event:
                 tell_end(connection, result.operation, parameters["ended_at"])
@@ -215,7 +198,7 @@ class RecordedOperations:
     def end_all_dead(self) -> bool:
         """Write an interrupted end for each operation of a dead process with a mark, for its event. Return False if that fails."""
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             for row in connection.execute(ALL_UNENDED).fetchall():
                 if row["mark"]:
                     self._end_dead(connection, row)
@@ -248,7 +231,7 @@ class RecordedOperations:
         parameters = {"key": storable(key), "uuid": uuid, "action": action.value, "but": but}
         return self._as_operations(self._store.rows(OPERATIONS_UNDER, parameters))
 
-    def _end_dead(self, connection: sqlite3.Connection, row: sqlite3.Row) -> None:
+    def _end_dead(self, connection: Connection, row: Mapping[str, Any]) -> None:
         if not self._marks.is_alive(row["mark"]):
             connection.execute(END_INTERRUPTED, (Outcome.FAILED.value, INTERRUPTED, INTERRUPTED_MSG, row["number"]))
             tell_end(connection, row["id"], timestamp(self._clock.now()))
@@ -271,6 +254,6 @@ class RecordedOperations:
         return [row.interrupted() if row.number in dead and row.under_way else row for row in now]
 
 
-def tell_end(connection: sqlite3.Connection, operation: str, at: str) -> None:
+def tell_end(connection: Connection, operation: str, at: str) -> None:
     """Write the event of an operation's end, if the outbox is open."""
     outbox.tell(connection, lambda: of_operation(connection.execute(OPERATION_NAMED, (operation,)).fetchone(), at))

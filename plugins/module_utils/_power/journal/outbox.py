@@ -14,24 +14,18 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from ..events.event import Event, EventType
 from ..model.records import astuple, dataclass, field, fields
 from ..model.server import Server
-from .schema import insertion, replacing, storable, value_of
+from .schema import Connection, insertion, replacing, storable, value_of
 from .store import JournalStore, each_of
-
-if TYPE_CHECKING:
-    import sqlite3
 
 KEPT_EVENTS = 10_000
 
-_CLOSE = (
-    *("DELETE FROM outbox", "DELETE FROM outbox_about", "DELETE FROM sqlite_sequence WHERE name = 'outbox'"),
-    "DELETE FROM receivers",
-)
+_EMPTIED = ("outbox", "outbox_about", "sqlite_sequence WHERE name = 'outbox'", "receivers")
 # A reopened outbox counts from one again, so it gets another id.
 _NAME_IT = "INSERT INTO outbox_about (name, value) VALUES ('id', ?) ON CONFLICT (name) DO NOTHING"
 _ID = "SELECT value FROM outbox_about WHERE name = 'id'"
@@ -86,9 +80,9 @@ class RecordedEvents:
     def close(self) -> None:
         """Close the outbox; remove its events and all receivers' progress. Raises `JournalUnusable`, OSError."""
 
-        def work(connection: sqlite3.Connection) -> None:
-            for statement in _CLOSE:
-                connection.execute(statement)
+        def work(connection: Connection) -> None:
+            for rows in _EMPTIED:
+                connection.execute(f"DELETE FROM {rows}")
 
         self._store.write_durably(work)
 
@@ -103,11 +97,9 @@ class RecordedEvents:
     def after(self, number: int, limit: int) -> OutboxPage | None:
         """Return synced events after ``number``; None if the outbox is closed. Raises `JournalUnusable`, OSError; a failed sync warns."""
 
-        def work(connection: sqlite3.Connection) -> OutboxPage | None:
+        def work(connection: Connection) -> OutboxPage | None:
             state = _state(connection)
-            if state is None:
-                return None
-            return OutboxPage(state, _readable(connection, _AFTER, (number,), limit))
+            return None if state is None else OutboxPage(state, _readable(connection, _AFTER, (number,), limit))
 
         page = self._store.read_or_raise(work, None)
         if page is not None:
@@ -129,7 +121,7 @@ class RecordedEvents:
     def oldest_of(self, uuids: Iterable[str]) -> dict[str, int]:
         """Return the number of each server's oldest event; '' is for events without a server. Raises `JournalUnusable`, OSError."""
 
-        def work(connection: sqlite3.Connection) -> dict[str, int]:
+        def work(connection: Connection) -> dict[str, int]:
             return {str(row["uuid"]): int(row["oldest"]) for row in each_of(connection, _OLDEST_OF, list(uuids))}
 
         return self._store.read_or_raise(work, {})
@@ -206,7 +198,7 @@ class RecordedDeliveries:
         """Remove all other receivers. Return False, with a warning, if that fails."""
         kept = set(receivers)
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             gone = [(row["name"],) for row in connection.execute(_RECEIVERS).fetchall() if row["name"] not in kept]
             connection.executemany(_REMOVE_RECEIVER, gone)
 
@@ -215,7 +207,7 @@ class RecordedDeliveries:
     def facts(self) -> list[dict[str, Any]] | None:
         """Return the facts of each receiver. None if the outbox is closed or, with a warning, if the journal cannot be read."""
 
-        def work(connection: sqlite3.Connection) -> list[dict[str, Any]] | None:
+        def work(connection: Connection) -> list[dict[str, Any]] | None:
             if not _is_open(connection):
                 return None
             rows = connection.execute(_RECEIVERS).fetchall()
@@ -224,12 +216,12 @@ class RecordedDeliveries:
         return self._store.read(work, None)
 
 
-def _if_open(connection: sqlite3.Connection, statement: str, value: object) -> None:
+def _if_open(connection: Connection, statement: str, value: object) -> None:
     if _is_open(connection):
         connection.execute(statement, (value,))
 
 
-def tell(connection: sqlite3.Connection, events: Callable[[], Iterable[Event]]) -> None:
+def tell(connection: Connection, events: Callable[[], Iterable[Event]]) -> None:
     """Write events within a transaction. Calls ``events`` only if the outbox is open. Keeps at most `KEPT_EVENTS`."""
     rows = [_parameters(event) for event in events()] if _is_open(connection) else []
     if not rows:
@@ -239,12 +231,12 @@ def tell(connection: sqlite3.Connection, events: Callable[[], Iterable[Event]]) 
         connection.execute(_TRIM)
 
 
-def _readable(connection: sqlite3.Connection, statement: str, parameters: tuple[object, ...], limit: int | None) -> tuple[Event, ...]:
+def _readable(connection: Connection, statement: str, parameters: tuple[object, ...], limit: int | None) -> tuple[Event, ...]:
     with closing(connection.execute(statement, parameters)) as rows:
         return tuple(islice(filter(None, map(_event_of, rows)), limit))
 
 
-def _event_of(row: sqlite3.Row) -> Event | None:
+def _event_of(row: Mapping[str, Any]) -> Event | None:
     try:
         data = json.loads(row["data"])
     except (ValueError, TypeError, RecursionError):
@@ -255,12 +247,12 @@ def _event_of(row: sqlite3.Row) -> Event | None:
     return Event(EventType(row["type"]), str(row["at"]), data, server, str(row["id"]), int(row["number"]))
 
 
-def _state(connection: sqlite3.Connection) -> OutboxState | None:
+def _state(connection: Connection) -> OutboxState | None:
     found = connection.execute(_STATE).fetchone()
     return None if found is None else value_of(OutboxState, found)
 
 
-def _is_open(connection: sqlite3.Connection) -> bool:
+def _is_open(connection: Connection) -> bool:
     return connection.execute(_ID).fetchone() is not None
 
 
@@ -284,7 +276,7 @@ def _delivery(row: Mapping[str, Any]) -> Delivery:
     return value_of(Delivery, row, lanes=lanes)
 
 
-def _receiver_facts(connection: sqlite3.Connection, name: str, delivery: Delivery) -> dict[str, Any]:
+def _receiver_facts(connection: Connection, name: str, delivery: Delivery) -> dict[str, Any]:
     beyond = int(connection.execute(_BEYOND, (delivery.cursor,)).fetchone()["events"])
     # The lane of `events.dropped` has no number: it is not in the outbox.
     lanes = [lane for lane in delivery.lanes.values() if lane.number]

@@ -6,18 +6,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ..model.proof import Proof, ProofEnd
 from ..model.records import asdict, replace
 from ..model.schema import parsed_json
 from ..model.server import parse_uuid
-from .schema import PROVING, insertion, replacing, shortened, storable, text, value_of
+from .schema import PROVING, Connection, insertion, replacing, shortened, storable, text, value_of
 from .store import JournalStore, each_of
-
-if TYPE_CHECKING:
-    import sqlite3
 
 _COLUMNS = ("uuid", "operation", "at", "ended", "proof")
 _DEEPEST = 4
@@ -29,7 +26,7 @@ _KEEP = f"""UPDATE proving SET earlier = CASE WHEN ended = '{ProofEnd.OPEN.value
 _EARLIER = "SELECT earlier FROM proving WHERE uuid = :uuid"
 _EXISTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'proving'"
 _OF_EACH = "SELECT * FROM proving WHERE uuid IN ({holes})"
-_OPEN = f"SELECT * FROM proving WHERE ended = '{ProofEnd.OPEN.value}' ORDER BY at"
+_IN_ORDER = "SELECT * FROM proving WHERE ended IN ({holes}) ORDER BY at"
 #: Only while it is open: the proof of another action may have replaced it.
 _CHANGE = (
     f"UPDATE proving SET ended = :ended, proof = :proof WHERE uuid = :uuid AND operation = :operation AND ended = '{ProofEnd.OPEN.value}'"
@@ -46,7 +43,7 @@ class Proofs:
     def begin(self, proof: Proof) -> None:
         """Write a new proof in the place of an earlier one, synced to the disk. Raises `JournalUnusable`, OSError."""
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             connection.execute(PROVING)
             connection.execute(_KEEP, _parameters(proof))
             connection.execute(_SET, _parameters(proof))
@@ -58,12 +55,9 @@ class Proofs:
         return self._store.write(lambda connection: connection.execute(_CHANGE, _parameters(proof)), durable=durable)
 
     def close(self, proof: Proof) -> None:
-        """Write the end of an open proof, synced. If the version failed, also cancel the due start after its run.
+        """Write the end of an open proof, synced; cancel the due start of a failed version. Raises `JournalUnusable`, OSError."""
 
-        Raises `JournalUnusable`, OSError.
-        """
-
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             written = connection.execute(_CHANGE, _parameters(proof)).rowcount
             if written == 1 and proof.ended in (ProofEnd.REVERTED, ProofEnd.LEFT_DOWN):
                 connection.execute(_CLOSE_DUE, (proof.container, proof.started_at))
@@ -74,41 +68,33 @@ class Proofs:
 
     def of(self, uuid: str) -> Proof | None:
         """Return the last proof of a server, or None. Raises `JournalUnusable`, OSError."""
-        return self._store.read_or_raise(lambda connection: next(_found(connection, _OF_EACH.format(holes="?"), (uuid,)), None), None)
+        found: list[Proof] = self._store.read_or_raise(lambda connection: _found(connection, _OF_EACH, [uuid]), [])
+        return next(iter(found), None)
 
     def of_each(self, uuids: Iterable[str]) -> dict[str, Proof] | None:
         """Return the last proof of each server that has one. None, with a warning, if the journal cannot be read."""
         wanted = list(uuids)
-
-        def work(connection: sqlite3.Connection) -> dict[str, Proof]:
-            rows = each_of(connection, _OF_EACH, wanted) if connection.execute(_EXISTS).fetchone() else ()
-            return {str(row["uuid"]): _proof(row) for row in rows}
-
-        nothing: dict[str, Proof] = {}
-        return self._store.read_if_known(work, nothing)
+        nothing: list[Proof] = []
+        found = self._store.read_if_known(lambda connection: _found(connection, _OF_EACH, wanted), nothing)
+        return None if found is None else {proof.uuid: proof for proof in found}
 
     def open(self) -> list[Proof]:
         """Return the open proofs, the oldest first. Raises `JournalUnusable`, OSError."""
-        found: list[Proof] = self._store.read_or_raise(lambda connection: list(_found(connection, _OPEN, ())), [])
+        found: list[Proof] = self._store.read_or_raise(lambda connection: _found(connection, _IN_ORDER, [ProofEnd.OPEN.value]), [])
         # The group can write the journal.
         return [proof for proof in found if proof.is_open and parse_uuid(proof.uuid) == proof.uuid]
 
 
-def _found(connection: sqlite3.Connection, statement: str, parameters: Sequence[Any]) -> Iterator[Proof]:
-    rows = connection.execute(statement, parameters).fetchall() if connection.execute(_EXISTS).fetchone() else ()
-    return map(_proof, rows)
+def _found(connection: Connection, statement: str, keys: Sequence[str]) -> list[Proof]:
+    return [_proof(row) for row in each_of(connection, statement, keys)] if connection.execute(_EXISTS).fetchone() else []
 
 
 def _parameters(proof: Proof) -> dict[str, Any]:
-    kept = replace(proof, msg=shortened(proof.msg))
-    return {
-        **{name: getattr(proof, name) for name in _COLUMNS[:3]},
-        "ended": proof.ended.value,
-        "proof": storable(json.dumps(asdict(kept))),
-    }
+    kept = asdict(replace(proof, msg=shortened(proof.msg)))
+    return {**kept, "ended": proof.ended.value, "proof": storable(json.dumps(kept))}
 
 
-def _bring_back(connection: sqlite3.Connection, proof: Proof) -> None:
+def _bring_back(connection: Connection, proof: Proof) -> None:
     """Put the ended proof that this one replaced in its place again."""
     earlier = _loaded(connection.execute(_EARLIER, {"uuid": proof.uuid}).fetchone()["earlier"])
     if earlier:

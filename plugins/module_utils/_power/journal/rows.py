@@ -81,11 +81,8 @@ NUMBERED = _ROW + "WHERE number = ?"
 ANSWERED_BY = _ROW + "WHERE uuid = :uuid AND next_container = :container AND next_started_at = :started_at"
 NEWEST = _ROW + "WHERE number IN (SELECT max(number) FROM ended_runs WHERE uuid IN ({holes}) GROUP BY uuid)"
 # Not a window function: the SQLite of some systems has none.
-LATEST = (
-    _ROW
-    + """WHERE uuid IN ({{holes}}) AND number IN
+LATEST = """SELECT * FROM ended_runs WHERE uuid IN ({{holes}}) AND number IN
     (SELECT number FROM ended_runs AS own WHERE own.uuid = ended_runs.uuid ORDER BY number DESC LIMIT {limit:d}) ORDER BY number DESC"""
-)
 CRASHES = """SELECT uuid, count(*) AS crashes FROM ended_runs
     WHERE verdict IN ('crashed', 'hung') AND at >= '{since}' AND uuid IN ({{holes}}) GROUP BY uuid"""
 HUNG = "SELECT count(*) AS runs FROM ended_runs WHERE uuid = ? AND verdict = 'hung' AND at >= ?"
@@ -142,18 +139,14 @@ def _run(row: Mapping[str, Any]) -> Run:
 
 
 def _seen(value: object) -> SeenRun | None:
-    if not value:
-        return None
     try:
         fields = json.loads(text(value))
-        return SeenRun(**{**fields, "run": Run(**fields["run"])}) if fields else None
+        return SeenRun(**{**fields, "run": Run(**fields["run"])})
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
 def _lines(value: object) -> tuple[str, ...]:
-    if not value:
-        return ()
     try:
         return tuple(str(line) for line in json.loads(text(value)))
     except (ValueError, TypeError, RecursionError):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..events.event import Event
 from ..model.clock import engine_time, timestamp
@@ -19,12 +19,8 @@ from ..model.records import dataclass, field, replace
 from ..model.server import Run
 from ..model.supervision import EndedRun, Limits, SeenRun, Verdict, wait_before
 from . import outbox, rows
-from .schema import KEPT_RUNS, shortened
+from .schema import KEPT_RUNS, Connection, shortened
 from .store import JournalStore, each_of
-
-if TYPE_CHECKING:
-    import sqlite3
-
 
 _LIMITS = Limits()
 
@@ -42,7 +38,7 @@ class Runs:
         It cancels due starts of earlier runs. A run that already has an ended row replaces no other run.
         """
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             parameters = {**vars(seen), **rows.keys_of(uuid, seen.run)}
             if connection.execute(rows.OF_RUN, (seen.run.container, seen.run.started_at)).fetchone() is None:
                 # The event depends on the run that the next statement replaces.
@@ -126,7 +122,7 @@ class EndedRuns:
         ``values``, see `SupervisorValues`.
         """
 
-        def work(connection: sqlite3.Connection) -> None:
+        def work(connection: Connection) -> None:
             _close_earlier(connection, row)
             counted = _counted(connection, row, limits)
             written = connection.execute(rows.WRITE, rows.parameters_of(counted)).rowcount
@@ -186,7 +182,7 @@ class EndedRuns:
         # A timestamp has neither quotes nor braces.
         crashes = rows.CRASHES.format(since=timestamp(since))
 
-        def work(connection: sqlite3.Connection) -> RunHistory:
+        def work(connection: Connection) -> RunHistory:
             found: dict[str, list[EndedRun]] = {}
             for row in each_of(connection, latest, wanted):
                 found.setdefault(str(row["uuid"]), []).append(rows.ended_run(row))
@@ -204,7 +200,7 @@ class EndedRuns:
         return [rows.ended_run(row) for row in self._store.rows_or_raise(statement, parameters)]
 
 
-def _close_earlier(connection: sqlite3.Connection, row: EndedRun) -> None:
+def _close_earlier(connection: Connection, row: EndedRun) -> None:
     began = engine_time(row.run.started_at)
     for each in connection.execute(rows.DUE_OF, (row.server.uuid,)).fetchall():
         due = rows.ended_run(each)
@@ -214,7 +210,7 @@ def _close_earlier(connection: sqlite3.Connection, row: EndedRun) -> None:
             connection.execute(rows.FOLLOWED, {**rows.keys_of(row.server.uuid, row.run), "number": due.number})
 
 
-def _counted(connection: sqlite3.Connection, row: EndedRun, limits: Limits) -> EndedRun:
+def _counted(connection: Connection, row: EndedRun, limits: Limits) -> EndedRun:
     """Return a row with its count of consecutive crashes, and the time of its next try."""
     if row.verdict is Verdict.PENDING:
         seen = _seen_of(connection, row.server.uuid)
@@ -226,18 +222,17 @@ def _counted(connection: sqlite3.Connection, row: EndedRun, limits: Limits) -> E
     return replace(row, consecutive_crashes=consecutive_crashes, next_at=row.next_at + wait)
 
 
-def _late_recovery(connection: sqlite3.Connection, row: EndedRun) -> tuple[Event, ...]:
+def _late_recovery(connection: Connection, row: EndedRun) -> tuple[Event, ...]:
     """Return the event of a recovery, if a newer run was seen before this crash was written."""
-    found = _seen_of(connection, row.server.uuid) if row.is_crash else None
-    seen = None if found is None else found.run
-    began, before = (None, None) if seen is None else (engine_time(seen.started_at), engine_time(row.run.started_at))
+    seen = _seen_of(connection, row.server.uuid) if row.is_crash else None
+    began, before = None if seen is None else engine_time(seen.run.started_at), engine_time(row.run.started_at)
     if seen is None or began is None or before is None or began <= before:
         return ()
-    is_over = connection.execute(rows.OF_RUN, (seen.container, seen.started_at)).fetchone() is not None
-    return () if is_over else (rows.of_recovery(row, seen),)
+    is_over = connection.execute(rows.OF_RUN, (seen.run.container, seen.run.started_at)).fetchone() is not None
+    return () if is_over else (rows.of_recovery(row, seen.run),)
 
 
-def _recovery(connection: sqlite3.Connection, uuid: str, run: Run) -> tuple[Event, ...]:
+def _recovery(connection: Connection, uuid: str, run: Run) -> tuple[Event, ...]:
     """Return the event of a recovery, if this run is new and the run before it crashed."""
     before = _seen_of(connection, uuid)
     if before is not None and before.run == run:
@@ -247,11 +242,11 @@ def _recovery(connection: sqlite3.Connection, uuid: str, run: Run) -> tuple[Even
     return () if crash is None or not crash.is_crash else (rows.of_recovery(crash, run),)
 
 
-def _seen_of(connection: sqlite3.Connection, uuid: str) -> SeenRun | None:
+def _seen_of(connection: Connection, uuid: str) -> SeenRun | None:
     found = connection.execute(rows.SEEN.format(holes="?"), (uuid,)).fetchone()
     return None if found is None else rows.seen_run(found)
 
 
-def _set_values(connection: sqlite3.Connection, values: Sequence[tuple[str, str]]) -> None:
+def _set_values(connection: Connection, values: Sequence[tuple[str, str]]) -> None:
     for name, value in values:
         connection.execute(rows.SET_VALUE, {"name": name, "value": value})

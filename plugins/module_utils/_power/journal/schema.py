@@ -13,9 +13,14 @@ from ..model.schema import read_fields
 if TYPE_CHECKING:
     import sqlite3
 
+    Connection = sqlite3.Connection
+else:
+    # Some Pythons have no SQLite. They do all but the journal.
+    Connection = Any
+
 T = TypeVar("T")
 #: Statements on the journal, as a rule in one transaction.
-Work = Callable[["sqlite3.Connection"], object]
+Work = Callable[[Connection], object]
 
 #: Stored in SQLite's ``user_version``. It grows with every change of `TABLES`.
 SCHEMA = 1

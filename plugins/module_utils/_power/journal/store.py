@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..host.library_faults import reason_of
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
-from .schema import JournalUnusable, Work
+from .schema import Connection, JournalUnusable, Work
 
 if TYPE_CHECKING:
-    import sqlite3
     from types import ModuleType
 
     from .journal_file import JournalFile
@@ -72,7 +71,7 @@ class JournalStore:
         with self.mutex:
             self._file().touch()
 
-    def read(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+    def read(self, work: Callable[[Connection], T], otherwise: T) -> T:
         """Return the result of ``work``; ``otherwise`` without a journal or, with a warning, if it cannot be read."""
         with self.mutex:
             try:
@@ -81,7 +80,7 @@ class JournalStore:
                 self._trouble(f"Cannot read the journal in {self._state_directory}: {reason_of(error)}; earlier actions are unknown")
                 return otherwise
 
-    def read_or_raise(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+    def read_or_raise(self, work: Callable[[Connection], T], otherwise: T) -> T:
         """Return the result of ``work``; ``otherwise`` without a journal. Raises `JournalUnusable` and OSError."""
         with self.mutex:
             found: T | None
@@ -106,11 +105,8 @@ class JournalStore:
     def rows_if_known(self, statement: str) -> list[Any] | None:
         return self.read_if_known(lambda connection: connection.execute(statement).fetchall(), [])
 
-    def read_if_known(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T | None:
-        """Return the result of ``work``; ``otherwise`` without a journal.
-
-        None, with a warning, if the journal cannot be read, or was damaged and has just been replaced.
-        """
+    def read_if_known(self, work: Callable[[Connection], T], otherwise: T) -> T | None:
+        """As `read`, but None, with a warning, if the journal cannot be read, or was damaged and has just been replaced."""
         with self.mutex:
             known = len(self.warnings)
             found = self.read(work, otherwise)
@@ -146,10 +142,8 @@ class JournalStore:
         try:
             self._group_sync()
         except OSError as error:
-            fault = (
-                f"Cannot sync the journal in {self._state_directory} to the disk: {reason_of(error)}; after a power cut it may lack what "
-                "was done"
-            )
+            why = f"{reason_of(error)}; after a power cut it may lack what was done"
+            fault = f"Cannot sync the journal in {self._state_directory} to the disk: {why}"
             with self.mutex:
                 self.warn(fault)
             return fault
@@ -234,7 +228,7 @@ def _sqlite_part() -> ModuleType:
     return journal_file
 
 
-def each_of(connection: sqlite3.Connection, statement: str, keys: Sequence[Any]) -> Iterator[Any]:
+def each_of(connection: Connection, statement: str, keys: Sequence[Any]) -> Iterator[Any]:
     for start in range(0, len(keys), _CHUNK):
         chunk = keys[start : start + _CHUNK]
         yield from connection.execute(statement.format(holes=",".join("?" * len(chunk))), chunk)

@@ -84,10 +84,6 @@ class Countdown(ProcessRecord):
         """Return True if players got a warning, and the cancellation is neither too late for them nor tried too often."""
         return bool(self.last_mark) and self.seconds_left(now) > -_FORGOTTEN_SECONDS and self.tries < _MOST_TRIES
 
-    def tried(self) -> Countdown:
-        """Return it after one more try to send its cancellation."""
-        return replace(self, tries=self.tries + 1)
-
 
 class Countdowns(ServerFiles):
     """The countdowns of one node, in the lock directory."""
@@ -116,11 +112,8 @@ class Countdowns(ServerFiles):
             deadline.pause(_AGAIN_SECONDS)
         if descriptor is None:
             first = "another action waits for its players already" if running is None else running.sentence()
-            raise CountdownRunning(
-                f"Cannot {request.action.value} server {uuid}: {first}; wait for its end, or act without options for players, "
-                "which cancels it",
-                running=running,
-            )
+            advice = "wait for its end, or act without options for players, which cancels it"
+            raise CountdownRunning(f"Cannot {request.action.value} server {uuid}: {first}; {advice}", running=running)
         found = _decoded(read_held(descriptor, RECORD_SIZE))
         mine = Countdown(
             *this_process(),
@@ -178,10 +171,7 @@ class HeldCountdown:
             self.write(online=count.online, why=count.why[:_ROOM])
 
     def release(self, *, keep: bool = False, instead: Countdown | None = None) -> None:
-        """Release the file; clear the record, ``keep`` it for the next process, or leave another ``instead``. Never raises.
-
-        A second call does nothing.
-        """
+        """Release the file once; clear the record, ``keep`` it for the next process, or leave another ``instead``. Never raises."""
         if self._descriptor < 0:
             return
         descriptor, self._descriptor = self._descriptor, -1

@@ -16,10 +16,7 @@ from ..model.server import parse_uuid
 
 
 class KillGenerations(ServerFiles):
-    """The kill generations of a node's servers: the size of ``UUID.kills`` plus that of ``all.kills`` in the state directory.
-
-    Compare generations only for equality.
-    """
+    """A node's kill generations: the size of ``UUID.kills`` plus that of ``all.kills``. Compare them only for equality."""
 
     suffix = ".kills"
 
@@ -84,7 +81,8 @@ class KillGenerations(ServerFiles):
         path = self._path(uuid)
         try:
             for each in (path, *([self._path_of_all] if self._raised_all else [])):
-                _sync(open_own(each, os.O_RDONLY))
+                with os.fdopen(open_own(each, os.O_RDONLY), "rb") as kills:
+                    os.fsync(kills.fileno())
             # The directory has the names of new files.
             sync_directory(self._directory)
         except OSError as error:
@@ -92,21 +90,11 @@ class KillGenerations(ServerFiles):
 
     def _raise(self, path: str) -> None:
         try:
-            descriptor = open_or_make(path, os.O_WRONLY | os.O_APPEND, self._group)
-            try:
-                os.write(descriptor, b".")
-            finally:
-                os.close(descriptor)
+            with os.fdopen(open_or_make(path, os.O_WRONLY | os.O_APPEND, self._group), "ab", buffering=0) as kills:
+                kills.write(b".")
         except OSError as error:
             raise LockUnavailable(f"Cannot raise the count of kills {path}: {error.strerror}") from error
 
     def changed_since(self, uuid: str, generation: int) -> bool:
         """Return True if the server was killed since ``generation`` was read. Raises `LockUnavailable`."""
         return self.read(uuid) != generation
-
-
-def _sync(descriptor: int) -> None:
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -28,8 +28,7 @@ _OUTLIVING = (Phase.START.value, Phase.STOP.value)
 class Leftover:
     """A start or stop that may still be in progress although its process is gone.
 
-    ``run`` is the container and its StartedAt before the request (start), or the run to be stopped. ``generation`` is the kill generation
-    at the request of the action.
+    ``run`` is the container and its StartedAt before the request (start), or the run to be stopped. ``generation`` is that of the request.
     """
 
     phase: Phase
@@ -67,10 +66,7 @@ class EndedHere:
 
 @dataclass(frozen=True)
 class Holder(ProcessRecord):
-    """The lock holder of a server. ``since`` and ``phase_deadline`` are timestamps.
-
-    ``released``: its process is done, and left the record because of ``leftover`` or ``ended``.
-    """
+    """The lock holder of a server, with timestamps. ``released``: it is done, and left the record for ``leftover`` or ``ended``."""
 
     operation: str
     action: str

@@ -44,12 +44,8 @@ class Locks(ServerFiles):
         found = {uuid: self.holder(uuid) for uuid in self._servers()}
         return {uuid: holder for uuid, holder in found.items() if holder is not None}
 
-    def leftover(self, uuid: str) -> Leftover | None:
-        """Return the unfinished start or stop in the record, of a living, dead or released holder. Reads only."""
-        return self.look(uuid)[1]
-
     def look(self, uuid: str) -> tuple[Holder | None, Leftover | None]:
-        """Return ``holder`` and ``leftover`` of one moment."""
+        """Return ``holder``, and the unfinished start or stop in the record of a living, dead or released holder. Reads only."""
         record = self._read(uuid, RECORD_SIZE, decode)
         if record is None:
             return None, None
@@ -135,8 +131,7 @@ class Locks(ServerFiles):
 class PowerLock:
     """The held lock of one server. Not for several threads at once.
 
-    The context manager releases it. After an exception that is no `PowerError`, it keeps the current request for the next holder, as if
-    this process had died.
+    The context manager releases it. After an exception that is no `PowerError` it keeps the current request, as if this process had died.
     """
 
     def __init__(self, path: str, descriptor: int, record: Holder, waited_seconds: float) -> None:

@@ -12,14 +12,14 @@ from ...engine.readiness import Lines, Matchers
 from ...journal.schema import JournalUnusable
 from ...locking.holder import Holder
 from ...model.cancellation import Deadline
-from ...model.errors import EngineError, EngineUnreachable, PowerError, StartFailed, StartTimeout, Superseded
+from ...model.errors import PowerError, StartFailed, StartTimeout, Superseded
 from ...model.news import READY
 from ...model.request import WaitFor
 from ...model.result import Phase
 from ...model.server import Run, Snapshot, Startup
 from ...model.supervision import Verdict
 from ..node.context import ActionContext
-from ..node.node import Node
+from ..node.node import ENGINE_FAULTS, Node
 from .startup import AwaitedRun, exited, start_failed
 
 #: Verdicts on a run that ended by itself. PENDING: the end was found, and no action here caused it.
@@ -63,7 +63,7 @@ class _Console:
         """Return True if the log of this run has a readiness line; False if it is unreadable."""
         try:
             return self._matchers.match_any(self._node.engine.logs.of_run(self._run), self._run)
-        except (EngineError, EngineUnreachable):
+        except ENGINE_FAULTS:
             return False
 
 
@@ -87,7 +87,7 @@ def _wanted(context: ActionContext, awaited: AwaitedRun) -> WaitFor | None:
     """Return the state to wait for; None if the server has it, or has no readiness line."""
     uuid, wanted = context.uuid, context.request.wait_for
     if wanted is WaitFor.HEALTHY and awaited.snapshot.health is None:
-        context.progress.warn(f"server {uuid}: its image has no HEALTHCHECK; waiting for it to be running instead of healthy")
+        context.warn("its image has no HEALTHCHECK; waiting for it to be running instead of healthy")
         wanted = WaitFor.RUNNING
     if wanted is WaitFor.RUNNING:
         known = context.node.journal.runs.of(uuid)
@@ -106,7 +106,7 @@ def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> bool:
     progress.note(READY)
     while True:
         ready = bool(matchers) and console.ready()
-        progress.warn(*(f"server {uuid}: {warning}" for warning in matchers.warnings))
+        context.warn(*matchers.warnings)
         if ready:
             node.journal.runs.record_match(uuid, run)
             if wanted is WaitFor.RUNNING:
@@ -119,13 +119,11 @@ def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> bool:
                 return True
         # A service that ends completes the wait: a later "done" must not hide a server that was not ready.
         if node.caller.interrupted() and not node.caller.handed_on():
-            progress.warn(f"server {uuid}: a signal ended the wait for it to become ready; it was started")
+            context.warn("a signal ended the wait for it to become ready; it was started")
             return False
         if deadline.is_over:
-            raise StartTimeout(
-                f"Cannot tell that server {uuid} is {wanted.value}: "
-                f"not ready {context.request.wait_timeout} s after its start; it is left up"
-            )
+            late = f"not ready {context.request.wait_timeout} s after its start"
+            raise StartTimeout(f"Cannot tell that server {uuid} is {wanted.value}: {late}; it is left up")
 
 
 def _look(context: ActionContext, run: Run) -> Snapshot:

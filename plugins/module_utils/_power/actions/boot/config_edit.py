@@ -83,14 +83,14 @@ def _leniently(context: ActionContext) -> Iterator[None]:
     except (PrebootFailed, MissingLibrary) as error:
         if context.node.settings.config_errors != "warn":
             raise
-        context.progress.warn(f"server {context.uuid}: {error}")
+        context.warn(str(error))
 
 
 def _change(context: ActionContext, boot: Boot, config: ConfigFile, written: Written) -> tuple[bytes, bytes] | None:
     """Return the content before and after; None without a change. ``written`` has the results of earlier entries."""
     settings, uuid = context.node.settings, context.uuid
     if config.parser not in PARSERS:
-        context.progress.warn(f"server {uuid}: {printable(config.file)} is left as it is: the parser {config.parser!r} is not known")
+        context.warn(f"{printable(config.file)} is left as it is: the parser {config.parser!r} is not known")
         return None
     with _leniently(context):
         try:
@@ -98,10 +98,8 @@ def _change(context: ActionContext, boot: Boot, config: ConfigFile, written: Wri
             after = _parsed(parser_of(config.parser), before, expand(config, boot.definition, settings))
         except ConfigFault as fault:
             rule = "" if fault.rule is None else f'the rule for "{printable(fault.rule.match)}": '
-            raise PrebootFailed(
-                f"Cannot edit file {printable(config.file)} of server {uuid}: {rule}{fault}; "
-                "correct the file or process_configuration.configs (system.config_errors: warn starts the server anyway)"
-            ) from None
+            advice = "correct the file or process_configuration.configs (system.config_errors: warn starts the server anyway)"
+            raise PrebootFailed(f"Cannot edit file {printable(config.file)} of server {uuid}: {rule}{fault}; {advice}") from None
         return None if after == before else (before, after)
     return None
 

@@ -15,29 +15,14 @@ from ...container.container_parts import compare
 from ...container.container_spec import HOME, ContainerSpec, container_spec
 from ...definitions.definition import Definition
 from ...definitions.selectors import begins_with
-from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, ImageUnavailable, PrebootFailed
+from ...model.errors import ContainerForeign, EngineError, ImageUnavailable, PrebootFailed
 from ...model.records import dataclass
 from ...model.server import Snapshot
 from ...volume.volume import Volume
 from ...volume.volume_walk import shown_path
 from ..node.context import ActionContext
-from ..node.node import Node
+from ..node.node import ENGINE_FAULTS, Node
 from ..node.run_end import note_others_end
-
-
-def check_image(context: ActionContext, definition: Definition) -> None:
-    """Raise `ImageUnavailable` if the image is not on the node, and must not be pulled."""
-    node, local = context.node, definition.image_is_local
-    may_pull = not local and node.settings.pull != "never"
-    if (may_pull and not context.request.check) or node.engine.images.find(definition.image) is not None:
-        return
-    if may_pull:
-        context.progress.warn(f"server {definition.server.uuid}: image {definition.image} is not on the node; it would be pulled")
-        return
-    raise ImageUnavailable(
-        f"Cannot boot server {definition.server.uuid}: image {definition.image} is not on the node, and "
-        f"{'the ~ before its name' if local else 'docker.pull: never'} forbids pulling it"
-    )
 
 
 def pull(context: ActionContext, definition: Definition) -> bool:
@@ -66,6 +51,23 @@ class Boot:
     volume: Volume
     reverted: bool = False
 
+    def cannot(self, why: str) -> str:
+        """Return the message of an error that prevents the boot."""
+        return f"Cannot boot server {self.definition.server.uuid}: {why}"
+
+
+def check_image(context: ActionContext, boot: Boot) -> None:
+    """Raise `ImageUnavailable` if the image is not on the node, and must not be pulled."""
+    node, image, local = context.node, boot.definition.image, boot.definition.image_is_local
+    may_pull = not local and node.settings.pull != "never"
+    if (may_pull and not context.request.check) or node.engine.images.find(image) is not None:
+        return
+    if may_pull:
+        context.warn(f"image {image} is not on the node; it would be pulled")
+        return
+    forbids = "the ~ before its name" if local else "docker.pull: never"
+    raise ImageUnavailable(boot.cannot(f"image {image} is not on the node, and {forbids} forbids pulling it"))
+
 
 @dataclass(frozen=True)
 class Staged:
@@ -80,23 +82,21 @@ class Staged:
 def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: Staged | None = None, *, on_trial: bool = False) -> Staged:
     """Return the container for the definition: ``kept`` or the present one if it fits, else a new one under another name.
 
-    A new proof of a version that is ``on_trial`` needs another container.
-
-    Raises `EngineError`, `ImageUnavailable` or `ContainerForeign`; the server is untouched then.
+    A version that is ``on_trial`` needs another. Raises `EngineError`, `ImageUnavailable` or `ContainerForeign`; then nothing is touched.
     """
-    node, progress = context.node, context.progress
+    node = context.node
     if boot.reverted and snapshot is not None:
         return Staged(snapshot.id, None, waiting=False, mounts=mounts_of(node.engine.raw(snapshot.id)))
     image = node.engine.images.find(boot.definition.image)
     if image is None:
-        raise ImageUnavailable(f"Cannot boot server {context.uuid}: image {boot.definition.image} is not on the node")
+        raise ImageUnavailable(boot.cannot(f"image {boot.definition.image} is not on the node"))
     spec = spec_of(node, boot.definition, image_id=image.id)
-    progress.warn(*(f"server {context.uuid}: {warning}" for warning in spec.warnings))
+    context.warn(*spec.warnings)
     wanted = spec.config["Labels"].get(LABEL_SPEC)
     if kept is not None and kept.spec_hash == wanted:
         return kept
     if spec.network is not None and node.engine.containers.ensure_network(spec.network):
-        progress.alter()
+        context.progress.alter()
     mounts = mounts_of(spec.config)
     if kept is None and snapshot is not None and not on_trial and _serves(node, snapshot, spec):
         return Staged(snapshot.id, wanted, waiting=False, mounts=mounts)
@@ -112,17 +112,16 @@ def refuse_moved_mounts(staged: Staged, uuid: str) -> None:
     """Raise `PrebootFailed` if a mount changed since the check of ``allowed_mounts``: the engine follows links."""
     for source in staged.mounts:
         if os.path.realpath(source) != source:
-            raise PrebootFailed(
-                f"Cannot start server {uuid}: the source of a mount, {shown_path(source)}, leads elsewhere since it was looked for in "
-                "allowed_mounts; look who may replace the directories on its way, and start the server again"
-            )
+            moved = f"the source of a mount, {shown_path(source)}, leads elsewhere since it was looked for in allowed_mounts"
+            advice = "look who may replace the directories on its way, and start the server again"
+            raise PrebootFailed(f"Cannot start server {uuid}: {moved}; {advice}")
 
 
 def unstage(node: Node, staged: Staged) -> None:
     """Remove a waiting container; if that fails, the next boot that makes one removes it."""
     if not staged.waiting:
         return
-    with contextlib.suppress(EngineError, EngineUnreachable):
+    with contextlib.suppress(*ENGINE_FAULTS):
         found = node.engine.inspect(staged.id)
         if found is not None and found.name.endswith(WAITING):
             node.engine.containers.remove(staged.id, volumes=True)
@@ -169,14 +168,10 @@ def _serves(node: Node, snapshot: Snapshot, spec: ContainerSpec) -> bool:
 
 def refuse_foreign(context: ActionContext, snapshot: Snapshot) -> None:
     """Raise `ContainerForeign` for a container that neither we nor Wings made, unless the request adopts it."""
-    uuid = context.uuid
-    if context.request.adopt or made_by_us_or_wings(snapshot, uuid):
-        return
-    raise ContainerForeign(
-        f"Cannot {context.verb} server {uuid}: a container named {snapshot.name} exists that neither this collection "
-        "nor Wings made, and it would be recreated; rename or remove it, "
-        "or pass adopt: true to recreate it (its anonymous volumes are kept, but no longer attached)"
-    )
+    if not context.request.adopt and not made_by_us_or_wings(snapshot, context.uuid):
+        made = f"a container named {snapshot.name} exists that neither this collection nor Wings made, and it would be recreated"
+        advice = "rename or remove it, or pass adopt: true to recreate it (its anonymous volumes are kept, but no longer attached)"
+        raise ContainerForeign(context.cannot(f"{made}; {advice}"))
 
 
 def spec_of(node: Node, definition: Definition, *, image_id: str) -> ContainerSpec:
@@ -198,7 +193,7 @@ def create(context: ActionContext, suffixes: Sequence[str], config: Mapping[str,
             refuse_foreign(context, left)
             engine.containers.remove(left.id, volumes=True)
     container, warnings = _create_without(context.node, context.uuid + suffixes[0], config)
-    context.progress.warn(*(f"server {context.uuid}: {warning}" for warning in warnings))
+    context.warn(*warnings)
     return container
 
 

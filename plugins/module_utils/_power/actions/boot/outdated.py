@@ -39,17 +39,13 @@ class Outdated:
             names = {"differs": sorted(restart + in_place), "restart": restart, "in_place": in_place, "next_start": list(found.next_start)}
         return {"is_outdated": self.is_outdated, **names, "why": self.why or None}
 
-    @classmethod
-    def because(cls, error: PowerError) -> Outdated:
-        return cls(None, str(error))
-
 
 def outdated(node: Node, definition: Definition, snapshot: Snapshot, image: ImageSeen | None) -> Outdated:
     """Compare a container with its definition, and with ``image``, the node's present image of that name."""
     try:
         found = _differences(node, definition, snapshot, image)
     except PowerError as error:
-        return Outdated.because(error)
+        return Outdated(None, str(error))
     return Outdated(found, "" if found.named else _maker(snapshot, definition.server.uuid))
 
 
@@ -69,10 +65,9 @@ def require_outdated(context: ActionContext, snapshot: Snapshot | None, check_ca
 
         proof = known(context, lambda: node.journal.proofs.of(uuid))
         if proof is not None and proof.gave_up(definition_fingerprint(definition), image.id):
-            raise NotSelected(
-                f"Server {uuid} is outdated, but this definition with this image failed before and was taken back; change one of them, or "
-                "pass retry_reverted: true to try them again"
-            )
+            failed = "this definition with this image failed before and was taken back"
+            advice = "change one of them, or pass retry_reverted: true to try them again"
+            raise NotSelected(f"Server {uuid} is outdated, but {failed}; {advice}")
 
 
 def _differences(node: Node, definition: Definition, snapshot: Snapshot, image: ImageSeen | None) -> Differences:

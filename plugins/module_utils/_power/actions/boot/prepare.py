@@ -16,7 +16,7 @@ from ...definitions.settings import Settings
 from ...host.listener import TAKEN, port_fault
 from ...locking.lock import PowerLock
 from ...model.cancellation import CheckCancelled
-from ...model.errors import DiskCheckTimeout, DiskFull, EngineError, EngineUnreachable, PowerError, PrebootFailed, Suspended, VolumeMissing
+from ...model.errors import DiskCheckTimeout, DiskFull, EngineError, PowerError, PrebootFailed, Suspended, VolumeMissing
 from ...model.records import dataclass
 from ...model.result import Phase, PrebootStep
 from ...model.schema import printable
@@ -24,7 +24,7 @@ from ...model.server import Snapshot, parse_uuid
 from ...volume.volume import Volume
 from ...volume.volume_walk import Bounds, Survey
 from ..node.context import ActionContext, known
-from ..node.node import Node
+from ..node.node import ENGINE_FAULTS, Node
 from .container import Boot, Staged, check_image, data_directory, put_in_place, refuse_foreign, spec_of
 
 #: Bits of the rights that work in any data directory: CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER.
@@ -35,13 +35,12 @@ _MIB = 1024 * 1024
 def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = False, data: bool = True) -> Boot:
     """Check everything possible without a change, so that a restart does not stop a server that cannot start again.
 
-    ``again`` asks the source once more, under the lock: signals no longer end it. ``data`` also checks the data directory, as pre-boot
-    will.
+    ``again`` asks the source once more, under the lock: signals no longer end it. ``data`` also checks the data directory.
     """
-    node, progress = context.node, context.progress
+    node = context.node
     check_cancelled = context.check_cancelled if again else context.check_waiting
     definition = _fetch(context, check_cancelled, again=again)
-    progress.warn(*(f"server {context.uuid}: {warning}" for warning in definition.warnings))
+    context.warn(*definition.warnings)
     boot = Boot(definition, Volume(data_directory(node, context.uuid)), _stays_reverted(context, definition, snapshot))
     step = functools.partial(boot_step, context, checks=True)
     with step("container"):
@@ -54,7 +53,7 @@ def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = 
         _check_rights(node, boot)
     with step("image"):
         if not boot.reverted:
-            check_image(context, definition)
+            check_image(context, boot)
     with step("mounts"):
         _check_mounts(boot, spec)
     with step("ports"):
@@ -90,9 +89,7 @@ def _fetch(context: ActionContext, check_cancelled: CheckCancelled, *, again: bo
     if not context.request.check:
         sources.keep(definition)
     if definition.suspended:
-        raise Suspended(
-            f"Cannot {context.verb} server {context.uuid}: it is suspended; clear settings.suspended where its definition comes from"
-        )
+        raise Suspended(context.cannot("it is suspended; clear settings.suspended where its definition comes from"))
     refuse_unfilled(definition)
     return definition
 
@@ -100,11 +97,8 @@ def _fetch(context: ActionContext, check_cancelled: CheckCancelled, *, again: bo
 def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:
     uuid = boot.definition.server.uuid
     if not boot.volume.exists() and (snapshot is not None or node.journal.runs.of(uuid) is not None):
-        raise VolumeMissing(
-            f"Cannot boot server {uuid}: it has run here before (or a container of its name exists), but its data directory "
-            f"{boot.volume.path} is gone; "
-            "mount or restore the directory, or create it empty for a fresh world"
-        )
+        gone = f"it has run here before (or a container of its name exists), but its data directory {boot.volume.path} is gone"
+        raise VolumeMissing(boot.cannot(f"{gone}; mount or restore the directory, or create it empty for a fresh world"))
 
 
 def _check_rights(node: Node, boot: Boot) -> None:
@@ -113,10 +107,8 @@ def _check_rights(node: Node, boot: Boot) -> None:
         return
     wanted = node.settings.uid if node.settings.check_permissions_on_boot else owner
     if owner != wanted or not os.access(boot.volume.path, os.R_OK | os.W_OK | os.X_OK):
-        raise PrebootFailed(
-            f"Cannot boot server {boot.definition.server.uuid}: its data directory {boot.volume.path} belongs to user {owner}, "
-            f"and only root may work in it for user {wanted}; act as root (become: true)"
-        )
+        owned = f"its data directory {boot.volume.path} belongs to user {owner}, and only root may work in it for user {wanted}"
+        raise PrebootFailed(boot.cannot(f"{owned}; act as root (become: true)"))
 
 
 def _acts_as_root() -> bool:
@@ -134,10 +126,8 @@ def _acts_as_root() -> bool:
 def _check_mounts(boot: Boot, spec: ContainerSpec) -> None:
     for mount in spec.config["HostConfig"].get("Mounts") or ():
         if mount["Source"] != boot.volume.path and not os.path.exists(mount["Source"]):
-            raise PrebootFailed(
-                f"Cannot boot server {boot.definition.server.uuid}: the source of its mount {mount['Target']}, "
-                f"{mount['Source']}, does not exist; create it, or correct settings.mounts"
-            )
+            missing = f"the source of its mount {mount['Target']}, {mount['Source']}, does not exist"
+            raise PrebootFailed(boot.cannot(f"{missing}; create it, or correct settings.mounts"))
 
 
 def _check_ports(node: Node, boot: Boot, snapshot: Snapshot | None, spec: ContainerSpec) -> None:
@@ -154,17 +144,15 @@ def _check_ports(node: Node, boot: Boot, snapshot: Snapshot | None, spec: Contai
                 continue
             holder = _publisher(node, published, binding["HostIp"]) if fault == TAKEN else ""
             by, end_it = (f" by {holder}", f"stop {holder}") if holder else ("", "free the port")
-            raise PrebootFailed(
-                f"Cannot boot server {boot.definition.server.uuid}: port {binding['HostIp']}:{published} {fault}{by}; "
-                f"change settings.allocations, or {end_it}"
-            )
+            taken = f"port {binding['HostIp']}:{published} {fault}{by}"
+            raise PrebootFailed(boot.cannot(f"{taken}; change settings.allocations, or {end_it}"))
 
 
 def _publisher(node: Node, published: str, address: str) -> str:
     """Describe the container that published a port; "" if there is none or it is unknown."""
     try:
         name = node.engine.publisher(published, address)
-    except (EngineError, EngineUnreachable):
+    except ENGINE_FAULTS:
         return ""
     if name is None or parse_uuid(name) is None:
         return "" if name is None else f"the container {printable(name)}"
@@ -181,10 +169,7 @@ class StepTaken:
 
 @contextlib.contextmanager
 def boot_step(context: ActionContext, name: str, *, checks: bool = False) -> Iterator[StepTaken]:
-    """Record a step. A step that only ``checks`` is recorded if it fails, because the real step runs later.
-
-    Else errors of the engine become `PrebootFailed`.
-    """
+    """Record a step; with ``checks`` only a failed one. Without ``checks``, errors of the engine become `PrebootFailed`."""
     clock, progress, taken = context.node.clock, context.progress, StepTaken()
     began = clock.monotonic()
 
@@ -210,28 +195,26 @@ def check_disk(node: Node, boot: Boot, check_cancelled: CheckCancelled) -> None:
         survey = boot.volume.survey(check_cancelled, bounds_of(node.settings), owner=None)
         _refuse_if_over(boot, survey.bytes)
         if survey.cut:
-            raise DiskCheckTimeout(
-                f"Cannot boot server {boot.definition.server.uuid}: {_too_much(boot, survey)}; clear it out, or, "
-                "if all of it belongs there, raise system.disk_check_timeout or system.disk_check_entries"
-            )
+            advice = "clear it out, or, if all of it belongs there, raise system.disk_check_timeout or system.disk_check_entries"
+            raise DiskCheckTimeout(boot.cannot(f"{_too_much(boot, survey)}; {advice}"))
 
 
 def put_disk_right(context: ActionContext, boot: Boot, *, limited: bool = True) -> bool | str:
     """Check usage, if ``limited``, and correct owners in one walk; skipped if neither applies."""
-    settings, progress, uuid = context.node.settings, context.progress, context.uuid
+    settings = context.node.settings
     owner = (settings.uid, settings.gid) if settings.check_permissions_on_boot else None
     if owner is None and not (limited and boot.definition.build.disk_space > 0):
         return False
-    survey = boot.volume.survey(context.check_cancelled, bounds_of(settings), owner=owner, altered=progress.alter)
+    survey = boot.volume.survey(context.check_cancelled, bounds_of(settings), owner=owner, altered=context.progress.alter)
     if limited:
         _refuse_if_over(boot, survey.bytes)
     if survey.cut:
         # The check passed before the stop. A failure now would let an attacker keep the server down.
-        progress.warn(f"server {uuid}: {_too_much(boot, survey)}; size and owners of the rest are not checked at this start")
+        context.warn(f"{_too_much(boot, survey)}; size and owners of the rest are not checked at this start")
     if survey.left_alone:
-        progress.warn(f"server {uuid}: {survey.left_alone} devices and hard-linked files of other owners were left as they are")
+        context.warn(f"{survey.left_alone} devices and hard-linked files of other owners were left as they are")
     if survey.unreadable:
-        progress.warn(f"server {uuid}: {survey.unreadable} directories could not be read; their size and owners are not checked")
+        context.warn(f"{survey.unreadable} directories could not be read; their size and owners are not checked")
     return f"{survey.chowned} files and directories now belong to {settings.uid}:{settings.gid}" if survey.chowned else False
 
 
@@ -247,12 +230,8 @@ def _refuse_if_over(boot: Boot, used: int) -> None:
     """Raise `DiskFull` if the data directory uses more than ``build.disk_space`` MiB; zero or less is unlimited."""
     limit = boot.definition.build.disk_space * _MIB
     if 0 < limit < used:
-        raise DiskFull(
-            f"Cannot boot server {boot.definition.server.uuid}: its data directory uses {used // _MIB} MiB of {limit // _MIB} MiB; "
-            "free some space or raise build.disk_space",
-            used=used,
-            limit=limit,
-        )
+        full = f"its data directory uses {used // _MIB} MiB of {limit // _MIB} MiB"
+        raise DiskFull(boot.cannot(f"{full}; free some space or raise build.disk_space"), used=used, limit=limit)
 
 
 def preboot(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -> None:

@@ -54,7 +54,7 @@ def clear_place(node: Node, uuid: str) -> None:
 def files_fault(node: Node) -> str:
     """Return why configuration files cannot be kept; "" if they can."""
     try:
-        read_private(_directory(node), _name("none"))
+        read_private(*_place(node, "none"))
     except OSError as error:
         return f"its configuration files cannot be kept: {reason_of(error)}"
     return ""
@@ -70,7 +70,7 @@ def keep_file(node: Node, proof: Proof, volume: Volume, path: str, after: bytes)
         first = known.get(path)
         known[path] = EditedFile(path, text if first is None else first.before, _hash(after))
         content = json.dumps({"operation": proof.files, "files": [asdict(each) for each in known.values()]}).encode()
-        write_private(_directory(node), _name(uuid), content)
+        write_private(*_place(node, uuid), content)
     except (OSError, ValueError) as error:
         fault = f"Cannot edit {shown_path(path)} of server {uuid}: its present content cannot be kept: {reason_of(error)}"
         raise PrebootFailed(fault) from error
@@ -80,23 +80,18 @@ def restore_files(context: ActionContext, volume: Volume, proof: Proof) -> tuple
     """Put back the files that still have the bytes of the failed boot. Return their paths, and those of the other edited files."""
     settings = context.node.settings
     restored: list[str] = []
-    others: list[str] = []
     try:
         edited = _edited(context.node, proof)
     except (OSError, ValueError) as error:
-        context.progress.warn(f"server {context.uuid}: its configuration files are not put back: {reason_of(error)}")
+        context.warn(f"its configuration files are not put back: {reason_of(error)}")
         edited = []
     for each in edited:
-        try:
+        with contextlib.suppress(PrebootFailed, binascii.Error):
             now = volume.read_text(each.path, uid=settings.uid)
-            if each.before is None or now is None or _hash(now) != each.after:
-                others.append(each.path)
-                continue
-            volume.write(each.path, base64.b64decode(each.before), uid=settings.uid, gid=settings.gid)
-            restored.append(each.path)
-        except (PrebootFailed, binascii.Error):
-            others.append(each.path)
-    return tuple(restored), tuple(others)
+            if each.before is not None and now is not None and _hash(now) == each.after:
+                volume.write(each.path, base64.b64decode(each.before), uid=settings.uid, gid=settings.gid)
+                restored.append(each.path)
+    return tuple(restored), tuple(each.path for each in edited if each.path not in restored)
 
 
 def require_previous(node: Node, proof: Proof) -> Snapshot:
@@ -144,12 +139,12 @@ def forget_previous(node: Node, proof: Proof) -> None:
     if found is not None and not found.live and found.name == proof.uuid + PREVIOUS:
         node.engine.containers.remove(found.id, volumes=can_return(found, proof.uuid))
     with contextlib.suppress(OSError):
-        remove_private(_directory(node), _name(proof.uuid))
+        remove_private(*_place(node, proof.uuid))
 
 
 def _edited(node: Node, proof: Proof) -> list[EditedFile]:
     """Return the files that the boot of this proof has edited so far. Raises OSError, ValueError."""
-    content = read_private(_directory(node), _name(proof.uuid))
+    content = read_private(*_place(node, proof.uuid))
     kept = {} if content is None else json.loads(content)
     # The files of another operation belong to an earlier proof.
     if kept.get("operation") != proof.files:
@@ -157,12 +152,9 @@ def _edited(node: Node, proof: Proof) -> list[EditedFile]:
     return [EditedFile(str(each["path"]), each["before"], str(each["after"])) for each in kept["files"]]
 
 
-def _directory(node: Node) -> str:
-    return os.path.join(node.settings.state_directory, "previous")
-
-
-def _name(uuid: str) -> str:
-    return f"{uuid}.json"
+def _place(node: Node, uuid: str) -> tuple[str, str]:
+    """Return directory and name of the file that keeps a server's configuration files."""
+    return os.path.join(node.settings.state_directory, "previous"), f"{uuid}.json"
 
 
 def _hash(content: bytes) -> str:

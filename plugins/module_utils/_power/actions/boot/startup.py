@@ -14,14 +14,15 @@ from ...host.machine import boot_id, boot_seconds
 from ...journal.schema import JournalUnusable
 from ...locking.holder import EndedHere
 from ...locking.lock import PowerLock
-from ...model.errors import CancelledByKill, EngineError, EngineUnreachable, StartFailed
+from ...model.cancellation import no_check
+from ...model.errors import CancelledByKill, EngineError, StartFailed
 from ...model.records import dataclass, replace
 from ...model.request import PowerAction, WaitFor
 from ...model.result import Phase
 from ...model.server import Run, Snapshot
 from ...model.supervision import SeenRun
 from ..node.context import ActionContext, refuse_after_newer_run
-from ..node.node import Node
+from ..node.node import ENGINE_FAULTS, Node
 from ..node.run_end import fence_start, note_others_end, record_stop
 from .container import Staged, refuse_moved_mounts
 
@@ -45,7 +46,7 @@ def start(context: ActionContext, lock: PowerLock, definition: Definition | None
     """Start the container and write its run into the journal, so that readers know it as ours."""
     node, progress, uuid = context.node, context.progress, context.uuid
     matchers = matchers_of(definition)
-    progress.warn(*(f"server {uuid}: {warning}" for warning in matchers.warnings))
+    context.warn(*matchers.warnings)
     attach = context.request.wait_for is not WaitFor.CONTAINER and bool(matchers)
     snapshot, output = start_container(context, lock, staged, attach=attach)
     node.journal.runs.see(uuid, replace(_started_run(context, snapshot), matchers=bool(matchers)))
@@ -107,7 +108,7 @@ def _request_start(context: ActionContext, lock: PowerLock, before: Run) -> None
     uuid, engine, progress = context.uuid, context.node.engine, context.progress
     try:
         engine.start(before.container)
-    except (EngineError, EngineUnreachable) as error:
+    except ENGINE_FAULTS as error:
         failure = StartFailed(f"Cannot start server {uuid}: {error.reason}") if isinstance(error, EngineError) else error
         # The engine answers 500 once it has given up; higher numbers are a gateway's.
         if error.facts.get("no_effect") or error.facts.get("status") == 500:
@@ -116,25 +117,26 @@ def _request_start(context: ActionContext, lock: PowerLock, before: Run) -> None
         progress.changed = True
         try:
             is_fenced = fence_start(context.node, progress.server, before)
-        except (EngineError, EngineUnreachable):
+        except ENGINE_FAULTS:
             lock.keep()
             raise
         if is_fenced is not False:
             raise failure from None
-        progress.warn(f"server {uuid}: the engine did not answer the start, but carried it out")
+        context.warn("the engine did not answer the start, but carried it out")
     progress.changed = True
 
 
 def _first_look(context: ActionContext, container: str) -> Snapshot:
     """Look at the new run, then at the kill generation. A killed start kills what it started."""
-    snapshot = context.node.engine.inspect(container)
+    engine = context.node.engine
+    snapshot = engine.inspect(container)
     try:
         context.check_cancelled()
     except CancelledByKill:
         if snapshot is not None and snapshot.live:
-            context.node.kill_run(snapshot.run)
-            ended = EndedHere(snapshot.run, PowerAction.KILL.value)
-            record_stop(context.node, context.progress.server, None, ended)
+            engine.signal(container, "SIGKILL")
+            context.node.await_end(snapshot.run, engine.timeout, no_check)
+            record_stop(context, None, EndedHere(snapshot.run, PowerAction.KILL.value))
         raise
     if snapshot is None:
         raise StartFailed(f"Cannot start server {context.uuid}: its container was removed right after the start")
@@ -152,7 +154,7 @@ def exited(context: ActionContext, snapshot: Snapshot) -> StartFailed:
 
 def last_lines(node: Node, snapshot: Snapshot, secrets: frozenset[str]) -> tuple[str, ...]:
     """Return the last lines of a container's log, masked; none if the engine has no log of it."""
-    with contextlib.suppress(EngineError, EngineUnreachable):
+    with contextlib.suppress(*ENGINE_FAULTS):
         # A log driver that keeps nothing must not hide the exit.
         return readable_lines(node.engine.logs.tail(snapshot.id, _LOG_LINES), _LOG_LINES, _LOG_LINE_BYTES, secrets)
     return ()

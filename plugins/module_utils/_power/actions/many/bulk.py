@@ -12,24 +12,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ...model.cancellation import CheckCancelled, no_check
 from ...model.clock import SYSTEM_CLOCK
-from ...model.errors import (
-    INTERNAL_ERROR,
-    DefinitionInvalid,
-    EngineUnreachable,
-    NotSelected,
-    PowerError,
-    ServerNotFound,
-    SettingsInvalid,
-    internal_error,
-)
+from ...model.errors import DefinitionInvalid, EngineUnreachable, NotSelected, PowerError, ServerNotFound, SettingsInvalid
 from ...model.records import dataclass, replace
 from ...model.report import Unseen, none_up_message
 from ...model.request import ALL, PowerAction, Request, new_operation_id, tiers
-from ...model.result import Outcome, Result
+from ...model.result import Result
 from ...model.server import PowerState, Server
 from ..node.limiter import Limiter, Slot
 from ..node.node import Node
-from ..node.progress import Progress
+from ..node.progress import Progress, fault_of_ours
 
 _UP = frozenset(state for state in PowerState if state is not PowerState.OFFLINE)
 
@@ -160,8 +151,7 @@ def perform_each(
         takes_down = any(target.request.action.traits.should_be_up is False for target in targets)
         for tier in [range(len(targets))] if priorities is None else tiers(priorities, highest_first=takes_down):
             _in_threads(tier, act_on, limiter)
-    pairs = zip(targets, results)
-    return [result for target, result in pairs if result is not None and not is_left_out(result, target.request)]
+    return [result for target, result in zip(targets, results) if result is not None and not is_left_out(result, target.request)]
 
 
 def _acted(target: Target, act: Act, slot: Slot) -> Result:
@@ -169,7 +159,7 @@ def _acted(target: Target, act: Act, slot: Slot) -> Result:
     try:
         return act(target, slot)
     except Exception as error:
-        return Progress(target.request, SYSTEM_CLOCK, target.server).result(Outcome.FAILED, INTERNAL_ERROR, internal_error(error))
+        return Progress(target.request, SYSTEM_CLOCK, target.server).result(*fault_of_ours(error))
 
 
 def _in_threads(indexes: Sequence[int], act_on: Callable[[int, Slot], None], limiter: Limiter) -> None:

@@ -24,11 +24,10 @@ from ...model.report import Described, Unseen
 from ...model.request import Priorities
 from ...model.schema import blanked, few
 from ...model.server import UNHEALTHY, ImageSeen, PowerState, Run, Server, Snapshot, Startup
-from ...sources.sources import Sources
 from ..boot.await_ready import seen_ready
 from ..boot.outdated import Outdated, outdated
 from ..boot.startup import matchers_of
-from ..node.node import Node, Observed
+from ..node.node import ENGINE_FAULTS, Node, Observed
 from .bulk import choose, everything
 from .service_facts import SupervisionFacts, event_facts, freeze_facts
 
@@ -70,13 +69,13 @@ def see_each(uuids: Sequence[str], node: Node, tail: int) -> list[Sight]:
 def _see(uuid: str, node: Node, tail: int) -> Sight:
     try:
         snapshot = node.engine.inspect(uuid)
-    except (EngineError, EngineUnreachable) as error:
+    except ENGINE_FAULTS as error:
         return Sight(fault=error)
     log: bytes | None = b""
     if tail and snapshot is not None:
         try:
             log = node.engine.logs.tail(snapshot.id, tail)
-        except (EngineError, EngineUnreachable) as error:
+        except ENGINE_FAULTS as error:
             # A log driver that keeps nothing has no log to show.
             log = b"" if error.facts.get("status") == _NOT_IMPLEMENTED else None
     return Sight(snapshot, log)
@@ -122,22 +121,6 @@ NO_DEFINITION = "no source of this node has a definition of it"
 _Found = Union[ImageSeen, PowerError, None]
 
 
-@dataclass(frozen=True)
-class ReadDefinition:
-    """A definition as a reader has it; ``doubt`` says why a boot may use another one, else it is None."""
-
-    definition: Definition | None
-    doubt: PowerError | None = None
-
-    @classmethod
-    def of(cls, uuid: str, sources: Sources) -> ReadDefinition:
-        """Read the definition for a boot as far as its source was asked, else the last known one."""
-        try:
-            return cls(sources.definition_as_asked(uuid))
-        except PowerError as error:
-            return cls(sources.definition_for_stop(uuid), error)
-
-
 def outdated_each(subjects: Sequence[_Subject], node: Node, proofs: Mapping[str, Proof] | None) -> dict[str, dict[str, Any] | None]:
     """Return by UUID whether the container is outdated; None without a container. Pulls nothing, asks no source and changes nothing.
 
@@ -149,7 +132,7 @@ def outdated_each(subjects: Sequence[_Subject], node: Node, proofs: Mapping[str,
     for each in subjects:
         uuid, snapshot = each.server.uuid, each.seen.snapshot
         failed = None if proofs is None else _has_failed(each.definition, images, proofs.get(uuid))
-        found[uuid] = None if snapshot is None else {**_outdated(each.read, snapshot, images, node).facts(), "failed": failed}
+        found[uuid] = None if snapshot is None else {**_outdated(each, snapshot, images, node).facts(), "failed": failed}
     return found
 
 
@@ -173,15 +156,14 @@ def _images(names: Sequence[str], node: Node) -> dict[str, _Found]:
     return {name: silent if each is None else each[0] for name, each in zip(names, found)}
 
 
-def _outdated(read: ReadDefinition, snapshot: Snapshot, images: Mapping[str, _Found], node: Node) -> Outdated:
-    if read.definition is None or isinstance(read.doubt, ServerNotFound):
+def _outdated(subject: _Subject, snapshot: Snapshot, images: Mapping[str, _Found], node: Node) -> Outdated:
+    definition = subject.definition
+    if definition is None or isinstance(subject.doubt, ServerNotFound):
         return Outdated(None, NO_DEFINITION)
-    if read.doubt is not None:
-        return Outdated.because(read.doubt)
-    image = images.get(read.definition.image)
-    if isinstance(image, PowerError):
-        return Outdated.because(image)
-    return outdated(node, read.definition, snapshot, image)
+    if subject.doubt is not None:
+        return Outdated(None, str(subject.doubt))
+    image = images.get(definition.image)
+    return Outdated(None, str(image)) if isinstance(image, PowerError) else outdated(node, definition, snapshot, image)
 
 
 def unknown_warnings(entries: Sequence[Mapping[str, Any]], reported: Iterable[str] = ()) -> list[str]:
@@ -247,14 +229,13 @@ def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember:
 
 @dataclass(frozen=True)
 class _Subject:
+    """A server with a boot's definition, or with the last known one, and in ``doubt`` why a boot may use another."""
+
     server: Server
     seen: Observed
-    read: ReadDefinition
+    definition: Definition | None
+    doubt: PowerError | None
     log: bytes | None
-
-    @property
-    def definition(self) -> Definition | None:
-        return self.read.definition
 
     @property
     def matchers(self) -> Matchers:
@@ -264,8 +245,7 @@ class _Subject:
 def describe_each(chosen: Sequence[Server | Unseen], node: Node, wanted: FactOptions, *, remember: Callable[[str, Run], None]) -> Described:
     """Return one entry for each of ``chosen``, in order, except unknown servers. Unknown values are None.
 
-    ``remember`` gets each run that was seen to be ready, because its readiness line may rotate away. Raises `EngineUnreachable` if the
-    engine gives no answer at all.
+    ``remember`` gets each run that was seen ready, because its line may rotate away. Raises `EngineUnreachable` without any answer.
     """
     servers = [each for each in chosen if isinstance(each, Server)]
     uuids = [server.uuid for server in servers]
@@ -308,8 +288,12 @@ def describe_each(chosen: Sequence[Server | Unseen], node: Node, wanted: FactOpt
 
 def _subject(server: Server, sight: Sight, node: Node, known: _Known) -> _Subject | Unseen | None:
     """Return the server with its data, the reason why it is unreadable, or None if it is unknown everywhere."""
-    read = ReadDefinition.of(server.uuid, node.sources)
-    definition = read.definition
+    definition: Definition | None
+    doubt: PowerError | None = None
+    try:
+        definition = node.sources.definition_as_asked(server.uuid)
+    except PowerError as error:
+        definition, doubt = node.sources.definition_for_stop(server.uuid), error
     named = server if definition is None else definition.server
     if sight.fault is not None:
         return Unseen.because(named, sight.fault)
@@ -321,7 +305,7 @@ def _subject(server: Server, sight: Sight, node: Node, known: _Known) -> _Subjec
                 return None
         except PowerError as error:
             return Unseen.because(named, error)
-    return _Subject(named, seen, read, sight.log)
+    return _Subject(named, seen, definition, doubt, sight.log)
 
 
 def _ready_now(subjects: Sequence[_Subject], node: Node) -> frozenset[str]:

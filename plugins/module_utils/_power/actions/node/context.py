@@ -54,10 +54,17 @@ class ActionContext:
         """True if the server was killed since the request."""
         return self.node.generations.changed_since(self.uuid, self.request.generation(self.uuid))
 
+    def cannot(self, why: str) -> str:
+        """Return the message of an error that ends or refuses the action."""
+        return f"Cannot {self.verb} server {self.uuid}: {why}"
+
+    def warn(self, *sentences: str) -> None:
+        self.progress.warn(*(f"server {self.uuid}: {each}" for each in sentences))
+
     def check_cancelled(self) -> None:
         """Raise `CancelledByKill` if the server was killed since the request. A kill cancels no stop: both want the server down."""
         if self.request.action.boots and self.killed:
-            raise CancelledByKill(f"Cannot {self.verb} server {self.uuid}: {CancelledByKill.why}")
+            raise CancelledByKill(self.cannot(CancelledByKill.why))
 
     def check_waiting(self) -> None:
         """Call `Caller.hold`, which may block, then raise as `check_interrupted`. Call this only without the lock."""
@@ -67,13 +74,12 @@ class ActionContext:
     def check_interrupted(self) -> None:
         """Raise as `check_cancelled`, and `InterruptedBySignal`: for waits that leave no unfinished work."""
         if self.node.caller.interrupted():
-            raise InterruptedBySignal(f"Cannot {self.verb} server {self.uuid}: a signal interrupted its wait")
+            raise InterruptedBySignal(self.cannot("a signal interrupted its wait"))
         self.check_cancelled()
 
     def enter(self, lock: PowerLock, phase: Phase, *, run: Run | None = None, deadline: datetime | None = None) -> None:
-        """Write a phase into the lock's record, then note it."""
         lock.enter(phase, run=run, deadline=deadline)
-        self.progress.enter(phase)
+        self.progress.enter(phase.value)
         self.report(phase.value, deadline)
 
     def report(self, doing: str, deadline: datetime | None = None, why: str = "") -> None:
@@ -95,13 +101,13 @@ def refuse_after_newer_run(context: ActionContext, snapshot: Snapshot | None) ->
     if ended_run is None:
         return
     if maintenance_pause(context.node.settings.state_directory):
-        raise UnderMaintenance(f"Cannot {context.verb} server {context.uuid}: a maintenance is under way; it is done after that")
+        raise UnderMaintenance(context.cannot("a maintenance is under way; it is done after that"))
     newest = snapshot.run if snapshot is not None and snapshot.has_run else None
     if newest is None or (snapshot is not None and not snapshot.live and newest.precedes(ended_run.run)):
         last = known(context, lambda: context.node.journal.runs.known_of(context.uuid))
         newest = ended_run.run if last is None else last.run
     if newest != ended_run.run:
-        raise NotSelected(f"Cannot {context.verb} server {context.uuid}: another run has followed the one that ended")
+        raise NotSelected(context.cannot("another run has followed the one that ended"))
 
 
 def require_hanging(context: ActionContext, seen: Observed) -> None:
@@ -110,7 +116,7 @@ def require_hanging(context: ActionContext, seen: Observed) -> None:
     if request.ended_run is None or request.follows_end:
         return
     if snapshot is None or not snapshot.live or snapshot.paused or snapshot.health != UNHEALTHY:
-        raise NotSelected(f"Cannot {context.verb} server {context.uuid}: it no longer hangs")
+        raise NotSelected(context.cannot("it no longer hangs"))
 
 
 def refuse_frozen(context: ActionContext) -> None:
@@ -152,9 +158,7 @@ def known(context: ActionContext, read: Callable[[], T]) -> T:
     try:
         return read()
     except (JournalUnusable, OSError) as error:
-        raise IntentUnknown(
-            f"Cannot {context.verb} server {context.uuid}: the journal cannot be read ({reason_of(error)}), so its intent is unknown"
-        ) from error
+        raise IntentUnknown(context.cannot(f"the journal cannot be read ({reason_of(error)}), so its intent is unknown")) from error
 
 
 _LOOK_SECONDS = 0.2
@@ -193,10 +197,8 @@ def await_same(context: ActionContext) -> None:
     while (same := same_action(context)) is not None and not same.outcome:
         context.check_waiting()
         if deadline.is_over:
-            raise LockTimeout(
-                f"Cannot {context.verb} server {context.uuid}: the same action, requested at {same.requested_at}, "
-                f"has not ended after {limit} s; wait for its end"
-            )
+            running = f"the same action, requested at {same.requested_at}, has not ended after {limit} s"
+            raise LockTimeout(context.cannot(f"{running}; wait for its end"))
         deadline.pause(_LOOK_SECONDS)
 
 

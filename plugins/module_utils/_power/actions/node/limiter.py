@@ -141,10 +141,7 @@ class Limiter:
             raise FailureBudget(f"Cannot begin with server {server}: {failures} others failed, and max_failures is {self._max_failures}")
 
     def join_countdown(self, seconds: float, clock: Clock) -> Deadline:
-        """Return the end of a countdown that begins now. A proxy and its lobbies count as one.
-
-        It may be shorter by some seconds, to end at the same moment as another one.
-        """
+        """Return the end of a countdown that begins now. It may be seconds early, with another: a proxy and its lobbies count as one."""
         shorter = min(_WAVE_SECONDS, seconds * _WAVE_PART)
         with self._mutex:
             if self._countdown_end is None or not seconds - shorter <= self._countdown_end.left <= seconds:
@@ -193,10 +190,7 @@ class Slot:
         self._take(self._boots, check_cancelled)
 
     def await_stagger(self, server: str, check_cancelled: CheckCancelled) -> bool:
-        """Wait for the stagger before ``server``, once until it steps aside; return True if there was a wait.
-
-        Raises as `refuse_over_budget`.
-        """
+        """Wait for the stagger before ``server``, once until it steps aside. Return True after a wait. Raises as `refuse_over_budget`."""
         if self._limiter is None or self._limiter.stagger is None or self._is_staggered:
             return False
 

@@ -21,9 +21,9 @@ from ...locking.generation import KillGenerations
 from ...locking.holder import Holder, Leftover
 from ...locking.lock import Locks, PowerLock
 from ...model.caller import SILENT, Caller
-from ...model.cancellation import CheckCancelled, Deadline, no_check
+from ...model.cancellation import CheckCancelled, Deadline
 from ...model.clock import SYSTEM_CLOCK, Clock, engine_time
-from ...model.errors import LockUnavailable
+from ...model.errors import EngineError, EngineUnreachable, LockUnavailable
 from ...model.records import dataclass
 from ...model.request import ALL, PowerAction, Request
 from ...model.result import Phase, RunEnd
@@ -31,6 +31,9 @@ from ...model.server import PowerState, Run, Snapshot, Startup, parse_uuid
 from ...model.supervision import SeenRun
 from ...sources.source_set import SourceSet
 from ...sources.sources import Sources
+
+#: The engine refused a request, or did not answer.
+ENGINE_FAULTS = (EngineError, EngineUnreachable)
 
 
 def derive_state(
@@ -90,20 +93,15 @@ class Node:
         """Return a server as any reader sees it with this snapshot and the lock's ``record``; None: the present one."""
         holder, leftover = record or self.locks.look(uuid)
         stopping = holder.run if holder is not None and holder.phase == Phase.STOP.value else _stopped_run(leftover)
-        return self._observed(uuid, snapshot, stopping, holder, leftover)
-
-    def observe_held(self, uuid: str, leftover: Leftover | None) -> Observed:
-        """Return a server as its lock holder sees it: only a leftover stop counts, because the record is its own."""
-        return self._observed(uuid, self.engine.inspect(uuid), _stopped_run(leftover), None, leftover)
-
-    def _observed(
-        self, uuid: str, snapshot: Snapshot | None, stopping: Run | None, holder: Holder | None, leftover: Leftover | None
-    ) -> Observed:
         started = self.journal.runs.of(uuid) if snapshot is not None and snapshot.live else None
         state, startup = derive_state(
             snapshot, stopping=stopping, started=started, now=self.clock.now(), startup_window=self.settings.startup_window
         )
         return Observed(snapshot, state, startup, holder, leftover)
+
+    def observe_held(self, uuid: str, leftover: Leftover | None) -> Observed:
+        """Return a server as its lock holder sees it: only a leftover stop counts, because the record is its own."""
+        return self.seen_as(uuid, self.engine.inspect(uuid), (None, leftover))
 
     def acquire(
         self, request: Request, uuid: str, seconds: float, check_cancelled: CheckCancelled, waited_before: float = 0.0
@@ -145,11 +143,6 @@ class Node:
             if hint or left <= _POLL_SECONDS[1]:
                 return True
             check_cancelled()
-
-    def kill_run(self, run: Run) -> RunEnd | None:
-        """Send SIGKILL; return the end of the run, None if it does not come within the engine's time limit."""
-        self.engine.signal(run.container, "SIGKILL")
-        return self.await_end(run, self.engine.timeout, no_check)
 
 
 def _stopped_run(leftover: Leftover | None) -> Run | None:

@@ -12,24 +12,12 @@ from ...journal.journal import Journal
 from ...locking.countdown import HeldCountdown
 from ...model.cancellation import CheckCancelled, no_check
 from ...model.clock import Clock
-from ...model.errors import EngineError, PowerError, ServerNotFound, Suspended
+from ...model.errors import INTERNAL_ERROR, EngineError, PowerError, ServerNotFound, Suspended, internal_error
 from ...model.players import PlayerCount, PlayerWait
 from ...model.records import dataclass, field
 from ...model.redaction import mask, mask_line
 from ...model.request import PowerAction, Request
-from ...model.result import (
-    Downtime,
-    FileDiff,
-    HookReport,
-    LimitChange,
-    Outcome,
-    Phase,
-    PlanStep,
-    PrebootStep,
-    Result,
-    StopReport,
-    StopTimeout,
-)
+from ...model.result import Downtime, FileDiff, HookReport, LimitChange, Outcome, PlanStep, PrebootStep, Result, StopReport, StopTimeout
 from ...model.server import PowerState, Run, Server, parse_uuid
 from .node import Observed
 
@@ -39,6 +27,11 @@ if TYPE_CHECKING:
 
 #: Outcome, code, message.
 Ending = tuple[Outcome, str, str]
+
+
+def fault_of_ours(error: Exception) -> Ending:
+    """Return the ending after a fault of this collection on one server. It must not hide the results of others."""
+    return Outcome.FAILED, INTERNAL_ERROR, internal_error(error)
 
 
 #: The fields that a result takes over from a progress.
@@ -132,18 +125,11 @@ class Progress:
         self.begun = True
         if self.countdown is not None:
             self.countdown.release()
-        journal.operations.begin(
-            operation=self.request.operation,
-            server=self.server,
-            action=self.request.action,
-            origin=self.request.origin,
-            reason=self.request.reason,
-            requested_at=self.request.requested_at,
-        )
+        journal.operations.begin(self.request, self.server)
 
-    def enter(self, phase: Phase) -> None:
+    def enter(self, phase: str) -> None:
         self.is_state_old = True
-        self.note(phase.value)
+        self.note(phase)
 
     def note(self, doing: str, at: float | None = None) -> None:
         """Note the start of a phase or wait: now, or ``at`` seconds since the action began."""

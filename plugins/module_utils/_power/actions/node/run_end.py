@@ -21,18 +21,15 @@ from ...model.server import Run, Server, Snapshot
 from ...model.supervision import ORIGIN, STARTED_AFTER, EndedRun, Limits, Verdict
 from .context import ActionContext
 from .node import Node
-from .progress import Progress
 
 #: The run of a server without a container.
 NO_RUN = Run("", "")
 _UNSEEN_END = RunEnd()
 
 
-def record_stop(
-    node: Node, server: Server, lock: PowerLock | None, ended: EndedHere, operation: str = "", end: RunEnd = _UNSEEN_END
-) -> None:
+def record_stop(context: ActionContext, lock: PowerLock | None, ended: EndedHere, operation: str = "", end: RunEnd = _UNSEEN_END) -> None:
     """Write the row of a run that was ended here, else keep it in the lock's record. Clears the leftover."""
-    written = _write_here(node, server, ended, operation, end)
+    written = _write_here(context.node, context.progress.server, ended, operation, end)
     if lock is not None:
         lock.clear(carry=None if written else ended)
 
@@ -41,7 +38,7 @@ def record_own_stop(context: ActionContext, lock: PowerLock | None, run: Run, en
     """Write the row of a run that this action ended, as `record_stop` does, and note it for the result."""
     request, progress = context.request, context.progress
     ended = EndedHere(run, context.verb, request.generation(context.uuid), request.origin)
-    record_stop(context.node, progress.server, lock, ended, request.operation, end)
+    record_stop(context, lock, ended, request.operation, end)
     progress.stopped_run, progress.downtime = run, Downtime.since_end(end)
 
 
@@ -55,11 +52,17 @@ def write_intent(context: ActionContext, lock: PowerLock | None, *, up: bool, ru
     if context.node.journal.intents.set(progress.server, intent, keep_since=keep_since):
         return
     if up:
-        warn_of_unwritten_start(progress)
-    else:
-        ended_it = progress.stopped_run is not None
-        stop = EndedHere(run, context.verb, request.generation(context.uuid), request.origin, ended_it=ended_it)
-        _keep_unwritten_stop(progress, lock, stop)
+        warn_of_unwritten_start(context)
+        return
+    # The lock's record keeps that the server should be down.
+    said, starter = "nothing says", "the supervisor or a boot of this machine"
+    if lock is not None:
+        said, starter = "only its lock file says", "a boot of this machine"
+        is_carried = lock.ended is not None and lock.ended.run == run and lock.ended.ended_it
+        ended_it = progress.stopped_run is not None or is_carried
+        lock.clear(carry=EndedHere(run, context.verb, request.generation(context.uuid), request.origin, ended_it=ended_it))
+    unwritten = f"the journal cannot be written, so {said} that it should be down"
+    context.warn(f"{unwritten}: {starter} may start it; make the journal writable, then {context.verb} it again")
 
 
 def write_ended_run(node: Node, server: Server, lock: PowerLock) -> None:
@@ -92,35 +95,15 @@ def unwritten_stop(node: Node, server: Server, snapshot: Snapshot | None) -> End
     return ended if is_stop else None
 
 
-def _keep_unwritten_stop(progress: Progress, lock: PowerLock | None, stop: EndedHere) -> None:
-    """Keep in the lock's record that the server should be down, and warn: the journal could not be written."""
-    said = "nothing says"
-    if lock is not None:
-        said = "only its lock file says"
-        before = lock.ended
-        is_carried = before is not None and before.run == stop.run and before.ended_it
-        lock.clear(carry=replace(stop, ended_it=stop.ended_it or is_carried))
-    progress.warn(
-        f"server {progress.server.uuid}: the journal cannot be written, so {said} that it should be down: "
-        f"{'a boot of this machine' if lock is not None else 'the supervisor or a boot of this machine'} may start it; "
-        f"make the journal writable, then {stop.action} it again"
-    )
-
-
-def warn_of_unwritten_start(progress: Progress) -> None:
+def warn_of_unwritten_start(context: ActionContext) -> None:
     """Mark the result as not durable, and warn: without the journal, a crash or a boot leaves the server down."""
-    progress.is_durable = False
-    progress.warn(
-        f"server {progress.server.uuid}: the journal cannot be written, so nothing says that it should be up: after a crash or a boot "
-        "it stays down; make the journal writable, then start it again"
-    )
+    context.progress.is_durable = False
+    unwritten = "the journal cannot be written, so nothing says that it should be up"
+    context.warn(f"{unwritten}: after a crash or a boot it stays down; make the journal writable, then start it again")
 
 
 def fate_of(node: Node, server: Server, ended: EndedHere) -> Verdict:
-    """Return the verdict for the run in the lock's record; `ENDED_UNOBSERVED` if the kill generation is unreadable.
-
-    The supervisor restarts only what hangs.
-    """
+    """Return the verdict for the run in the lock's record; `ENDED_UNOBSERVED` if the kill generation is unreadable."""
     action = PowerAction.named(ended.action)
     if action is None or not action.boots:
         return Verdict.STOPPED
@@ -129,6 +112,7 @@ def fate_of(node: Node, server: Server, ended: EndedHere) -> Verdict:
         return Verdict.ENDED_UNOBSERVED
     if generation != ended.generation:
         return Verdict.STOPPED
+    # The supervisor restarts only what hangs.
     return Verdict.HUNG if ended.origin == ORIGIN else Verdict.RESTARTING
 
 
@@ -169,13 +153,8 @@ def limits_of(node: Node, server: Server) -> Limits:
 
 
 def _write_here(node: Node, server: Server, ended: EndedHere, operation: str = "", end: RunEnd = _UNSEEN_END) -> bool:
-    row = _row_here(node, server, ended, operation, end)
-    return node.journal.ended_runs.write(row, limits_of(node, server)) if row.is_crash else node.journal.ended_runs.write(row)
-
-
-def _row_here(node: Node, server: Server, ended: EndedHere, operation: str, end: RunEnd) -> EndedRun:
     verdict = fate_of(node, server, ended)
-    return EndedRun(
+    row = EndedRun(
         server,
         ended.run,
         verdict,
@@ -190,6 +169,7 @@ def _row_here(node: Node, server: Server, ended: EndedHere, operation: str, end:
         boot=boot_id(),
         next_at=boot_seconds(),
     )
+    return node.journal.ended_runs.write(row, limits_of(node, server)) if row.is_crash else node.journal.ended_runs.write(row)
 
 
 _RETRY_SECONDS = 0.02

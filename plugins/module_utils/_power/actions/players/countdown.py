@@ -15,12 +15,13 @@ from ...host.concurrency import map_concurrently
 from ...locking.countdown import Countdown, HeldCountdown
 from ...model.cancellation import CheckCancelled, Deadline
 from ...model.clock import timestamp
-from ...model.errors import EngineError, EngineUnreachable, PowerError, Superseded
+from ...model.errors import PowerError, Superseded
 from ...model.news import COUNTDOWN
 from ...model.players import COUNTING, WAITING, PlayerPolicy
+from ...model.records import replace
 from ...model.server import Run, Server, Snapshot
 from ..node.context import STALE_SECONDS, ActionContext
-from ..node.node import Node
+from ..node.node import ENGINE_FAULTS, Node
 from .countdown_rules import mark_reached
 
 #: Seconds before a look at the engine, if no action took the lock in between.
@@ -51,8 +52,7 @@ class RunWatch:
     def look(self, *, certain: bool) -> None:
         """Check that the run goes on, with the same intent. Raises as `check`, and else `Superseded`.
 
-        The engine is asked if ``certain``, after a change of the lock, and now and then: for hundreds of servers, a question every few
-        seconds costs too much.
+        The engine is asked if ``certain``, after a change of the lock, and now and then: often costs too much with hundreds of servers.
         """
         node, uuid = self._context.node, self._context.uuid
         now, changed_at = node.clock.monotonic(), node.locks.changed_at(uuid)
@@ -63,7 +63,7 @@ class RunWatch:
             raise self._ended_by(f"should be {'up' if should_be_up else 'down'} now")
         try:
             snapshot = node.engine.inspect(uuid)
-        except (EngineError, EngineUnreachable):
+        except ENGINE_FAULTS:
             # Unknown: a later stage decides.
             return
         self._looked_at, self._changed_at = now, changed_at
@@ -79,7 +79,7 @@ class RunWatch:
     def is_there(self) -> bool:
         try:
             snapshot = self._context.node.engine.inspect(self._context.uuid)
-        except (EngineError, EngineUnreachable):
+        except ENGINE_FAULTS:
             return False
         return snapshot is not None and snapshot.live and snapshot.run == self.run
 
@@ -93,7 +93,7 @@ def superseded(context: ActionContext, what: str) -> Superseded:
     # An older intent, or a restart at the engine, does not name the actor.
     is_newer = intent is not None and intent.at > timestamp(context.request.requested_at)
     by = f" by {intent.origin}" if intent is not None and is_newer and intent.origin else ""
-    return Superseded(f"Cannot {context.verb} server {context.uuid}: it {what}{by} during the wait for its players")
+    return Superseded(context.cannot(f"it {what}{by} during the wait for its players"))
 
 
 #: A mark that is late by so many seconds, and this part of it, announces the time that is left.
@@ -172,7 +172,7 @@ class PlayerCountdown:
         """Tell players that the earlier countdown is cancelled, if they did not read it yet."""
         owed = self.owed
         if owed is not None and self._game is not None and owed.is_remembered(self._context.node.clock.now()):
-            self.owed = None if self._say(called_off(owed.action)) else owed.tried()
+            self.owed = None if self._say(called_off(owed.action)) else replace(owed, tries=owed.tries + 1)
 
     def go_on(self, latest: Deadline | None) -> None:
         """Begin, take a slot, or warn, whatever is due; ``latest`` is the latest end. Raises as `RunWatch.check` and `RunWatch.look`."""
@@ -275,7 +275,7 @@ class PlayerCountdown:
             return False
         why = self._game.announce(text)
         if why:
-            context.progress.warn(f"server {context.uuid}: its players got no message: {why}")
+            context.warn(f"its players got no message: {why}")
         self.reached = self.reached is not False and not why
         return not why
 
@@ -320,7 +320,7 @@ def call_off_abandoned(node: Node, server: Server) -> None:
         game = node.games.of(server, snapshot, node.sources.definition_for_stop(server.uuid))
         if game is not None:
             # Written first, because this process may die while players read it.
-            held.write(tries=found.tried().tries)
+            held.write(tries=found.tries + 1)
             if not game.announce(called_off(found.action)):
                 held.write(last_mark=0)
         # A game that is missing or fails may take it at the next look.

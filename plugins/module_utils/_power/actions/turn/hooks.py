@@ -30,19 +30,15 @@ _LINES, _LINE_BYTES = 20, 500
 def refuse_inside(context: ActionContext) -> None:
     """Raise `InsideHook` if this process belongs to a hook of the server: the hook would wait for itself."""
     if hook_unit.is_inside(context.uuid):
-        raise InsideHook(
-            f"Cannot {context.verb} server {context.uuid} from inside its own hook, which runs within another action on it; "
-            "let that action do it, or act after its end"
-        )
+        why = "from inside its own hook, which runs within another action on it; let that action do it, or act after its end"
+        raise InsideHook(f"Cannot {context.verb} server {context.uuid} {why}")
 
 
 def end_left_hook(context: ActionContext) -> None:
     """End the hook of an action that died. Raises `HookUnavailable`."""
     why = hook_unit.end(context.uuid)
     if why:
-        raise HookUnavailable(
-            f"Cannot {context.verb} server {context.uuid}: a hook of an earlier action still runs, and {why}; {_shown_by(context)}"
-        )
+        raise HookUnavailable(context.cannot(f"a hook of an earlier action still runs, and {why}; {_shown_by(context)}"))
 
 
 def _shown_by(context: ActionContext) -> str:
@@ -57,7 +53,7 @@ def check_hooks(context: ActionContext, steps: Sequence[PlanStep], definition: D
         if hook is not None:
             why = hook_unit.unavailable(hook.command, hook.user)
             if why:
-                raise HookUnavailable(f"Cannot {context.verb} server {context.uuid}: it has a hook {name}, and {why}")
+                raise HookUnavailable(context.cannot(f"it has a hook {name}, and {why}"))
             found.append(HookReport(name))
     return tuple(found)
 
@@ -87,7 +83,7 @@ def run_hooks(context: ActionContext, lock: PowerLock, definition: Definition | 
         write_intent(context, lock, up=False, run=progress.stopped_run or NO_RUN, keep_since=None)
         raise _failed(context, POST_STOP, f"{fault}; on_failure leaves it down")
     if fault:
-        progress.warn(f"server {context.uuid}: its hook {POST_STOP} {fault}")
+        context.warn(f"its hook {POST_STOP} {fault}")
     pre_start = _hook(context, PRE_START, definition) if boots else None
     fault = "" if pre_start is None else _run(context, lock, PRE_START, pre_start)
     if fault:
@@ -95,7 +91,7 @@ def run_hooks(context: ActionContext, lock: PowerLock, definition: Definition | 
 
 
 def _failed(context: ActionContext, name: str, fault: str) -> HookFailed:
-    return HookFailed(f"Cannot {context.verb} server {context.uuid}: its hook {name} {fault}")
+    return HookFailed(context.cannot(f"its hook {name} {fault}"))
 
 
 def _run(context: ActionContext, lock: PowerLock, name: str, hook: Hook) -> str:

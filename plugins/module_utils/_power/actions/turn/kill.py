@@ -19,12 +19,13 @@ from ...host.pauses import hook_runs
 from ...locking.holder import EndedHere, Holder, Leftover
 from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline, no_check
-from ...model.errors import UNGUARDED, EngineError, EngineUnreachable, HookUnavailable, KillUnsettled, LockTimeout, LockUnavailable
+from ...model.errors import UNGUARDED, EngineUnreachable, HookUnavailable, KillUnsettled, LockTimeout, LockUnavailable
 from ...model.news import LOCKED
 from ...model.request import PowerAction
 from ...model.result import Outcome, Phase, RunEnd
 from ...model.server import PowerState, Snapshot
 from ..node.context import ActionContext
+from ..node.node import ENGINE_FAULTS
 from ..node.progress import Ending, Progress
 from ..node.run_end import NO_RUN, fence_start, record_own_stop, write_ended_run, write_intent
 from .locked import holder_of
@@ -123,9 +124,7 @@ def _ending(
 ) -> Ending:
     """Return the ending of a kill that took effect. ``unguarded`` is its message if there are faults."""
     if faults:
-        context.progress.warn(
-            f"server {context.uuid}: the kill could not be guarded ({'; '.join(faults)}): an action under way might start the server again"
-        )
+        context.warn(f"the kill could not be guarded ({'; '.join(faults)}): an action under way might start the server again")
         return Outcome.DONE, UNGUARDED, unguarded
     if _has_changed(context.progress):
         return Outcome.DONE, "", ""
@@ -160,7 +159,7 @@ def _keep_generation(context: ActionContext) -> None:
     try:
         context.node.generations.keep(uuid)
     except LockUnavailable as error:
-        context.progress.warn(f"server {uuid}: {error}; should the power fail now, an action accepted before may start it again")
+        context.warn(f"{error}; should the power fail now, an action accepted before may start it again")
 
 
 def _await_holder(context: ActionContext, holder: Holder | None, faults: list[str]) -> PowerLock | None:
@@ -192,10 +191,9 @@ def _await_holder(context: ActionContext, holder: Holder | None, faults: list[st
     except LockTimeout as error:
         who = holder_of(error) or holder
         progress.holder = None if who is None else who.facts()
-        raise KillUnsettled(
-            f"Cannot tell that server {uuid} stays down: it was killed, but its lock is still held after {bound:.0f} s by "
-            f"{'somebody unknown' if who is None else who.sentence()}; end that pid, or kill again"
-        ) from error
+        by = "somebody unknown" if who is None else who.sentence()
+        held = f"it was killed, but its lock is still held after {bound:.0f} s by {by}"
+        raise KillUnsettled(f"Cannot tell that server {uuid} stays down: {held}; end that pid, or kill again") from error
     progress.waited_seconds = lock.waited_seconds
     if is_raised:
         _keep_generation(context)
@@ -222,7 +220,7 @@ def _kill_until_down(context: ActionContext, lock: PowerLock) -> Snapshot | None
     with contextlib.suppress(LockUnavailable):
         # The lock counts, whatever its record says.
         lock.enter(Phase.KILL)
-    progress.enter(Phase.KILL)
+    progress.enter(Phase.KILL.value)
     context.report(Phase.KILL.value)
     deadline = Deadline.after(node.clock, node.engine.timeout)
     while not deadline.is_over:
@@ -239,17 +237,15 @@ def _kill_until_down(context: ActionContext, lock: PowerLock) -> Snapshot | None
             lock.clear(carry=EndedHere.left_by(left) if left is not None and left.phase is Phase.STOP else lock.ended)
             write_ended_run(node, progress.server, lock)
             return snapshot
-    raise KillUnsettled(
-        f"Cannot tell that server {context.uuid} stays down: it came up again, and the time limit of {node.engine.timeout:.0f} s is over; "
-        "find what starts it, and kill it again"
-    )
+    again = f"it came up again, and the time limit of {node.engine.timeout:.0f} s is over"
+    raise KillUnsettled(f"Cannot tell that server {context.uuid} stays down: {again}; find what starts it, and kill it again")
 
 
 def _kill_now(context: ActionContext) -> None:
     """Send SIGKILL; "not running" and "no such container" are success."""
     try:
         is_sent = context.node.engine.signal(context.uuid, "SIGKILL")
-    except (EngineError, EngineUnreachable) as error:
+    except ENGINE_FAULTS as error:
         # Without an answer of its own, the engine may have sent it.
         context.progress.changed |= not error.facts.get("no_effect")
         raise
@@ -261,7 +257,7 @@ def _see_before(context: ActionContext, record: tuple[Holder | None, Leftover | 
     node, progress = context.node, context.progress
     try:
         snapshot = node.engine.inspect(context.uuid)
-    except (EngineError, EngineUnreachable):
+    except ENGINE_FAULTS:
         return
     if progress.changed and snapshot is None:
         # Removed or renamed: only that it lived is known.
@@ -276,13 +272,11 @@ def _unsettled_without_engine(context: ActionContext) -> Iterator[None]:
     """Raise `KillUnsettled` for an error of the engine after something was killed."""
     try:
         yield
-    except (EngineError, EngineUnreachable) as error:
+    except ENGINE_FAULTS as error:
         if not context.progress.changed:
             raise
-        raise KillUnsettled(
-            f"Cannot tell that server {context.uuid} is down: it was killed, but then the engine could not be asked ({error}); "
-            "look at the engine, and kill again"
-        ) from error
+        why = f"it was killed, but then the engine could not be asked ({error})"
+        raise KillUnsettled(f"Cannot tell that server {context.uuid} is down: {why}; look at the engine, and kill again") from error
 
 
 def _await_gone(context: ActionContext) -> Snapshot | None:
@@ -290,8 +284,6 @@ def _await_gone(context: ActionContext) -> Snapshot | None:
     node = context.node
     snapshot = node.engine.inspect(context.uuid)
     if snapshot is not None and snapshot.live and not node.await_end(snapshot.run, node.engine.timeout, no_check):
-        raise KillUnsettled(
-            f"Cannot tell that server {context.uuid} is down: its process still runs {node.engine.timeout:.0f} s after SIGKILL; "
-            "look at the engine"
-        )
+        late = f"its process still runs {node.engine.timeout:.0f} s after SIGKILL"
+        raise KillUnsettled(f"Cannot tell that server {context.uuid} is down: {late}; look at the engine")
     return snapshot

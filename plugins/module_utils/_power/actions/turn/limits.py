@@ -17,7 +17,7 @@ from ...model.result import LimitChange, Outcome, Phase
 from ...model.server import Amount, ContainerLimits, Snapshot
 from ..boot.container import spec_of
 from ..node.context import STALE_SECONDS, ActionContext, refuse_frozen
-from ..node.node import Observed
+from ..node.node import ENGINE_FAULTS, Observed
 from ..node.progress import Ending
 from .locked import acquire
 from .look import check_wings, identify, look, look_locked
@@ -34,7 +34,7 @@ def _update(context: ActionContext, planned: LimitPlan) -> set[str]:
     On failure it restores the old limits, and raises `EngineError` or `LimitBelowUse`, which says if that fails. Raises `EngineUnreachable`
     if the result is unknown.
     """
-    engine, progress, uuid = context.node.engine, context.progress, context.uuid
+    engine, progress = context.node.engine, context.progress
     container, wanted, keys = planned.snapshot.id, planned.wanted, planned.keys
     warnings: list[str] = []
     try:
@@ -48,7 +48,7 @@ def _update(context: ActionContext, planned: LimitPlan) -> set[str]:
             raise
     try:
         found = engine.inspect(container)
-    except (EngineError, EngineUnreachable):
+    except ENGINE_FAULTS:
         # It applied all it can.
         progress.alter()
         raise
@@ -56,16 +56,16 @@ def _update(context: ActionContext, planned: LimitPlan) -> set[str]:
     taken = set(keys) - left
     if taken:
         progress.alter()
-    progress.warn(*(f"server {uuid}: {warning}" for warning in warnings))
+    context.warn(*warnings)
     if left:
-        progress.warn(f"server {uuid}: this node cannot change {', '.join(sorted(left))}")
+        context.warn(f"this node cannot change {', '.join(sorted(left))}")
     return taken
 
 
 def _undone(context: ActionContext, planned: LimitPlan, refusal: EngineError) -> PowerError:
     """Restore the old limits; return the error, which says if the present limits are unknown."""
     before, keys, reason = planned.snapshot.limits, planned.keys, refusal.reason
-    text = f"Cannot {context.verb} server {context.uuid}: {reason}"
+    text = context.cannot(reason)
     if refusal.facts.get("status") in (_NOT_BEGUN, _GONE):
         return EngineError(text)
     # The body comes from the old limits alone, without those left to a restart.
@@ -75,7 +75,7 @@ def _undone(context: ActionContext, planned: LimitPlan, refusal: EngineError) ->
     try:
         if body:
             context.node.engine.containers.set_limits(planned.snapshot.id, body)
-    except (EngineError, EngineUnreachable) as error:
+    except ENGINE_FAULTS as error:
         context.progress.alter()
         return EngineError(f"{text}; the old limits cannot be set again ({error}): some may be new until a restart")
     if lasting:
@@ -160,9 +160,9 @@ def _planned(context: ActionContext, seen: Observed, check_cancelled: CheckCance
     definition = context.node.sources.definition(context.uuid, again=again, check_cancelled=check_cancelled)
     progress.server = definition.server
     if definition.suspended:
-        raise Suspended(f"Cannot {context.verb} server {context.uuid}: it is suspended, so it should be down; stop it")
+        raise Suspended(context.cannot("it is suspended, so it should be down; stop it"))
     if not made_by_us_or_wings(snapshot, context.uuid):
-        raise ContainerForeign(f"Cannot {context.verb} server {context.uuid}: neither this collection nor Wings made its container")
+        raise ContainerForeign(context.cannot("neither this collection nor Wings made its container"))
     config = spec_of(context.node, definition, image_id="").config
     wanted, differing = limits_of(config["HostConfig"]), limits_to_change(snapshot, config)
     keys = tuple(key for key in differing if can_change(key, snapshot.limits, wanted))
@@ -186,7 +186,6 @@ def _refuse_below_use(context: ActionContext, planned: LimitPlan) -> None:
         return
     use = context.node.engine.use(planned.snapshot.id)
     if use is not None and use.memory > planned.wanted.memory:
-        raise LimitBelowUse(
-            f"Cannot {context.verb} server {context.uuid}: it uses {use.memory / 1_000_000:.0f} MB of memory, and its definition allows "
-            f"{planned.wanted.memory / 1_000_000:.0f} MB, overhead included; restart it to apply the new limits"
-        )
+        now, allowed = (f"{memory / 1_000_000:.0f} MB" for memory in (use.memory, planned.wanted.memory))
+        why = f"it uses {now} of memory, and its definition allows {allowed}, overhead included; restart it to apply the new limits"
+        raise LimitBelowUse(context.cannot(why))

@@ -10,22 +10,12 @@ from dataclasses import replace
 
 from ...host.pauses import hook_runs
 from ...locking.lock import PowerLock
-from ...model.errors import (
-    EngineError,
-    EngineUnreachable,
-    InterruptedBySignal,
-    LockUnavailable,
-    NotSelected,
-    OnTrial,
-    ServerNotFound,
-    Superseded,
-    WingsActive,
-)
+from ...model.errors import InterruptedBySignal, LockUnavailable, NotSelected, OnTrial, ServerNotFound, Superseded, WingsActive
 from ...model.request import PowerAction, Request
 from ...model.server import PowerState, Server, Startup, parse_uuid
 from ...model.supervision import Verdict
 from ..node.context import ActionContext, fell_since, known, refuse_after_newer_run, require_hanging
-from ..node.node import Observed
+from ..node.node import ENGINE_FAULTS, Observed
 from ..node.run_end import recover_unfinished, unwritten_stop
 
 _NOWHERE = "no definition and no container of this node has it; act on its own node, or look for it with server_power_info"
@@ -58,13 +48,12 @@ def _found_here(context: ActionContext, server: Server) -> Server:
     if definition is not None:
         return definition.server
     try:
-        is_here = node.engine.inspect(server.uuid) is not None
-    except (EngineError, EngineUnreachable):
-        if not killing:
-            raise
-        is_here = True
-    if is_here:
-        return server
+        if node.engine.inspect(server.uuid) is not None:
+            return server
+    except ENGINE_FAULTS:
+        if killing:
+            return server
+        raise
     if killing:
         # Its first start may still ask the Panel, without any other trace.
         with contextlib.suppress(LockUnavailable):
@@ -98,7 +87,7 @@ def look_locked(context: ActionContext, lock: PowerLock) -> tuple[Observed, bool
     waited = progress.waited_run
     if waited is not None and seen.snapshot is not None and seen.live and seen.snapshot.run != waited:
         progress.saw(seen)
-        raise Superseded(f"Cannot {context.verb} server {context.uuid}: it was started again during the wait for its players")
+        raise Superseded(context.cannot("it was started again during the wait for its players"))
     progress.state_before = None
     return _require_chosen(context, seen, with_record=True), fenced
 
@@ -159,7 +148,7 @@ def _refuse_on_trial(context: ActionContext) -> None:
     from ...model.proof import is_held_back
 
     if is_held_back(proof, row):
-        raise OnTrial(f"Cannot {context.verb} server {context.uuid}: its new version is on trial; the end of that comes first")
+        raise OnTrial(context.cannot("its new version is on trial; the end of that comes first"))
 
 
 def require_selected(request: Request, uuid: str, state: PowerState) -> None:
@@ -185,21 +174,19 @@ def _require_should_be_up(context: ActionContext, seen: Observed, *, with_record
     if intent is not None and not intent.up:
         who = f" by {intent.origin}" if intent.origin else ""
         since = "should no longer be up" if uuid in should_be_up else "should be down"
-        raise NotSelected(f"Cannot {context.verb} server {uuid}: it {since}{who}")
+        raise NotSelected(context.cannot(f"it {since}{who}"))
     stop = unwritten_stop(context.node, context.progress.server, seen.snapshot) if with_record else None
     if stop is not None:
         who = f" by {stop.origin}" if stop.origin else ""
-        raise NotSelected(
-            f"Cannot {context.verb} server {uuid}: a {stop.action}{who} wants it down, and the journal does not have that yet"
-        )
+        raise NotSelected(context.cannot(f"a {stop.action}{who} wants it down, and the journal does not have that yet"))
     run = None if seen.snapshot is None or seen.live else seen.snapshot.run
     if run is not None and context.request.ended_run is None:
         row = known(context, lambda: context.node.journal.ended_runs.of_run(run))
         if row is not None and row.verdict in _STOPPED and (with_record or row.verdict is Verdict.STOPPED_EXTERNALLY):
-            raise NotSelected(f"Cannot {context.verb} server {uuid}: somebody stopped it{_STOPPED[row.verdict]}")
+            raise NotSelected(context.cannot(f"somebody stopped it{_STOPPED[row.verdict]}"))
     # It should have been up at the request, so the journal was lost since.
     if intent is None and uuid not in should_be_up:
-        raise NotSelected(f"Cannot {context.verb} server {uuid}: no action in this node's journal says that it should be up")
+        raise NotSelected(context.cannot("no action in this node's journal says that it should be up"))
 
 
 def check_wings(context: ActionContext) -> None:
@@ -209,10 +196,8 @@ def check_wings(context: ActionContext) -> None:
     if pid is None:
         return
     if request.action is PowerAction.KILL:
-        context.progress.warn(f"server {context.uuid}: Wings (pid {pid}) is alive; it may take the kill for a crash and start it again")
+        context.warn(f"Wings (pid {pid}) is alive; it may take the kill for a crash and start it again")
         return
-    raise WingsActive(
-        f"Cannot {context.verb} server {request.server} while Wings runs (pid {pid}): Wings would take it for a crash; "
-        "act through Wings' own HTTP endpoint (api_url), or stop Wings for good (system.allow_wings: true overrides)",
-        pid=pid,
-    )
+    why = f"while Wings runs (pid {pid}): Wings would take it for a crash"
+    advice = "act through Wings' own HTTP endpoint (api_url), or stop Wings for good (system.allow_wings: true overrides)"
+    raise WingsActive(f"Cannot {context.verb} server {request.server} {why}; {advice}", pid=pid)

@@ -29,7 +29,7 @@ def leave_up(context: ActionContext, seen: Observed) -> Ending:
     if request.ended_run is None:
         intent = Intent(True, request.operation, request.origin, timestamp(request.requested_at))
         if not context.node.journal.intents.set(context.progress.server, intent, only_if_newer=context.node.clock.now()):
-            warn_of_unwritten_start(context.progress)
+            warn_of_unwritten_start(context)
     _await_found(context, seen)
     return Outcome.UNCHANGED, "", plan(request.action, seen.state).reason
 
@@ -37,7 +37,7 @@ def leave_up(context: ActionContext, seen: Observed) -> Ending:
 def found_done(context: ActionContext, same: OperationRow) -> Ending:
     """End an action that was done under the same key; a signal may have ended that action's wait for ready."""
     look_again(context)
-    if context.request.action.boots:
+    if context.request.action.boots and not context.request.check:
         seen = context.node.observe(context.uuid)
         if seen.is_steady:
             _await_found(context, seen)
@@ -68,18 +68,17 @@ def dry_run(context: ActionContext) -> Ending:
     identify(context)
     same = same_action(context)
     if same is not None and same.outcome:
-        look_again(context)
-        return Outcome.UNCHANGED, "", done_before(same)
+        return found_done(context, same)
     check_wings(context)
     seen = look(context)
     chosen = plan(action, seen.state)
     if action is PowerAction.START and seen.is_steady:
         return Outcome.UNCHANGED, "", chosen.reason
     require_chosen_by_outdated(context, seen.snapshot, context.check_waiting)
+    boot = None
     if action.boots:
         refuse_frozen(context)
-    boot = prepare(context, seen.snapshot) if action.boots else None
-    if boot is not None:
+        boot = prepare(context, seen.snapshot)
         revert_policy_of(context, boot)
     progress.hooks = hooks_of(context, chosen.steps, boot)
     policy = context.request.players
@@ -91,7 +90,7 @@ def dry_run(context: ActionContext) -> Ending:
 
             look_at_players(context, policy, seen.snapshot)
         stop = graceful_stop(context.node, context.uuid, seen.snapshot, context.request.stop_timeout)
-        progress.warn(*stop.warnings)
+        context.warn(*stop.warnings)
         progress.stop_timeout = stop.timeout
     if seen.holder is not None:
         progress.holder = seen.holder.facts()

@@ -10,14 +10,14 @@ from dataclasses import replace
 
 from ...host.system_log import announce
 from ...journal.operations import not_durable
-from ...model.errors import INTERNAL_ERROR, EngineUnreachable, FailureBudget, InterruptedBySignal, NotSelected, PowerError, internal_error
+from ...model.errors import EngineUnreachable, FailureBudget, InterruptedBySignal, NotSelected, PowerError
 from ...model.request import PowerAction, Request, WaitFor
 from ...model.result import Outcome, Result
 from ...model.server import Server
 from ..node.context import ActionContext, same_action
 from ..node.limiter import Slot
 from ..node.node import Node
-from ..node.progress import Ending, Progress
+from ..node.progress import Ending, Progress, fault_of_ours
 from .locked import Checked, await_stagger, check, take_turn
 from .look import identify, look_again
 
@@ -86,8 +86,7 @@ def _ending_of(context: ActionContext, stages: Callable[[ActionContext], Ending]
         if isinstance(error, EngineUnreachable) or isinstance(error.__cause__, EngineUnreachable):
             progress.state, again = None, False
     except Exception as error:
-        # A fault of ours on one server must not hide the results of others.
-        ending = Outcome.FAILED, INTERNAL_ERROR, internal_error(error)
+        ending = fault_of_ours(error)
         again = progress.begun
     if again:
         look_again(context)
@@ -95,14 +94,13 @@ def _ending_of(context: ActionContext, stages: Callable[[ActionContext], Ending]
 
 
 def _act(context: ActionContext) -> Ending:
-    is_kill = context.request.action is PowerAction.KILL
     identify(context)
     same = same_action(context)
     if same is not None and same.outcome:
         from .no_change import found_done
 
         return found_done(context, same)
-    if is_kill:
+    if context.request.action is PowerAction.KILL:
         from .kill import kill
 
         return kill(context)

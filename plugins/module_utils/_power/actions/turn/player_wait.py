@@ -54,8 +54,7 @@ def take_turn_after_players(context: ActionContext, policy: PlayerPolicy, checke
 
         # Before any warning: a missing image, or minutes of pulling, would make it false. The action may yet never begin.
         if pull(context, checked.boot.definition):
-            image = checked.boot.definition.image
-            context.progress.warn(f"server {context.uuid}: image {image} was pulled ahead of its turn")
+            context.warn(f"image {checked.boot.definition.image} was pulled ahead of its turn")
     wait = _Wait(context, policy, seen.snapshot, watch)
     try:
         return take_turn(context, wait.until_go(checked))
@@ -77,17 +76,17 @@ def look_at_players(context: ActionContext, policy: PlayerPolicy, snapshot: Snap
         who = f"its players cannot be counted ({count.why})" if count.online is None else f"{count.online} play on it"
         left = f"it would be skipped after {policy.max_delay} s"
         if wait.game is None:
-            raise PlayersUnknown(f"Cannot {context.verb} server {context.uuid}: {who}: {left}")
-        context.progress.warn(f"server {context.uuid}: {who}: {left} if nothing changes until then")
+            raise PlayersUnknown(context.cannot(f"{who}: {left}"))
+        context.warn(f"{who}: {left} if nothing changes until then")
 
 
 def _too_many(context: ActionContext, policy: PlayerPolicy, count: PlayerCount, when: str = "") -> PlayersOnline | PlayersUnknown:
     waited = when or (f" after {policy.max_delay} s" if policy.max_delay else "")
-    cannot = f"Cannot {context.verb} server {context.uuid}"
+    most = f"players_at_most is {policy.at_most}"
     if count.online is None:
-        return PlayersUnknown(f"{cannot}: it is unknown how many play on it ({count.why}){waited}, and players_at_most is {policy.at_most}")
-    why = "there is no time left to tell them" if count.online <= policy.at_most else f"players_at_most is {policy.at_most}"
-    return PlayersOnline(f"{cannot}: {count.online} play on it{waited}, and {why}")
+        return PlayersUnknown(context.cannot(f"it is unknown how many play on it ({count.why}){waited}, and {most}"))
+    why = "there is no time left to tell them" if count.online <= policy.at_most else most
+    return PlayersOnline(context.cannot(f"{count.online} play on it{waited}, and {why}"))
 
 
 class _Wait:
@@ -98,7 +97,7 @@ class _Wait:
         self.game = node.games.of(progress.server, snapshot, definition)
         self._no_game = None if self.game is not None else node.games.why_none(progress.server, definition)
         if self._no_game is not None:
-            progress.warn(f"server {context.uuid}: its players cannot be counted or warned: {self._no_game}")
+            context.warn(f"its players cannot be counted or warned: {self._no_game}")
         self._watch = watch
         self._countdown = PlayerCountdown(context, policy, self.game, watch)
         self._record: HeldCountdown | None = None

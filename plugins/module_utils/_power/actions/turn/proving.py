@@ -19,18 +19,7 @@ from ...host.supervisor_record import read_record
 from ...journal.schema import JournalUnusable
 from ...model.cancellation import Deadline
 from ...model.clock import timestamp
-from ...model.errors import (
-    EngineError,
-    EngineUnreachable,
-    LeftDown,
-    OutcomeUnknown,
-    PowerError,
-    Reverted,
-    RevertUnavailable,
-    StartFailed,
-    StartTimeout,
-    Superseded,
-)
+from ...model.errors import LeftDown, OutcomeUnknown, PowerError, Reverted, RevertUnavailable, StartFailed, StartTimeout, Superseded
 from ...model.news import PROOF
 from ...model.proof import Proof, ProofEnd, intent_text
 from ...model.records import replace
@@ -39,6 +28,7 @@ from ...model.server import Snapshot
 from ..boot.container import Boot, Staged, spec_of
 from ..boot.previous import can_return, clear_place, files_fault
 from ..node.context import ActionContext, proof_seconds
+from ..node.node import ENGINE_FAULTS
 from ..node.progress import Ending
 
 _LOOK_SECONDS = 0.5
@@ -52,9 +42,13 @@ def as_possible(context: ActionContext, definition: Definition, policy: RevertPo
     if not why:
         return policy
     if not policy.is_default:
-        raise RevertUnavailable(f"Cannot {context.verb} server {context.uuid} with on_failed_start: revert: {why}")
-    context.progress.warn(f"server {context.uuid}: a failed start is left, although on_failed_start is revert here: {why}")
+        raise _refused(context, why)
+    context.warn(f"a failed start is left, although on_failed_start is revert here: {why}")
     return None
+
+
+def _refused(context: ActionContext, why: str) -> RevertUnavailable:
+    return RevertUnavailable(f"Cannot {context.verb} server {context.uuid} with on_failed_start: revert: {why}")
 
 
 def _unavailable(context: ActionContext) -> str:
@@ -72,15 +66,12 @@ def _unavailable(context: ActionContext) -> str:
 
 
 def begin_proof(context: ActionContext, policy: RevertPolicy, boot: Boot, snapshot: Snapshot | None, staged: Staged) -> None:
-    """Write the row of the proof before the stop; again if the definition changed during the stop. Without another version there is none.
-
-    Raises `RevertUnavailable`.
-    """
+    """Write the row of the proof before the stop, if there is another version; again if that changed. Raises `RevertUnavailable`."""
     progress, node, uuid = context.progress, context.node, context.uuid
     if snapshot is None or not staged.waiting or not can_return(snapshot, uuid):
         why = "never ran, or another program made it" if staged.waiting else "stays the same"
         previous = "it has no container" if snapshot is None else f"its container {why}"
-        progress.warn(f"server {uuid}: a failed start is left, because there is no previous version: {previous}")
+        context.warn(f"a failed start is left, because there is no previous version: {previous}")
         return
     known, image = progress.proof, node.engine.images.find(boot.definition.image)
     try:
@@ -88,16 +79,10 @@ def begin_proof(context: ActionContext, policy: RevertPolicy, boot: Boot, snapsh
         begun = _of_version(context, begun, policy, boot.definition, "" if image is None else image.id)
         node.journal.proofs.begin(begun)
     except (JournalUnusable, OSError) as error:
-        raise _unwritable(context, error) from error
+        raise _refused(context, f"the journal cannot be written: {reason_of(error)}") from error
     progress.proof = begun
     if known is None and begun.previous == snapshot.id:
         clear_place(node, uuid)
-
-
-def _unwritable(context: ActionContext, error: Exception) -> RevertUnavailable:
-    return RevertUnavailable(
-        f"Cannot {context.verb} server {context.uuid} with on_failed_start: revert: the journal cannot be written: {reason_of(error)}"
-    )
 
 
 def _proof(context: ActionContext, snapshot: Snapshot) -> Proof:
@@ -131,7 +116,7 @@ def is_on_trial(context: ActionContext) -> bool:
     try:
         return _kept(context, context.node.journal.proofs.of(context.uuid)) is not None
     except (JournalUnusable, OSError) as error:
-        raise _unwritable(context, error) from error
+        raise _refused(context, f"the journal cannot be written: {reason_of(error)}") from error
 
 
 def _kept(context: ActionContext, earlier: Proof | None) -> Snapshot | None:
@@ -206,9 +191,7 @@ def _await_end(context: ActionContext, proof: Proof, error: PowerError | None) -
             _leave_open(context, error, "the supervisor has not ended its proof in time")
             return
         if node.caller.interrupted() and not node.caller.handed_on():
-            progress.warn(
-                f"server {context.uuid}: a signal ended the wait for the proof of its new version; the supervisor goes on with it"
-            )
+            context.warn("a signal ended the wait for the proof of its new version; the supervisor goes on with it")
             return
         deadline.pause(_LOOK_SECONDS)
 
@@ -226,7 +209,7 @@ def _raise_end(context: ActionContext, proof: Proof, error: PowerError | None) -
     if proof.log:
         context.progress.show_log(proof.log)
     if proof.ended is ProofEnd.REVERTED:
-        with contextlib.suppress(EngineError, EngineUnreachable):
+        with contextlib.suppress(*ENGINE_FAULTS):
             now = context.node.engine.inspect(uuid)
             context.progress.run = context.progress.run if now is None else now.run
         raise Reverted(f"Cannot {verb} server {uuid} with its new version: {proof.msg}; the previous version is up again") from error
@@ -237,7 +220,7 @@ def _raise_end(context: ActionContext, proof: Proof, error: PowerError | None) -
     if proof.ended is ProofEnd.FAILED and (error is None or proof.failed):
         raise StartFailed(f"Cannot {verb} server {uuid} with its new version: {proof.msg}") from error
     if proof.ended is ProofEnd.FAILED:
-        context.progress.warn(f"server {uuid}: {proof.msg}")
+        context.warn(proof.msg)
     # A server that somebody stopped or started since is not left up.
     if proof.ended is ProofEnd.VOID and (error is None or isinstance(error, StartTimeout)):
         raise Superseded(f"Cannot prove the new version of server {uuid}: {proof.msg}") from error

@@ -11,7 +11,7 @@ from ...host.pauses import maintenance_pause
 from ...journal.journal import Intent
 from ...locking.holder import Leftover
 from ...locking.lock import PowerLock
-from ...model.clock import read_timestamp, timestamp
+from ...model.clock import timestamp
 from ...model.errors import NotSelected, ServerNotFound, Suspended, UnderMaintenance
 from ...model.proof import REVERT_ORIGIN, Proof, ProofFacts, ProofStep, decide, intent_text
 from ...model.records import replace
@@ -25,7 +25,7 @@ from ..boot.prepare import boot_step, put_disk_right
 from ..boot.previous import put_back, require_previous, restore_files
 from ..boot.startup import AwaitedRun, matchers_of, start
 from ..node.context import ActionContext, known
-from ..node.node import Node, Observed
+from ..node.node import Node, Observed, age_seconds
 from .stop import end_run, graceful_stop
 
 #: After its stop timeout, a run gets this long to end.
@@ -33,10 +33,7 @@ _LATE_SECONDS = 10.0
 
 
 def facts_of(node: Node, proof: Proof, *, held: bool | None = None) -> ProofFacts:
-    """Look at a server on trial. ``held``: somebody has its lock; None: look.
-
-    Raises `JournalUnusable`, OSError, `LockUnavailable`, and the engine's errors.
-    """
+    """Look at a server on trial, and for ``held`` None at its lock. Raises `JournalUnusable`, OSError, `LockUnavailable`, engine errors."""
     uuid, journal = proof.uuid, node.journal
     # In this order: once the action has released the lock, the look shows all that it did. A start after a row shows, too.
     holder, leftover = node.locks.look(uuid)
@@ -68,11 +65,8 @@ def _is_stopping(node: Node, uuid: str, leftover: Leftover | None, snapshot: Sna
     """Tell if an action that died has left a stop of the present run unfinished, and the run can still obey it."""
     if snapshot is None or not snapshot.live or leftover is None or leftover.phase is not Phase.STOP or leftover.run != snapshot.run:
         return False
-    try:
-        seconds = (node.clock.now() - read_timestamp(leftover.since)).total_seconds()
-    except (ValueError, TypeError):
-        return True
-    return seconds < graceful_stop(node, uuid, snapshot).timeout.seconds + _LATE_SECONDS
+    age = age_seconds(leftover.since, node.clock.now())
+    return age is None or age < graceful_stop(node, uuid, snapshot).timeout.seconds + _LATE_SECONDS
 
 
 def _is_ready(node: Node, proof: Proof, snapshot: Snapshot) -> bool:
@@ -94,13 +88,13 @@ def _is_ready(node: Node, proof: Proof, snapshot: Snapshot) -> bool:
 def require_failed(context: ActionContext, proof: Proof) -> None:
     """Raise `NotSelected` unless the proof is still open and its version has failed. Certain under the lock."""
     if maintenance_pause(context.node.settings.state_directory):
-        raise UnderMaintenance(f"Cannot {context.verb} server {context.uuid}: a maintenance is under way; it is done after that")
+        raise UnderMaintenance(context.cannot("a maintenance is under way; it is done after that"))
     found = known(context, lambda: context.node.journal.proofs.of(context.uuid))
     if found is None or not found.is_open or found.operation != proof.operation or found.run != proof.run:
-        raise NotSelected(f"Cannot {context.verb} server {context.uuid}: the proof of its new version is over")
+        raise NotSelected(context.cannot("the proof of its new version is over"))
     step, why = decide(found, known(context, lambda: facts_of(context.node, found, held=False)))
     if step is not ProofStep.FAIL:
-        raise NotSelected(f"Cannot {context.verb} server {context.uuid}: its new version has not failed{': ' if why else ''}{why}")
+        raise NotSelected(context.cannot(f"its new version has not failed{': ' if why else ''}{why}"))
 
 
 def revert(context: ActionContext, lock: PowerLock, proof: Proof, seen: Observed, steps: tuple[PlanStep, ...]) -> AwaitedRun:

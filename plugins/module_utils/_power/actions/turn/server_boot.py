@@ -60,14 +60,6 @@ def _begin_proof(context: ActionContext, boot: Boot, snapshot: Snapshot | None, 
         begin_proof(context, context.progress.revert, boot, snapshot, staged)
 
 
-def _is_on_trial(context: ActionContext) -> bool:
-    if context.progress.revert is None:
-        return False
-    from .proving import is_on_trial
-
-    return is_on_trial(context)
-
-
 def _stage(context: ActionContext, lock: PowerLock, boot: Boot, snapshot: Snapshot | None, kept: Staged | None = None) -> Staged:
     """Pull the image if needed, and return the container to start, a new one if needed; another one than ``kept`` replaces that."""
     node = context.node
@@ -79,8 +71,13 @@ def _stage(context: ActionContext, lock: PowerLock, boot: Boot, snapshot: Snapsh
         step.changed = boot.volume.create(node.settings.uid, node.settings.gid)
     context.check_cancelled()
     with boot_step(context, "container"):
+        on_trial = False
+        if context.progress.revert is not None:
+            from .proving import is_on_trial
+
+            on_trial = is_on_trial(context)
         # A waiting container is no change yet: it may be removed again.
-        staged = stage(context, boot, snapshot, kept, on_trial=_is_on_trial(context))
+        staged = stage(context, boot, snapshot, kept, on_trial=on_trial)
     if kept is not None and kept != staged:
         unstage(node, kept)
     return staged
@@ -96,5 +93,5 @@ def _refresh(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged
     except PowerError as error:
         if isinstance(error, (Suspended, ServerNotFound)) or error.cancels:
             raise
-        context.progress.warn(f"server {context.uuid}: its definition after the stop cannot be used ({error}); the earlier one is used")
+        context.warn(f"its definition after the stop cannot be used ({error}); the earlier one is used")
         return boot, staged

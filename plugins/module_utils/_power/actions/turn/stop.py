@@ -52,11 +52,10 @@ def _await_exit(context: ActionContext, lock: PowerLock, run: Run, who: Leftover
     end = context.node.await_end(run, wait_seconds - lock.waited_seconds, context.check_interrupted)
     if end is None:
         context.progress.holder = who.facts()
-        raise LockTimeout(
-            f"Cannot start server {context.uuid}: it is still stopping after {wait_seconds} s; the stop was sent by {who.action}"
-            f"{' by ' + who.origin if who.origin else ''} at {who.since}; wait longer (wait_seconds), stop it again, or kill it"
-        )
-    record_stop(context.node, context.progress.server, lock, EndedHere.left_by(who), who.operation, end)
+        by = f" by {who.origin}" if who.origin else ""
+        stopping = f"it is still stopping after {wait_seconds} s; the stop was sent by {who.action}{by} at {who.since}"
+        raise LockTimeout(context.cannot(f"{stopping}; wait longer (wait_seconds), stop it again, or kill it"))
+    record_stop(context, lock, EndedHere.left_by(who), who.operation, end)
     context.progress.downtime = Downtime.since_end(end)
 
 
@@ -68,7 +67,7 @@ def stop_run(context: ActionContext, lock: PowerLock, snapshot: Snapshot) -> Run
     """
     node, progress = context.node, context.progress
     stop = graceful_stop(node, context.uuid, snapshot, context.request.stop_timeout)
-    progress.warn(*stop.warnings)
+    context.warn(*stop.warnings)
     grace = stop.timeout.seconds
     _make_stoppable(context, snapshot, unpause=grace > 0)
     began = node.clock.monotonic()
@@ -121,10 +120,10 @@ def graceful_stop(node: Node, uuid: str, snapshot: Snapshot | None, asked: int |
         definition = task if task is not None else node.sources.definition_for_stop(uuid)
         if definition is not None:
             # Other faults of the definition do not matter for a stop.
-            warnings = tuple(f"server {uuid}: {warning}" for warning in definition.warnings if warning.startswith(_STOP_KEY))
+            warnings = tuple(warning for warning in definition.warnings if warning.startswith(_STOP_KEY))
             way, source = definition.stop, TimeoutSource.DEFINITION
         elif snapshot is not None:
-            warnings = (f"server {uuid}: no definition says how it is stopped; it is sent {snapshot.stop_signal}",)
+            warnings = (f"no definition says how it is stopped; it is sent {snapshot.stop_signal}",)
     if asked is not None:
         timeout = StopTimeout(asked, TimeoutSource.TASK)
     elif way.timeout is not None:
@@ -148,9 +147,7 @@ def _make_stoppable(context: ActionContext, snapshot: Snapshot, *, unpause: bool
 def _send(context: ActionContext, snapshot: Snapshot, way: StopWay) -> str:
     engine, uuid = context.node.engine, context.uuid
     if way.type is StopType.COMMAND and not snapshot.open_stdin:
-        context.progress.warn(
-            f"server {uuid}: its container has no open standard input for the command {way.value!r}; it is sent {snapshot.stop_signal}"
-        )
+        context.warn(f"its container has no open standard input for the command {way.value!r}; it is sent {snapshot.stop_signal}")
         way = StopWay(StopType.NATIVE)
     try:
         if way.type is StopType.COMMAND:
