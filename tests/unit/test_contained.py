@@ -69,12 +69,12 @@ class Hanging:
 def in_a_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
     found = Hanging()
     yield found
-    monkeypatch.setattr(engine_commands, "_is_in", lambda pid, container: True)
+    monkeypatch.setattr(engine_commands, "text_of", lambda _path: CONTAINER)
     found.end()
 
 
 def test_the_end_of_a_command_ends_its_whole_session(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_commands, "_is_in", lambda pid, container: container == CONTAINER)
+    monkeypatch.setattr(engine_commands, "text_of", lambda _path: CONTAINER)
     end_session(hanging.leader.pid, CONTAINER, hanging.since)
     assert hanging.is_over
 
@@ -83,7 +83,7 @@ def test_the_end_of_a_command_ends_its_whole_session(hanging: Hanging, monkeypat
 def test_a_wrong_process_id_or_container_id_ends_no_process(
     hanging: Hanging, monkeypatch: pytest.MonkeyPatch, which: str, container: str
 ) -> None:
-    monkeypatch.setattr(engine_commands, "_is_in", lambda pid, container: True)
+    monkeypatch.setattr(engine_commands, "text_of", lambda _path: CONTAINER)
     end_session({"child": hanging.child, "leader": hanging.leader.pid, "zero": 0}[which], container, hanging.since)
     assert hanging.lives
 

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..host.machine import boot_seconds, processes, stat_of
+from ..host.machine import CONTAINER_ID, boot_seconds, processes, stat_of, text_of
 from ..model.cancellation import Deadline, wait_until
 from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import EngineError, PowerError
@@ -29,7 +28,6 @@ _LEAST_SECONDS = 0.1
 #: The wait for a killed command to disappear. Some engines take 2 s if its child still holds its output.
 _END_SECONDS = 3.0
 _LOOK_SECONDS = 0.02
-_ID = re.compile(r"[0-9a-f]{64}")
 #: Processes may start others while they are being killed.
 _ROUNDS = 5
 
@@ -172,7 +170,7 @@ def end_session(leader: int, container: str, since: float) -> None:
     while a process of the session lives. A pidfd holds each process before the check, so its pid cannot be reused. Processes without
     permission stay.
     """
-    if leader <= 1 or not _ID.fullmatch(container) or not hasattr(os, "pidfd_open"):
+    if leader <= 1 or not CONTAINER_ID.fullmatch(container) or not hasattr(os, "pidfd_open"):
         return
     for _round in range(_ROUNDS):
         if sum(_kill(pid, leader, container, since) for pid in processes()) == 0:
@@ -187,7 +185,7 @@ def _kill(pid: int, leader: int, container: str, since: float) -> bool:
     except OSError:
         return False
     try:
-        if not (_is_in(pid, container) and _is_of(pid, leader, since)):
+        if not (container in text_of(f"/proc/{pid}/cgroup") and _is_of(pid, leader, since)):
             return False
         signal.pidfd_send_signal(held, signal.SIGKILL)
     except OSError:
@@ -195,11 +193,6 @@ def _kill(pid: int, leader: int, container: str, since: float) -> bool:
     finally:
         os.close(held)
     return True
-
-
-def _is_in(pid: int, container: str) -> bool:
-    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as source:
-        return container in source.read()
 
 
 def _is_of(pid: int, leader: int, since: float) -> bool:

@@ -19,14 +19,12 @@ from urllib.parse import quote
 from .event import Event
 
 CONTENT_TYPE = "application/cloudevents+json"
-_SPEC_VERSION = "1.0"
 #: Fixed width, so that text order is number order.
 _SEQUENCE_DIGITS = 20
 PREFIX = "whsec_"
 #: The bytes of a secret that Standard Webhooks allows.
 _SHORTEST, _LONGEST = 24, 64
 EXPECTED = f"{PREFIX} and the base64 of {_SHORTEST} to {_LONGEST} random bytes"
-ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
 
 
 def node_source(name: str) -> str:
@@ -40,7 +38,7 @@ def controller_source(name: str) -> str:
 def cloudevent(event: Event, source: str) -> dict[str, Any]:
     data = dict(event.data)
     found: dict[str, Any] = {
-        "specversion": _SPEC_VERSION,
+        "specversion": "1.0",
         "id": event.id,
         "source": source,
         "type": event.type.value,
@@ -77,8 +75,8 @@ def key_of(secret: str) -> bytes:
 
 def headers_of(message: str, seconds: int, body: bytes, key: bytes | None) -> dict[str, str]:
     """Return the headers of a request: message id, Unix time and, with a key, the signature of id, time and body."""
-    found = {ID: message, TIMESTAMP: str(seconds)}
+    found = {"webhook-id": message, "webhook-timestamp": str(seconds)}
     if key is not None:
         signed = b".".join((message.encode(), str(seconds).encode(), body))
-        found[SIGNATURE] = f"v1,{base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()}"
+        found["webhook-signature"] = f"v1,{base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()}"
     return found

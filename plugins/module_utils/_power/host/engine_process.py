@@ -12,18 +12,16 @@ import struct
 import time
 
 from ..model.schema import parsed_json
-from .machine import boot_id, boot_seconds, lives, processes, start_of
+from .machine import CONTAINER_ID, boot_id, boot_seconds, lives, processes, start_of, text_of
 from .own_files import open_own
 
 _UNIX = "unix://"
 _COMMAND = "dockerd"
 _PID_FILES = ("/run/docker.pid", "/var/run/docker.pid")
-_MOST_BYTES = 32
 _CONNECT_SECONDS = 2.0
 #: Pid, user and group of a socket's other end, from the kernel.
 _CREDENTIALS = struct.Struct("3i")
 _LIFE = re.compile(r"([0-9a-f-]{36})/([1-9][0-9]{0,9})/([1-9][0-9]{0,18})")
-_ID = re.compile(r"[0-9a-f]{64}")
 #: Bytes of a container's file; it has some thousand, plus its labels and variables.
 _MOST_CONFIG_BYTES = 8 * 1024 * 1024
 _MOST_NESTED = 64
@@ -61,7 +59,7 @@ def _engine_at(path: str, boot: str) -> int:
         return listener
     # Another process listens for it: systemd with socket activation, or a proxy.
     for file in _PID_FILES:
-        text = _read(file).strip()
+        text = text_of(file)
         pid = int(text) if text.isdigit() else 0
         if pid and _command_of(pid) == _COMMAND and lives(pid, start_of(pid), boot):
             return pid
@@ -81,15 +79,7 @@ def _listener_at(path: str) -> int:
 
 
 def _command_of(pid: int) -> str:
-    return _read(f"/proc/{pid}/comm").rstrip("\n")
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, "rb") as source:
-            return source.read(_MOST_BYTES).decode("ascii", "replace")
-    except OSError:
-        return ""
+    return text_of(f"/proc/{pid}/comm")
 
 
 def _is_in_our_namespace(pid: int) -> bool:
@@ -107,7 +97,7 @@ def manual_stop_mark(root: str, container: str) -> bool | None:
     next start. Its own shutdown leaves no mark. But after a kill of the engine, the next one stops and marks containers that still run.
     None if unreadable: another machine, user or engine.
     """
-    if not _ID.fullmatch(container) or not os.path.isabs(root):
+    if not CONTAINER_ID.fullmatch(container) or not os.path.isabs(root):
         return None
     try:
         with open(open_own(os.path.join(root, "containers", container, "config.v2.json"), os.O_RDONLY), "rb") as source:

@@ -20,12 +20,12 @@ _ENDED = (b"Z", b"X")
 _TIMEZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 _TIMEZONES = "usr/share/zoneinfo"
 FALLBACK = "UTC"
-_CONTAINER_ID = re.compile("[0-9a-f]{64}")
+CONTAINER_ID = re.compile("[0-9a-f]{64}")
 
 
 def boot_id() -> str:
     """Return the id of this boot of the machine; empty if unknown."""
-    return _text_of("/proc/sys/kernel/random/boot_id")
+    return text_of("/proc/sys/kernel/random/boot_id")
 
 
 def boot_seconds() -> float:
@@ -63,7 +63,7 @@ def end_processes_of(container: str, seconds: float) -> bool:
     ``seconds``.
     """
     found, until = False, time.monotonic() + seconds
-    if not _CONTAINER_ID.fullmatch(container):
+    if not CONTAINER_ID.fullmatch(container):
         return False
     while pids := [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _is_of(pid, container)]:
         if time.monotonic() > until:
@@ -78,7 +78,7 @@ def end_processes_of(container: str, seconds: float) -> bool:
 
 def _is_of(pid: int, container: str) -> bool:
     has_ended, _session, _start = stat_of(pid) or (True, 0, 0)
-    return not has_ended and container in _text_of(f"/proc/{pid}/cgroup")
+    return not has_ended and container in text_of(f"/proc/{pid}/cgroup")
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,8 @@ def _is_hidden(pid: int) -> bool:
     """Tell if a /proc with ``hidepid`` hides another user's ``pid``: then it counts as the right process."""
     try:
         os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (ProcessLookupError, OverflowError):
-        return False
+    except (OSError, OverflowError) as error:
+        return isinstance(error, PermissionError)
     return False
 
 
@@ -140,22 +138,19 @@ def node_timezone(environment: Mapping[str, str], root: str = "/") -> str:
 
     Wings reads ``TZ`` first; here callers with different environments would recreate each other's containers.
     """
-    for name in (_text_of(os.path.join(root, "etc/timezone")), _from_link(root), environment.get("TZ", "").lstrip(":")):
+    linked = ""
+    with suppress(OSError):
+        linked = os.readlink(os.path.join(root, "etc/localtime")).partition("zoneinfo/")[2]
+    for name in (text_of(os.path.join(root, "etc/timezone")), linked, environment.get("TZ", "").lstrip(":")):
         if is_timezone(name, root):
             return name
     return FALLBACK
 
 
-def _text_of(path: str) -> str:
+def text_of(path: str) -> str:
+    """Return the text of a file without blanks at its ends; empty if it cannot be read."""
     try:
-        with open(path, encoding="ascii") as source:
+        with open(path, encoding="ascii", errors="replace") as source:
             return source.read().strip()
-    except (OSError, ValueError):
-        return ""
-
-
-def _from_link(root: str) -> str:
-    try:
-        return os.readlink(os.path.join(root, "etc/localtime")).partition("zoneinfo/")[2]
     except OSError:
         return ""

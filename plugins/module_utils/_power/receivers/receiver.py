@@ -73,8 +73,7 @@ class WebhookMessage:
 def message_of(receiver: Receiver, events: Sequence[Event], source: str, name: str) -> WebhookMessage:
     """Return the message with the first events. ``source`` is their origin, see `webhook.node_source`; ``name`` is it for people."""
     if receiver.format == DISCORD:
-        lines = discord.discord_message(events, name)
-        return WebhookMessage(events[0].id, discord.CONTENT_TYPE, lines.body, lines.events)
+        return WebhookMessage(events[0].id, discord.CONTENT_TYPE, *discord.discord_message(events, name))
     return WebhookMessage(events[0].id, webhook.CONTENT_TYPE, webhook.cloudevent_body(events[0], source), 1)
 
 
@@ -87,7 +86,7 @@ def _receiver(rule: ReceiverRule) -> Receiver:
     url = (rule.url or _read(rule, "url_file", rule.url_file)).strip()
     secret = rule.secret or (_read(rule, "secret_file", rule.secret_file) if rule.secret_file else "")
     try:
-        check_address(url)
+        split_address(url)
         key = key_of(secret) if secret else None
     except WebFault as fault:
         raise _invalid(rule, f"its address cannot be used: {fault}") from None
@@ -122,7 +121,7 @@ def _invalid(rule: ReceiverRule, reason: str) -> SettingsInvalid:
 
 
 def split_address(url: str) -> tuple[str, str]:
-    """Return the address of a receiver's host, and its path and query. Raises `WebFault` for a bad address."""
+    """Return the address of a receiver's host, and its path and query. Raises `WebFault`, which does not show it, for a bad address."""
     try:
         parts = urlsplit(url.strip())
         base = f"{parts.scheme}://{parts.netloc}"
@@ -131,13 +130,7 @@ def split_address(url: str) -> tuple[str, str]:
     path = parts.path or "/"
     if not re.fullmatch(r"[\x21-\x7e]*", path + parts.query):
         raise WebFault("its address holds invalid characters", lasting=True)
-    return base, f"{path}?{parts.query}" if parts.query else path
-
-
-def check_address(url: str) -> None:
-    """Raise `WebFault`, which does not show it, for a bad address."""
-    base, _path = split_address(url)
-    checked_address(base)
+    return checked_address(base), f"{path}?{parts.query}" if parts.query else path
 
 
 POST_SECONDS = 10.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..definitions.definition import Definition, parse_definition
 from ..model.cancellation import CheckCancelled, no_check
@@ -49,7 +49,11 @@ def unknown(text: str, trouble: Trouble, strays: Sequence[str], *, panel_asked: 
     if not text.strip():
         return ServerNotFound("Cannot find a server: neither UUID, short id nor name was given")
     if trouble.renamed:
-        return _formerly(text, *next(iter(trouble.renamed.items())))
+        uuid, name = next(iter(trouble.renamed.items()))
+        now = f'calls it "{printable(name)}" now; give that name' if name else "gives it no name now; give its UUID"
+        return ServerNotFound(
+            f'Cannot find server "{printable(text)}": the container of server {uuid} was made under this name, but its definition {now}'
+        )
     asked = ", the Panel's list for it included," if panel_asked else ""
     reason = f"no definition and no container on this node{asked} has this UUID, short id or name"
     wanted = text.strip()
@@ -66,13 +70,6 @@ def unknown(text: str, trouble: Trouble, strays: Sequence[str], *, panel_asked: 
     listing = "server_power_info, and fleet-power status on the node, list those it knows"
     reason += f"; {'see the warnings' if trouble.unread or strays else listing}"
     return ServerNotFound(f'Cannot find server "{printable(text)}": {reason}', unread=len(trouble.unread))
-
-
-def _formerly(text: str, uuid: str, name: str) -> ServerNotFound:
-    now = f'calls it "{printable(name)}" now; give that name' if name else "gives it no name now; give its UUID"
-    return ServerNotFound(
-        f'Cannot find server "{printable(text)}": the container of server {uuid} was made under this name, but its definition {now}'
-    )
 
 
 def _first(paths: Sequence[str]) -> str:
@@ -122,7 +119,7 @@ class ServerListing:
         faults: list[PowerError] = []
         for source in (self._set.task, self._set.directory, self._set.kept, *(self._set.first_wins if self._set.glanced else ())):
             try:
-                if source.has(uuid):
+                if uuid in source.uuids():
                     return True
             except PowerError as error:
                 faults.append(error)
@@ -130,7 +127,7 @@ class ServerListing:
             raise faults[0]
         return False
 
-    def _stale_list(self, error: PowerError) -> Sequence[str]:
+    def _stale_list(self, error: PowerError) -> Collection[str]:
         """Return the kept servers in place of an unreachable directory, for a boot: their definitions replace it too."""
         if not isinstance(error, (SourceUnreachable, SourceDenied)):
             raise error
@@ -140,7 +137,7 @@ class ServerListing:
         self._set.warn(f"{error}; it uses the servers last seen, as allow_stale says")
         return self._set.kept.uuids()
 
-    def _leave_out(self, error: PowerError, action: PowerAction | None) -> Sequence[str]:
+    def _leave_out(self, error: PowerError, action: PowerAction | None) -> Collection[str]:
         self._set.warn(str(error))
         if action is None:
             self.unlisted.append(error)
@@ -217,7 +214,7 @@ class ServerSearch:
                 return found
         return {}
 
-    def _uuids(self, source: Listed, trouble: Trouble) -> Sequence[str]:
+    def _uuids(self, source: Listed, trouble: Trouble) -> Collection[str]:
         try:
             return self._set.listed(source, trouble.look)
         except PowerError as error:
@@ -236,7 +233,7 @@ class ServerSearch:
         """Return the server's name; the kept one if its definition cannot be read, None if that is unknown."""
         name = source.name(uuid)
         if name is None:
-            trouble.unread.setdefault(uuid, source.place(uuid))
+            trouble.unread.setdefault(uuid, source.places.get(uuid, ""))
             name = self._set.kept.name(uuid) or None
         return name
 
@@ -267,12 +264,9 @@ class Sources:
 
     def __init__(self, sources: SourceSet) -> None:
         self._set = sources
-        self.listing = ServerListing(self._set)
-        self.search = ServerSearch(self._set, self.listing)
-
-    @property
-    def warnings(self) -> list[str]:
-        return self._set.warnings
+        self.warnings = sources.warnings
+        self.listing = ServerListing(sources)
+        self.search = ServerSearch(sources, self.listing)
 
     def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition:
         """Return the definition of the first source that has the server.
@@ -343,7 +337,7 @@ class Sources:
 
     def fetched_at(self, uuid: str) -> float | None:
         """Return the monotonic time at which the Panel gave the last definition; None for one from another source."""
-        return None if self._set.panel is None else self._set.panel.fetched_at(uuid)
+        return None if self._set.panel is None else self._set.panel.fetched_at.get(uuid)
 
     def keep_list(self) -> None:
         """Keep the Panel's list if it was read, for actions that may write. Never raises: a failure is a warning."""

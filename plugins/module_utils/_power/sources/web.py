@@ -25,6 +25,7 @@ from ..model.records import dataclass, field
 from ..model.redaction import TokenMask, shown_address
 from ..model.schema import one_line, parsed_json, values_in
 
+#: Bytes of the body of an answer, and of one read.
 _LARGEST = 16 * 1024 * 1024
 _CHUNK = 16 * 1024
 _LOOK_SECONDS = 0.25
@@ -113,16 +114,9 @@ class Web:
     """An HTTP API below one address. Thread-safe; it keeps connections for later exchanges."""
 
     def __init__(
-        self,
-        base: str,
-        authorization: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        trust: Trust | None = None,
-        verbatim: bool = False,
-        largest: int = _LARGEST,
+        self, base: str, authorization: str, *, headers: Mapping[str, str] | None = None, trust: Trust | None = None, verbatim: bool = False
     ) -> None:
-        """``authorization`` is the header's value, empty for none; ``largest`` bounds the body of an answer, in bytes.
+        """``authorization`` is the header's value, empty for none.
 
         ``verbatim`` leaves the ``value`` of a good answer unmasked: for values that are never shown. Raises `WebFault` for a bad address,
         an address with a user, and headers that cannot be sent.
@@ -135,7 +129,6 @@ class Web:
             raise WebFault("its token or a header holds characters that cannot be sent", lasting=True)
         self._mask = TokenMask(authorization)
         self._verbatim = verbatim
-        self._largest = largest
         self._trust = trust or Trust()
         self._guard = threading.Lock()
         self._session: Any = None
@@ -181,10 +174,9 @@ class Web:
     def _exchange(self, request: Mapping[str, Any], seconds: float, check_cancelled: CheckCancelled, *, head_counts: bool) -> Answer:
         """Run it in a thread: the library's timeout bounds only a single read, and no name look-up."""
         requests, exchange, deadline = library(), Exchange(), Deadline.after(SYSTEM_CLOCK, seconds)
+        arguments = (requests, exchange, {**request, "timeout": seconds}, head_counts)
         try:
-            threading.Thread(
-                target=self._run, args=(requests, exchange, {**request, "timeout": seconds}, head_counts), name="web", daemon=True
-            ).start()
+            threading.Thread(target=self._run, args=arguments, name="web", daemon=True).start()
         except RuntimeError as error:
             raise WebFault("no thread can be started to ask it; this machine is at a limit") from error
         try:
@@ -215,8 +207,10 @@ class Web:
                     exchange.answer = Answer(int(response.status_code), _headers(response, self._mask), None, "")
                     self._body(response, _DRAINED_BYTES)
                 else:
-                    self._refuse_compressed(response)
-                    exchange.answer = answer_of(response, self._body(response, self._largest), self._mask, verbatim=self._verbatim)
+                    why = compression_fault(self._mask.text(response.headers.get("Content-Encoding", "")))
+                    if why:
+                        raise WebFault(why, lasting=response.status_code < 500)
+                    exchange.answer = answer_of(response, self._body(response, _LARGEST), self._mask, verbatim=self._verbatim)
         except BaseException as error:
             exchange.error = error
         finally:
@@ -248,11 +242,6 @@ class Web:
             except ValueError:
                 where = "no address"
             raise WebFault(f"it redirects to another address ({shown_address(where)}), which is not followed")
-
-    def _refuse_compressed(self, response: Any) -> None:
-        why = compression_fault(self._mask.text(response.headers.get("Content-Encoding", "")))
-        if why:
-            raise WebFault(why, lasting=response.status_code < 500)
 
     def _body(self, response: Any, largest: int) -> bytes:
         body, raw = bytearray(), response.raw
