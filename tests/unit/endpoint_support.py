@@ -64,19 +64,11 @@ class FakeEndpoint(Endpoint):
             late()
         return said
 
-    def act(
-        self,
-        uuid: str,
-        action: PowerAction,
-        wait_seconds: int,
-        check_cancelled: CheckCancelled = no_check,
-        players: PlayerPolicy | None = None,
-        ready: Readiness | None = None,
-    ) -> Accepted:
+    def act(self, uuid: str, request: Request, ready: Readiness | None = None, check_cancelled: CheckCancelled = no_check) -> Accepted:
         check_cancelled()
         self.moments.append(ready)
-        self.policies.append(players)
-        self.asked.append((uuid, action, wait_seconds))
+        self.policies.append(request.players)
+        self.asked.append((uuid, request.action, request.wait_seconds))
         self._asked_at = self.clock.monotonic()
         if isinstance(self.accepted, Exception):
             raise self.accepted

@@ -50,8 +50,8 @@ def server() -> Iterator[Recorder]:
         yield server
 
 
-def ask(server: Recorder, *, seconds: float = 20.0) -> Answer:
-    return Web(server.url, BEARER).ask("GET", "/x", seconds=seconds)
+def ask(server: Recorder, *, seconds: float = 20.0, **options: Any) -> Answer:
+    return Web(server.url, BEARER, **options).ask("GET", "/x", seconds=seconds)
 
 
 def fault_of(server: Recorder, behaviour: Behaviour, *, seconds: float = 20.0) -> WebFault:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import threading
@@ -16,19 +17,16 @@ from ..host.listener import Vouching
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import EndpointError, EndpointUnreachable, EndpointUntrusted, Frozen, ServerNotFound, SettingsInvalid, Suspended
 from ..model.plain import as_map
-from ..model.players import PlayerPolicy
 from ..model.records import dataclass
 from ..model.redaction import mask, shown_address
 from ..model.report import Unseen
-from ..model.request import PowerAction, Readiness
+from ..model.request import Readiness, Request
 from ..model.server import Server
 from ..sources.web import Answer, Trust, Untrusted, Web, WebFault
 from .answers import Seen, plain_text, read_codes, read_log, read_server, read_servers
 from .operation import Operation, read_operation
 
 _Value = TypeVar("_Value")
-#: Whether a local user, by number, may receive the token.
-Trusts = Callable[[int], bool]
 _SAID_CHARACTERS = 300
 _LOOK_SECONDS = 0.5
 _OPERATION_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -74,23 +72,18 @@ class EndpointAnswer:
         raise EndpointError(f"Cannot {verb}: the endpoint {shown} answers {status}{f' ({said})' if said else ''}: {why}", status=status)
 
     def said(self) -> str:
-        is_object = isinstance(self.raw.value, Mapping)
-        text = plain_text(self.raw.value.get("error") if is_object else None, self.endpoint.masked)
-        if not text and not is_object:
-            text = plain_text(self.raw.text, self.endpoint.masked)
-        return text[:_SAID_CHARACTERS].rstrip(".")
+        value = self.raw.value
+        said = value.get("error") if isinstance(value, Mapping) else self.raw.text
+        return plain_text(said, self.endpoint.masked)[:_SAID_CHARACTERS].rstrip(".")
 
 
 def is_this_machine(url: str) -> bool:
     """Tell whether an address certainly belongs to this machine: ``localhost`` or a loopback address."""
-    try:
+    host = ""
+    with contextlib.suppress(ValueError):
         host = urlsplit(url).hostname or ""
-    except ValueError:
-        return False
-    try:
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return host == "localhost"
 
 
 @dataclass(frozen=True)
@@ -102,17 +95,14 @@ class Accepted:
 
 
 class Endpoint:
-    """One endpoint with its token. Thread-safe. Requests raise `EndpointUntrusted` if the token may not go there.
-
-    The caller shows ``warnings``.
-    """
+    """One endpoint. Thread-safe. Requests raise `EndpointUntrusted` if its token may not go there. The caller shows ``warnings``."""
 
     def __init__(
-        self, url: str, token: str, *, verify: bool = True, ca_path: str | None = None, timeout: float = 60.0, trusts: Trusts | None = None
+        self, url: str, token: str, *, verify: bool = True, ca_path: str | None = None, timeout: float = 60, trusts: Vouching | None = None
     ) -> None:
         """``token`` is the node's ``token`` alone; ``timeout`` bounds each exchange, in seconds. Raises `SettingsInvalid`.
 
-        On this machine without TLS, only a listener whose user ``trusts`` accepts gets the token; None accepts all.
+        On this machine without TLS, ``trusts`` decides which listeners get the token; None accepts all.
         """
         self.shown = shown_address(url)
         self.timeout = timeout
@@ -123,8 +113,7 @@ class Endpoint:
                 f"Cannot act through the endpoint {self.shown}: it has no token; give api_token, or endpoint.token in the settings"
             )
         try:
-            vouching = None if trusts is None else Vouching(trusts)
-            trust = Trust(verify, ca_path, proxies=not is_this_machine(url), vouching=vouching)
+            trust = Trust(verify, ca_path, proxies=not is_this_machine(url), vouching=trusts)
             self.web = Web(url, f"Bearer {self._token}", trust=trust)
         except WebFault as error:
             raise SettingsInvalid(f"Cannot act through the endpoint {self.shown}: {error}; correct api_url or endpoint.url") from error
@@ -184,21 +173,14 @@ class Endpoint:
         answer.raise_if_missing(verb, uuid)
         return answer.read(verb, lambda value: read_server(value, uuid, self.masked))
 
-    def act(
-        self,
-        uuid: str,
-        action: PowerAction,
-        wait_seconds: int,
-        check_cancelled: CheckCancelled = no_check,
-        players: PlayerPolicy | None = None,
-        ready: Readiness | None = None,
-    ) -> Accepted:
+    def act(self, uuid: str, request: Request, ready: Readiness | None = None, check_cancelled: CheckCancelled = no_check) -> Accepted:
         """Request a power action; return when the endpoint accepts it, before it does anything.
 
         Only the HTTP shim supports ``players`` and ``ready``; Wings would act at once. Raises `Suspended`, `Frozen`, `ServerNotFound`,
         `EndpointError`. The endpoint may have taken the action if `EndpointUnreachable` or an error of ``check_cancelled`` is raised.
         """
-        body = {"action": action.value, "wait_seconds": wait_seconds, **({} if players is None else players.options())}
+        action, players = request.action, request.players
+        body = {"action": action.value, "wait_seconds": request.wait_seconds, **({} if players is None else players.options())}
         if ready is not None:
             body.update(wait_for=ready.wait_for.value, wait_timeout=ready.wait_timeout)
         try:
@@ -236,23 +218,13 @@ class Endpoint:
         """Close its connections. Raises nothing."""
         self.web.close()
 
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: object = None,
-        params: Mapping[str, object] | None = None,
-        seconds: float | None = None,
-        check_cancelled: CheckCancelled = no_check,
-    ) -> EndpointAnswer:
-        """Send a request and return the answer. ``seconds`` defaults to ``timeout``.
+    def _ask(self, method: str, path: str, *, seconds: float | None = None, **options: Any) -> EndpointAnswer:
+        """Send a request with the ``options`` of `Web.ask` and return the answer. ``seconds`` defaults to ``timeout``.
 
         Raises `EndpointUntrusted`, `EndpointUnreachable`, and what ``check_cancelled`` raises.
         """
-        most = self.timeout if seconds is None else seconds
         try:
-            answer = self.web.ask(method, path, body=body, params=params, seconds=most, check_cancelled=check_cancelled)
+            answer = self.web.ask(method, path, seconds=self.timeout if seconds is None else seconds, **options)
         except Untrusted as error:
             raise EndpointUntrusted(
                 f"Cannot use the endpoint {self.shown} with the node's token: {error}, and on this machine it goes only to root, to your "

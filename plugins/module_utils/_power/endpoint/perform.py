@@ -269,7 +269,7 @@ class EndpointTurn:
         # A signal must not stop a kill before the endpoint has answered.
         look = no_check if request.action is PowerAction.KILL else watch.raise_if_signalled
         try:
-            return self._endpoint.act(uuid, request.action, request.wait_seconds, look, request.players, self._ready)
+            return self._endpoint.act(uuid, request, self._ready, look)
         except WaitInterrupted:
             why = "a signal ended the wait for the endpoint to answer, and it may have been accepted; look before you ask again"
             raise lost(request.action, uuid, why) from None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -125,26 +125,21 @@ class EngineCalls:
             raise EngineError(f"Cannot {what}: the answer is not an engine's; look for a proxy in between") from missing
 
     def is_answered(self, seconds: float) -> bool:
-        """Tell if the engine accepts a new connection and answers within ``seconds``."""
+        """Tell if the engine answers a new connection within ``seconds``. In a shutdown it refuses these before its first signal."""
         return self._connection.is_answered(self._clients.sdk, seconds)
 
     def unless_missing(self, what: str, call: Callable[[Any], Any]) -> Any:
         """Return a call's answer; None for a 404."""
-        try:
-            with self.asking(what) as client:
-                return call(client)
-        except EngineError as error:
-            if error.facts.get("status") == 404:
-                return None
-            raise
+        with tolerating(404), self.asking(what) as client:
+            return call(client)
+        return None
 
-    def carry_out(self, what: str, call: Callable[[Any], object], *, gone: Sequence[int], urgent: bool = False) -> bool:
-        """Make a call; return False if its status is in ``gone``: the object was not there."""
-        try:
-            with self.asking(what, urgent=urgent) as client:
-                call(client)
-        except EngineError as error:
-            if error.facts.get("status") in gone:
-                return False
+
+@contextlib.contextmanager
+def tolerating(*statuses: int) -> Iterator[None]:
+    """Suppress an error of the engine with one of these statuses."""
+    try:
+        yield
+    except EngineError as error:
+        if error.facts.get("status") not in statuses:
             raise
-        return True

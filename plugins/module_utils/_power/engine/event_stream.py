@@ -67,11 +67,6 @@ def container_event(fields: object) -> ContainerEvent | None:
     )
 
 
-def engine_moment(at: int) -> str:
-    """Return a moment in nanoseconds as the engine's ``since``; a float would lose some hundred nanoseconds."""
-    return f"{at // _NANOSECONDS}.{at % _NANOSECONDS:09d}"
-
-
 def _number(value: object) -> int | None:
     if isinstance(value, str) and len(value) < len(str(_MOST)) and value.isascii() and value.isdigit():
         return int(value)
@@ -120,7 +115,8 @@ class DockerEventStream:
         """Yield None once the engine has answered, then each event."""
         params = {"filters": json.dumps({"type": ["container"], "event": list(ACTIONS)})}
         if since is not None:
-            params["since"] = engine_moment(since)
+            # A float would lose some hundred nanoseconds.
+            params["since"] = f"{since // _NANOSECONDS}.{since % _NANOSECONDS:09d}"
         with calls.asking(_WHAT, own_seconds=calls.timeout) as client:
             response = client._get(client._url("/events"), params=params, stream=True)
             with contextlib.closing(response):

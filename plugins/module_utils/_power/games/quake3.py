@@ -64,7 +64,4 @@ def _is_player(line: bytes) -> bool:
 def _info(line: bytes) -> Mapping[bytes, bytes]:
     """Read keys and values, each after a backslash; the first value of a key counts, as in the game."""
     words = line.split(b"\\")[1:]
-    found: dict[bytes, bytes] = {}
-    for key, value in zip(words[::2], words[1::2]):
-        found.setdefault(key, value)
-    return found
+    return dict(reversed(list(zip(words[::2], words[1::2]))))

@@ -59,8 +59,7 @@ def lives(pid: int, pid_start: int, boot: str) -> bool:
 def end_processes_of(container: str, seconds: float) -> bool:
     """End the processes of a container by SIGKILL, without the engine. Return False if it has none; none are left then.
 
-    Processes belong to it by the names of their cgroups, which have its id. Raises OSError if one may not be ended, or lives after
-    ``seconds``.
+    The names of their cgroups have the container's id. Raises OSError if one may not be ended, or lives after ``seconds``.
     """
     found, until = False, time.monotonic() + seconds
     if not CONTAINER_ID.fullmatch(container):

@@ -41,8 +41,7 @@ BLANKS = b" \0\n"
 def prepare_directory(path: str, group: str) -> None:
     """Create the directory ``path``; an existing one stays as it is. Raises only OSError.
 
-    A new one and its missing parents get ``group`` and mode 2770 if the group exists and we may assign it (root, or a member); else mode
-    0700.
+    A new one gets ``group`` and mode 2770 if the group exists and we may assign it (root, or a member); else mode 0700.
     """
     path = path.rstrip("/") or "/"
     if _is_directory(path):

@@ -18,9 +18,8 @@ _NAME = b"wings\n"
 def wings_pid(proc: str = "/proc") -> int | None:
     """Return the pid of a Wings daemon, or None.
 
-    A server's process may use any name, so only processes of root and of our own user count: Wings runs as root, also in a container, or
-    rootless as our user. Our user's processes count only in the pid namespace of ``proc``, since the containers of a rootless engine have
-    the same user.
+    A server's process may use any name, so only those of root and of our own user count: Wings runs as root, also in a container, or
+    rootless as our user. Our user's count only in the pid namespace of ``proc``: the containers of a rootless engine have the same user.
     """
     for pid in filter(str.isdigit, os.listdir(proc)):
         directory = os.path.join(proc, pid)

@@ -251,9 +251,8 @@ class _Reading:
 class Panel:
     """The Panel during one call. All threads share one read of the list, and a new one if it is too old.
 
-    All share its failure too: for the whole call if the list was never read, else for 10 s. Every method raises `SourceUnreachable` (no
-    usable answer), `SourceDenied` (bad token), `SettingsInvalid`, `MissingLibrary`, and what ``check_cancelled`` raises, which runs at
-    least every second.
+    They share its failure too: for the whole call if the list was never read, else for 10 s. Methods raise `SourceUnreachable` (no usable
+    answer), `SourceDenied` (bad token), `SettingsInvalid`, `MissingLibrary`, and as ``check_cancelled``, which runs at least every second.
     """
 
     def __init__(self, settings: Settings, clock: Clock, api: PanelApi | None = None) -> None:

@@ -86,9 +86,8 @@ class ServerListing:
     def everything(self, action: PowerAction | None, *, check_cancelled: CheckCancelled = no_check) -> list[Server]:
         """Return every server of the sources, by UUID; one with a broken definition has no name and makes a warning.
 
-        Stop and kill leave the Panel out. ``None`` means a read, with one try of at most 10 s at the Panel. ``unlisted`` gets unlisted
-        sources, but not for stop and kill, which need only containers: there, and for a read, they are warnings. Start and restart raise
-        faults of the node itself.
+        Stop and kill leave the Panel out. ``None`` is a read, with one try of at most 10 s at the Panel. ``unlisted`` gets unlisted sources
+        except for stop and kill, which need only containers: there, and for a read, they are warnings. A boot raises the node's faults.
         """
         asked = self._set.first_wins if action is None or action.boots else (self._set.task, self._set.directory)
         if action is None:

@@ -56,8 +56,7 @@ class Untrusted(WebFault):
 class Answer:
     """An answer. ``headers`` have lower case names; ``value`` is the parsed JSON or None; ``text`` is its beginning.
 
-    The token is masked everywhere; see `Web` for the one exception. ``size`` is that of the body in bytes; ``values`` is the count of
-    `values_in`.
+    The token is masked everywhere; see `Web` for the one exception. ``size`` counts the body's bytes, ``values`` what `values_in` counts.
     """
 
     status: int

@@ -71,8 +71,7 @@ class Survey:
 
 def shown_path(text: str, limit: int = 200) -> str:
     """Return ``text`` for a message: one line, no control characters, no invalid UTF-8, at most ``limit`` characters."""
-    cut = text if len(text) <= limit else text[:limit] + "..."
-    return visible(cut)
+    return visible(text if len(text) <= limit else text[:limit] + "...")
 
 
 def reason_of(error: Exception) -> str:
@@ -154,13 +153,6 @@ class Walk:
         if self._deadline.is_over:
             raise _CutError(f"takes longer than {self._bounds.seconds:g} s to look through")
 
-    def _count(self, entries: int) -> None:
-        self._entries_left -= entries
-        if self._entries_left < 0:
-            raise _CutError(f"holds more than {self._bounds.entries} files and directories")
-        if len(self._levels) > _DEEPEST:
-            raise _CutError(f"is deeper than {_DEEPEST} levels")
-
     def _descend(self, name: str) -> None:
         try:
             below = os.open(name, DIRECTORY, dir_fd=self._here)
@@ -241,7 +233,11 @@ class Walk:
             entries = list(itertools.islice(listing, _BATCH))
             if not entries:
                 return
-            self._count(len(entries))
+            self._entries_left -= len(entries)
+            if self._entries_left < 0:
+                raise _CutError(f"holds more than {self._bounds.entries} files and directories")
+            if len(self._levels) > _DEEPEST:
+                raise _CutError(f"is deeper than {_DEEPEST} levels")
             try:
                 try:
                     statuses = [entry.stat(follow_symlinks=False) for entry in entries]
