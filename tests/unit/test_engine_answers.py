@@ -197,7 +197,7 @@ class Client:
 
 def log_of_run(client: Client) -> bytes:
     engine = DockerEngine(Connection(api_version="1.45"))
-    engine._calls._clients._idle.append(client)
+    engine._calls._idle.append(client)
     return engine.logs.of_run(Run("c1", STARTED))
 
 
@@ -221,7 +221,7 @@ def test_an_ended_run_gets_no_line_of_another_run(running: bool, started: str) -
 )
 def test_a_log_is_whole_if_it_has_a_line_from_before_the_run_or_from_its_first_second(started: str, has_beginning: bool) -> None:
     engine = DockerEngine(Connection(api_version="1.45"))
-    engine._calls._clients._idle.append(Client())
+    engine._calls._idle.append(Client())
     assert engine.logs.has_beginning_of(Run("c1", started)) is has_beginning
 
 

@@ -26,16 +26,8 @@ _LONGEST_VARIABLE = 131_071
 #: The runtime mounts these itself, and allows no mounts over or into them.
 _KERNEL_DIRECTORIES = ("/proc", "/sys", "/dev")
 _DROPPED_CAPABILITIES = (
-    "SETPCAP",
-    "MKNOD",
-    "AUDIT_WRITE",
-    "NET_RAW",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "NET_BIND_SERVICE",
-    "SYS_CHROOT",
-    "SETFCAP",
+    *("SETPCAP", "MKNOD", "AUDIT_WRITE", "NET_RAW", "DAC_OVERRIDE"),
+    *("FOWNER", "FSETID", "NET_BIND_SERVICE", "SYS_CHROOT", "SETFCAP"),
 )
 
 

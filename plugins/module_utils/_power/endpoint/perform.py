@@ -32,7 +32,7 @@ from ..model.players import COUNTING
 from ..model.request import PowerAction, Readiness, Request, WaitFor
 from ..model.result import Outcome, Result
 from ..model.schema import printable
-from ..model.server import SHORT_ID_PATTERN, PowerState, Server, parse_uuid
+from ..model.server import PowerState, Server, parse_uuid
 from ..sources.sources import ambiguous
 from .answers import Seen
 from .client import Accepted, Endpoint
@@ -64,9 +64,7 @@ def identify_at(text: str, endpoint: Endpoint, check_cancelled: CheckCancelled =
 def identify_among(text: str, servers: Iterable[Server], endpoint: Endpoint) -> Server:
     """Return the server with this short id or name. Raises `ServerNotFound`, `AmbiguousServer`."""
     wanted, all_servers = text.strip(), list(servers)
-    found: list[Server] = []
-    if SHORT_ID_PATTERN.fullmatch(wanted.lower()):
-        found = [server for server in all_servers if server.short_id == wanted.lower()]
+    found = [server for server in all_servers if server.short_id == wanted.lower()]
     if not found and wanted:
         found = [server for server in all_servers if server.name == wanted]
     if not found:
@@ -84,12 +82,7 @@ def unknown_server(text: str, endpoint: Endpoint) -> ServerNotFound:
 
 
 def perform_at(
-    request: Request,
-    endpoint: Endpoint,
-    clock: Clock,
-    caller: Caller,
-    known: Server | None = None,
-    slot: Slot | None = None,
+    request: Request, endpoint: Endpoint, clock: Clock, caller: Caller, known: Server | None = None, slot: Slot | None = None
 ) -> Result:
     """Perform one power action through the endpoint. Every `PowerError` becomes part of the result.
 

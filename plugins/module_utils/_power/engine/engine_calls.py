@@ -20,13 +20,15 @@ PLACES = 32
 _PLACE_SECONDS = 1.0
 
 
-class EngineClients:
-    """Clients of the Docker SDK for any number of threads; each has one keep-alive connection, and the last one used is the next.
+class EngineCalls:
+    """The calls to one engine. Thread-safe. Each ends within ``timeout`` seconds. ``what`` is text after "Cannot".
 
-    A call waits at most a second for its place, then starts without one. So slow answers do not block other calls.
+    Each client has one keep-alive connection, and the last one used is the next. A call waits at most a second for its place, then starts
+    without one. So slow answers do not block other calls.
     """
 
     def __init__(self, connection: Connection) -> None:
+        self.timeout = float(connection.timeout)
         self._connection = connection
         self._version = connection.api_version
         self._asking_version = threading.Lock()
@@ -95,21 +97,12 @@ class EngineClients:
         finally:
             self._asking_version.release()
 
-
-class EngineCalls:
-    """The calls to one engine. Thread-safe. Each ends within ``timeout`` seconds. ``what`` is text after "Cannot"."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.timeout = float(connection.timeout)
-        self._connection = connection
-        self._clients = EngineClients(connection)
-
     @contextlib.contextmanager
     def asking(self, what: str, *, urgent: bool = False, own_seconds: float | None = None) -> Iterator[Any]:
         """Lend a client; with ``own_seconds`` a separate one for a stream whose parts may each take that long."""
-        sdk = self._clients.sdk
+        sdk = self.sdk
         try:
-            with self._clients.one(urgent=urgent) if own_seconds is None else self._clients.own(seconds=own_seconds) as client:
+            with self.one(urgent=urgent) if own_seconds is None else self.own(seconds=own_seconds) as client:
                 yield client
         except sdk.api_error as answer:
             status, why = answer.status_code, one_line(str(answer.explanation or answer))
@@ -126,7 +119,7 @@ class EngineCalls:
 
     def is_answered(self, seconds: float) -> bool:
         """Tell if the engine answers a new connection within ``seconds``. In a shutdown it refuses these before its first signal."""
-        return self._connection.is_answered(self._clients.sdk, seconds)
+        return self._connection.is_answered(self.sdk, seconds)
 
     def unless_missing(self, what: str, call: Callable[[Any], Any]) -> Any:
         """Return a call's answer; None for a 404."""

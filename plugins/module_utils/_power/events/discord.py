@@ -82,9 +82,8 @@ def _of_servers(data: Mapping[str, Any]) -> str:
 
 
 def _rollout_begun(data: Mapping[str, Any]) -> str:
-    return (
-        f"{_run(data)} has begun: {_quoted(data.get('servers'))} servers of {_quoted(data.get('nodes'))} nodes{_by(data, 'by', 'reason')}"
-    )
+    servers, nodes = _quoted(data.get("servers")), _quoted(data.get("nodes"))
+    return f"{_run(data)} has begun: {servers} servers of {nodes} nodes{_by(data, 'by', 'reason')}"
 
 
 def _run(data: Mapping[str, Any]) -> str:

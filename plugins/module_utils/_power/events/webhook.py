@@ -24,7 +24,6 @@ _SEQUENCE_DIGITS = 20
 PREFIX = "whsec_"
 #: The bytes of a secret that Standard Webhooks allows.
 _SHORTEST, _LONGEST = 24, 64
-EXPECTED = f"{PREFIX} and the base64 of {_SHORTEST} to {_LONGEST} random bytes"
 
 
 def node_source(name: str) -> str:
@@ -69,7 +68,7 @@ def key_of(secret: str) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if not _SHORTEST <= len(key) <= _LONGEST:
-        raise SecretFault(f"is no secret for signatures, expected {EXPECTED}")
+        raise SecretFault(f"is no secret for signatures, expected {PREFIX} and the base64 of {_SHORTEST} to {_LONGEST} random bytes")
     return key
 
 

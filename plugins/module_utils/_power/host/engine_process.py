@@ -12,7 +12,7 @@ import struct
 import time
 
 from ..model.schema import parsed_json
-from .machine import CONTAINER_ID, boot_id, boot_seconds, lives, processes, start_of, text_of
+from .machine import CONTAINER_ID, boot_id, boot_seconds, is_in_our_namespace, lives, processes, start_of, text_of
 from .own_files import open_own
 
 _UNIX = "unix://"
@@ -63,7 +63,7 @@ def _engine_at(path: str, boot: str) -> int:
         pid = int(text) if text.isdigit() else 0
         if pid and _command_of(pid) == _COMMAND and lives(pid, start_of(pid), boot):
             return pid
-    engines = [pid for pid in processes() if _command_of(pid) == _COMMAND and _is_in_our_namespace(pid)]
+    engines = [pid for pid in processes() if _command_of(pid) == _COMMAND and is_in_our_namespace(pid)]
     return engines[0] if len(engines) == 1 else 0
 
 
@@ -80,14 +80,6 @@ def _listener_at(path: str) -> int:
 
 def _command_of(pid: int) -> str:
     return text_of(f"/proc/{pid}/comm")
-
-
-def _is_in_our_namespace(pid: int) -> bool:
-    """Tell if a process shares our pid namespace: an engine in a container is another one."""
-    try:
-        return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return False
 
 
 def manual_stop_mark(root: str, container: str) -> bool | None:

@@ -124,6 +124,12 @@ def _is_hidden(pid: int) -> bool:
     return False
 
 
+def is_in_our_namespace(pid: int | str, proc: str = "/proc") -> bool:
+    """Tell if a process has no pid in a nested namespace. Unlike the namespace's name, this is readable by all."""
+    status = text_of(os.path.join(proc, str(pid), "status"))
+    return bool(status) and all(len(line.split()) == 2 for line in status.splitlines() if line.startswith("NSpid:"))
+
+
 def is_timezone(name: str, root: str = "/") -> bool:
     """Tell if ``name`` is a time zone; without a time zone database, if it looks like one."""
     if not _TIMEZONE.fullmatch(name):

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 
+from .machine import is_in_our_namespace
 from .own_files import open_own
 
 _NAME = b"wings\n"
@@ -25,24 +26,16 @@ def wings_pid(proc: str = "/proc") -> int | None:
         directory = os.path.join(proc, pid)
         try:
             # Every action checks every process, so each costs only one open and one read.
-            if _command(directory) == _NAME and _may_be_wings(directory):
+            if _command(directory) == _NAME and _may_be_wings(pid, proc):
                 return int(pid)
         except OSError:
             continue  # it ended meanwhile
     return None
 
 
-def _may_be_wings(directory: str) -> bool:
-    uid = os.stat(directory).st_uid
-    return uid == 0 or (uid == os.geteuid() and _is_in_our_pid_namespace(directory))
-
-
-def _is_in_our_pid_namespace(directory: str) -> bool:
-    """Tell if a process has no pid in a nested namespace. Unlike the namespace's name, this is readable by all."""
-    with open(os.path.join(directory, "status"), "rb") as source:
-        # To the end: the groups before it may be any number.
-        numbers = [line.split()[1:] for line in source if line.startswith(b"NSpid:")]
-    return all(len(each) == 1 for each in numbers)
+def _may_be_wings(pid: str, proc: str) -> bool:
+    uid = os.stat(os.path.join(proc, pid)).st_uid
+    return uid == 0 or (uid == os.geteuid() and is_in_our_namespace(pid, proc))
 
 
 def _command(directory: str) -> bytes:

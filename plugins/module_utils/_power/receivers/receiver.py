@@ -27,7 +27,7 @@ from ..model.clock import SYSTEM_CLOCK, Clock
 from ..model.errors import SettingsInvalid
 from ..model.records import dataclass, field
 from ..model.server import Server
-from ..sources.web import Trust, Web, WebFault, checked_address, library
+from ..sources.web import Web, WebFault, checked_address, library
 
 DefinitionOf = Callable[[Server], Optional[Definition]]
 _LARGEST_FILE = 8192
@@ -97,12 +97,9 @@ def _receiver(rule: ReceiverRule) -> Receiver:
 
 def _read(rule: ReceiverRule, key: str, path: str) -> str:
     try:
-        descriptor = open_own(path, os.O_RDONLY)
-        try:
-            mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-            text = os.read(descriptor, _LARGEST_FILE)
-        finally:
-            os.close(descriptor)
+        with open(open_own(path, os.O_RDONLY), "rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            text = file.read(_LARGEST_FILE)
     except OSError as error:
         raise _invalid(rule, f"its {key} {path} cannot be read: {error.strerror}") from None
     if mode & _OTHERS:
@@ -157,14 +154,14 @@ class Posted:
 class WebhookClient:
     """Sends messages to a receiver. Keeps its connection. Thread-safe."""
 
-    def __init__(self, receiver: Receiver, trust: Trust | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, receiver: Receiver, clock: Clock = SYSTEM_CLOCK) -> None:
         """Raises `WebFault` for a bad address, `MissingLibrary`."""
         # A missing library fails here, not at each message.
         library()
         self._key = receiver.key
         self._clock = clock
         base, self._path = split_address(receiver.url)
-        self._web = Web(base, "", headers={"User-Agent": "fleet.power", "Accept": "*/*"}, trust=trust)
+        self._web = Web(base, "", headers={"User-Agent": "fleet.power", "Accept": "*/*"})
 
     def post(self, message: WebhookMessage, *, seconds: float = POST_SECONDS, check_cancelled: CheckCancelled = no_check) -> Posted:
         """Send a message within ``seconds``; return its fate, without secrets. Raises what ``check_cancelled`` raises."""

@@ -100,7 +100,7 @@ class ServerListing:
             except PowerError as error:
                 if ends_all(error):
                     raise
-                uuids = self._stale_list(error) if action is not None and action.boots else self._leave_out(error, action)
+                uuids = self._instead_of(error, action)
             for uuid in uuids:
                 names[uuid] = names.get(uuid) or source.name(uuid) or ""
         return [Server(uuid, name) for uuid, name in sorted(names.items())]
@@ -126,8 +126,12 @@ class ServerListing:
             raise faults[0]
         return False
 
-    def _stale_list(self, error: PowerError) -> Collection[str]:
+    def _instead_of(self, error: PowerError, action: PowerAction | None) -> Collection[str]:
         """Return the kept servers in place of an unreachable directory, for a boot: their definitions replace it too."""
+        if action is None or not action.boots:
+            self._set.warn(str(error))
+            self.unlisted += [error] if action is None else []
+            return ()
         if not isinstance(error, (SourceUnreachable, SourceDenied)):
             raise error
         if isinstance(error, SourceDenied) or not self._set.settings.allow_stale or self._set.panel is not None:
@@ -135,12 +139,6 @@ class ServerListing:
             return ()
         self._set.warn(f"{error}; it uses the servers last seen, as allow_stale says")
         return self._set.kept.uuids()
-
-    def _leave_out(self, error: PowerError, action: PowerAction | None) -> Collection[str]:
-        self._set.warn(str(error))
-        if action is None:
-            self.unlisted.append(error)
-        return ()
 
 
 class ServerSearch:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from ..model.errors import PrebootFailed
-from .volume_walk import DIRECTORY, Bounds, Survey, Walk, reason_of, shown_path
+from .volume_walk import DIRECTORY, GONE, Bounds, Survey, Walk, reason_of, shown_path
 
 #: The largest configuration file that is read, since it is held in memory.
 FILE_LIMIT = 16 * 1024 * 1024
@@ -229,10 +229,8 @@ class Volume:
     def _root(self) -> int | None:
         try:
             return os.open(self.path, DIRECTORY)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
         except (OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno == errno.ELOOP:
+            if isinstance(error, OSError) and error.errno in GONE:
                 return None
             raise _failed("open data directory", self.path, error) from error
 

@@ -41,7 +41,7 @@ _DEEPEST = 100_000
 _KIND = 0o170000
 _REGULAR, _DIRECTORY = stat.S_IFREG, stat.S_IFDIR
 #: Errors for a listed directory that has changed or vanished.
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Walk:
             self._unreadable += 1
             return
         except OSError as error:
-            if error.errno in _GONE:
+            if error.errno in GONE:
                 return
             raise self._failed("open", name, error) from error
         try:
