@@ -32,7 +32,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     Suspended,
     UnsupportedByEndpoint,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Web, WebFault
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Web
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_fault import WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import Recorder
 from ansible_collections.fleet.power.tests.unit.endpoint_support import OFFLINE, RUNNING, request, seen
 

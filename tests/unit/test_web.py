@@ -21,7 +21,8 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, MissingLibrary
 from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import shown_address
 from ansible_collections.fleet.power.plugins.module_utils._power.sources import web as web_module
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Exchange, Trust, Web, WebFault
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Exchange, Trust, Web
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_fault import WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     Behaviour,
     Recorder,

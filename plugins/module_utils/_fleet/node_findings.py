@@ -20,7 +20,8 @@ from .._power.events.webhook import SecretFault, key_of
 from .._power.model.errors import DefinitionInvalid
 from .._power.model.schema import Check, Gathered, KeyLocation, Mismatch
 from .._power.receivers.receiver import split_address
-from .._power.sources.web import WebFault, checked_address
+from .._power.sources.web import checked_address
+from .._power.sources.web_fault import WebFault
 from .table import plural
 
 #: The own UUID in a definition, or None.

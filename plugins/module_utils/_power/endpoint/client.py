@@ -22,7 +22,8 @@ from ..model.redaction import mask, shown_address
 from ..model.report import Unseen
 from ..model.request import Readiness, Request
 from ..model.server import Server
-from ..sources.web import Answer, Trust, Untrusted, Web, WebFault
+from ..sources.web import Answer, Trust, Web
+from ..sources.web_fault import Untrusted, WebFault
 from .answers import Seen, plain_text, read_codes, read_log, read_server, read_servers
 from .operation import Operation, read_operation
 

@@ -307,18 +307,15 @@ def host_fault(host: str) -> str:
     scheme, found, rest = host.partition("://")
     if not (found and rest and scheme in _SCHEMES):
         return f"expected an address that begins with {joined([f'{scheme}://' for scheme in _SCHEMES])}"
-    if scheme != "unix" and not _is_url(host, port=scheme != "ssh"):
-        return "expected a host, and a port from 1 to 65535"
+    if scheme != "unix":
+        # The SDK needs an address that Python can parse. Its error message may quote a password.
+        try:
+            port = urlsplit(host).port
+        except ValueError:
+            port = 0
+        if port == 0 or (port is None and scheme != "ssh"):
+            return "expected a host, and a port from 1 to 65535"
     return ""
-
-
-def _is_url(host: str, *, port: bool) -> bool:
-    """Tell if Python can parse an address, as the SDK needs. Its error message may quote a password."""
-    try:
-        given = urlsplit(host).port
-    except ValueError:
-        return False
-    return given != 0 and (given is not None or not port)
 
 
 def _api_version(whose: str, version: str | None) -> str | None:

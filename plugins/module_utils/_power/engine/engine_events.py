@@ -39,7 +39,7 @@ class DockerEvents:
         self._calls = calls
         self._local = local
         self.is_serving = calls.is_answered
-        self._end_events = EndEvents(self._ends)
+        self._end_events = EndEvents(lambda since, until: (str(event["id"]) for event in self._events(("die",), since, until)))
 
     def await_end_hint(self, container: str, seconds: float, *, begin: bool) -> bool | None:
         """Wait up to ``seconds`` for the end of a container's process; return whether the engine reported it.
@@ -63,9 +63,6 @@ class DockerEvents:
         from .event_stream import DockerEventStream
 
         return DockerEventStream(self._calls, since)
-
-    def _ends(self, since: float, until: float) -> Iterator[str]:
-        return (str(event["id"]) for event in self._events(("die",), since, until))
 
     def _events(self, names: Sequence[str], since: float, until: float) -> Iterator[Mapping[str, Any]]:
         filters = {"type": ["container"], "event": list(names)}

@@ -44,13 +44,17 @@ def prepare_directory(path: str, group: str) -> None:
     A new one gets ``group`` and mode 2770 if the group exists and we may assign it (root, or a member); else mode 0700.
     """
     path = path.rstrip("/") or "/"
-    if _is_directory(path):
-        return
+    with suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.stat(path).st_mode):
+            return
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
     parent = os.path.dirname(path)
     _make_parents(parent)
     fresh = tempfile.mkdtemp(prefix=f".{os.path.basename(path)}.", dir=parent or ".")
     try:
-        _share_with_group(fresh, group)
+        with suppress(KeyError, PermissionError):
+            os.chown(fresh, -1, grp.getgrnam(group).gr_gid)
+            os.chmod(fresh, DIRECTORY_MODE)
         if os.path.isdir(path):
             os.rmdir(fresh)
         else:
@@ -148,16 +152,6 @@ def open_locked(path: str, opened: Callable[[], int]) -> int | None:
     raise FileNotFoundError(errno.ENOENT, "the file is removed again and again", path)
 
 
-def _is_directory(path: str) -> bool:
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return False
-    if not stat.S_ISDIR(found.st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-    return True
-
-
 def _make_parents(path: str) -> None:
     if not path or os.path.isdir(path):
         return
@@ -165,14 +159,6 @@ def _make_parents(path: str) -> None:
     with suppress(FileExistsError):
         os.mkdir(path)
         os.chmod(path, _PARENT_MODE)
-
-
-def _share_with_group(path: str, group: str) -> None:
-    try:
-        os.chown(path, -1, grp.getgrnam(group).gr_gid)
-    except (KeyError, PermissionError):
-        return
-    os.chmod(path, DIRECTORY_MODE)
 
 
 def _open_regular(path: str, flags: int) -> int:

@@ -27,7 +27,8 @@ from ..model.clock import SYSTEM_CLOCK, Clock
 from ..model.errors import SettingsInvalid
 from ..model.records import dataclass, field
 from ..model.server import Server
-from ..sources.web import Web, WebFault, checked_address, library
+from ..sources.web import Web, checked_address, library
+from ..sources.web_fault import WebFault
 
 DefinitionOf = Callable[[Server], Optional[Definition]]
 _LARGEST_FILE = 8192

@@ -29,7 +29,8 @@ from ..model.records import dataclass, field
 from ..model.redaction import shown_address
 from ..model.schema import blanked
 from ..model.server import parse_uuid
-from .web import Answer, Web, WebFault
+from .web import Answer, Web
+from .web_fault import WebFault
 
 _BASE = "/api/remote"
 _DENIED = (400, 401, 403)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Collection, Sequence
@@ -158,7 +159,9 @@ class ServerSearch:
         wanted = text.strip() if len(text) <= _LONGEST_NAME else ""
         uuid = parse_uuid(wanted)
         if uuid is not None:
-            return Server(uuid, self._name_at_hand(uuid))
+            with contextlib.suppress(PowerError):
+                return Server(uuid, self._set.given.name(uuid) or self._set.keeps.name(uuid))
+            return Server(uuid)
         layers, trouble = self._layers(action), Trouble(check_cancelled)
         found = self._by_short_id(wanted.lower(), layers, trouble)
         if not found and wanted:
@@ -233,12 +236,6 @@ class ServerSearch:
             trouble.unread.setdefault(uuid, source.places.get(uuid, ""))
             name = self._set.kept.name(uuid) or None
         return name
-
-    def _name_at_hand(self, uuid: str) -> str:
-        try:
-            return self._set.given.name(uuid) or self._set.keeps.name(uuid)
-        except PowerError:
-            return ""
 
     def _unknown(self, text: str, action: PowerAction, trouble: Trouble) -> PowerError:
         if trouble.out_of_reach:

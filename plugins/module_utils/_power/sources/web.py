@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..host.library_faults import certificate_fault, chain, compression_fault, refuse_negative_chunks
+from ..host.library_faults import compression_fault, refuse_negative_chunks
 from ..host.listener import Vouching
 from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import SYSTEM_CLOCK
@@ -24,6 +24,7 @@ from ..model.errors import MissingLibrary
 from ..model.records import dataclass, field
 from ..model.redaction import TokenMask, shown_address
 from ..model.schema import one_line, parsed_json, values_in
+from .web_fault import Untrusted, WebFault, fault_of, too_late
 
 #: Bytes of the body of an answer, and of one read.
 _LARGEST = 16 * 1024 * 1024
@@ -38,18 +39,6 @@ _SHOWN_CHARACTERS = 500
 _DEEPEST = 100
 #: A page of 100 servers holds some thousand values each; this many need up to 75 MiB. A masked answer is a second copy.
 _MOST_VALUES, _MOST_MASKED = 360_000, 180_000
-
-
-class WebFault(Exception):
-    """No usable answer. The text is the reason, as the end of a sentence; ``lasting``: a retry soon does not help."""
-
-    def __init__(self, reason: str, *, lasting: bool = False) -> None:
-        super().__init__(reason)
-        self.lasting = lasting
-
-
-class Untrusted(WebFault):
-    """The other side may not have the token; nothing was sent."""
 
 
 @dataclass(frozen=True)
@@ -182,14 +171,14 @@ class Web:
             while not exchange.over.wait(min(_LOOK_SECONDS, deadline.left)) and exchange.answer is None:
                 check_cancelled()
                 if deadline.is_over:
-                    raise _too_late(seconds)
+                    raise too_late(seconds)
         finally:
             if not exchange.over.is_set():
                 exchange.abandon()
         if exchange.answer is not None:
             return exchange.answer
-        failure = exchange.error or _too_late(seconds)
-        fault = failure if isinstance(failure, WebFault) else _fault(requests, failure, seconds)
+        failure = exchange.error or too_late(seconds)
+        fault = failure if isinstance(failure, WebFault) else fault_of(failure, seconds)
         if fault is None:
             raise failure
         raise type(fault)(self._mask.text(str(fault)), lasting=fault.lasting) from None
@@ -382,45 +371,3 @@ def _adapter(requests: Any, context: ssl.SSLContext | None, current: threading.l
                 super().cert_verify(conn, url, verify, cert)
 
     return Adapter(pool_maxsize=_MOST_IDLE)
-
-
-_CUT = "the connection was cut before the answer was whole"
-
-
-def _too_late(seconds: float) -> WebFault:
-    return WebFault(f"no answer within {seconds:.3g} s")
-
-
-def _fault(requests: Any, error: BaseException, seconds: float) -> WebFault | None:
-    """Return the fault in our words: the libraries' may quote a proxy's password. None for an unrelated error."""
-    import urllib3.exceptions
-
-    if not isinstance(error, (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError)):
-        return None
-    links = chain(error)
-
-    def found(*kinds: Any) -> Any:
-        return next((link for link in links if isinstance(link, kinds)), None)
-
-    why = certificate_fault(links)
-    if why:
-        return WebFault(f"its certificate cannot be verified: {why}", lasting=True)
-    if found(requests.exceptions.ProxyError):
-        return WebFault("the proxy that the environment names gives no way to it")
-    if found(TimeoutError, socket.timeout, requests.exceptions.Timeout):
-        return _too_late(seconds)
-    if found(ssl.SSLEOFError, ssl.SSLZeroReturnError):
-        # For example, an idle connection that the server closes at this moment.
-        return WebFault(_CUT)
-    if found(ssl.SSLError, requests.exceptions.SSLError):
-        return WebFault("it does not speak TLS as expected", lasting=True)
-    if found(socket.gaierror):
-        return WebFault(f"its name cannot be looked up ({found(socket.gaierror).strerror})")
-    if found(ConnectionRefusedError):
-        return WebFault("connection refused")
-    systems = [link for link in links if isinstance(link, OSError) and link.errno is not None and link.strerror]
-    if systems and not isinstance(systems[0], ConnectionError):
-        return WebFault(str(systems[0].strerror).lower())
-    if any("Connection" in type(link).__name__ or "Protocol" in type(link).__name__ for link in links):
-        return WebFault(_CUT)
-    return WebFault(f"an exchange with it is not possible ({type(error).__name__})", lasting=True)
