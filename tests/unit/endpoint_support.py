@@ -10,9 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import Seen
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import Operation, Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Accepted, Endpoint
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import Operation
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.perform import perform_at
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check

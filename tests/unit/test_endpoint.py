@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import call as call_module
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import Seen, read_server, read_servers
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import Seen, read_operation, read_server, read_servers
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import AtEndpoint, at_endpoint, check_options, describe_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.follow import RunChanges
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import read_operation
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import SILENT, Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.engine import docker_engine
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine, LiveByLabel
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import listed_of, snapshot_of
@@ -505,15 +506,22 @@ class Lists:
 
 
 @pytest.mark.parametrize("fault", [None, EngineUnreachable("Cannot list the containers: silent")], ids=["", "failure"])
-def test_requests_during_a_list_share_the_next_list_and_its_failure(fault: Exception | None) -> None:
-    lists = Lists()
+def test_requests_during_a_list_share_the_next_list_and_its_failure(fault: Exception | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    lists, moments = Lists(), list[float]()
     lists.fault = fault
+
+    def monotonic() -> float:
+        moments.append(time.monotonic())
+        return moments[-1]
+
+    monkeypatch.setattr(docker_engine, "time", SimpleNamespace(monotonic=monotonic))
     live = LiveByLabel(lists.read)
     with ThreadPoolExecutor(41) as pool:
         first = pool.submit(live.of, "u")
         assert lists.has_begun.acquire(timeout=10)
         others = [pool.submit(live.of, "u") for _number in range(40)]
-        block_until(lambda: len(live._changed._waiters) == 40)  # type: ignore[attr-defined]
+        # All have asked, and the first list has begun.
+        block_until(lambda: len(moments) == 42)
         lists.may_end.release(2)
         if fault is None:
             assert first.result(10) == ["container of list 1"]

@@ -24,8 +24,7 @@ from ..model.request import Readiness, Request
 from ..model.server import Server
 from ..sources.web import Answer, Trust, Web
 from ..sources.web_fault import Untrusted, WebFault
-from .answers import Seen, plain_text, read_codes, read_log, read_server, read_servers
-from .operation import Operation, read_operation
+from .answers import Operation, Seen, plain_text, read_codes, read_log, read_operation, read_server, read_servers
 
 _Value = TypeVar("_Value")
 _SAID_CHARACTERS = 300

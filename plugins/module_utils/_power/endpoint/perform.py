@@ -34,10 +34,9 @@ from ..model.result import Outcome, Result
 from ..model.schema import printable
 from ..model.server import PowerState, Server, parse_uuid
 from ..sources.sources import ambiguous
-from .answers import Seen
+from .answers import Operation, Seen, ending_of, take_over
 from .client import Accepted, Endpoint
 from .follow import FOLLOWING_BY_END, Following, FollowingUp, lost, seconds_until_begun
-from .operation import Operation, ending_of, take_over
 from .watch import POLL_SECONDS, WaitInterrupted, Watch
 
 #: The longest wait of a kill for the state before it.

@@ -123,12 +123,11 @@ class Connection:
 
     def is_answered(self, sdk: Sdk, seconds: float) -> bool:
         """Tell if the engine answers on a new connection within ``seconds``, with any answer."""
-        try:
+        with contextlib.suppress(EngineUnreachable, *sdk.transport_errors):
             with contextlib.closing(self.client(sdk, _ANY_VERSION)) as client:
                 client.get(f"{client.base_url}/_ping", timeout=seconds)
-        except (EngineUnreachable, *sdk.transport_errors):
-            return False
-        return True
+            return True
+        return False
 
     def _tls(self, sdk: Sdk) -> Any:
         if not (self.tls or self.validate_certs):
@@ -309,10 +308,9 @@ def host_fault(host: str) -> str:
         return f"expected an address that begins with {joined([f'{scheme}://' for scheme in _SCHEMES])}"
     if scheme != "unix":
         # The SDK needs an address that Python can parse. Its error message may quote a password.
-        try:
+        port: int | None = 0
+        with contextlib.suppress(ValueError):
             port = urlsplit(host).port
-        except ValueError:
-            port = 0
         if port == 0 or (port is None and scheme != "ssh"):
             return "expected a host, and a port from 1 to 65535"
     return ""
@@ -329,10 +327,9 @@ def _api_version(whose: str, version: str | None) -> str | None:
 def _timeout(whose: str, given: Any) -> int:
     if given is None:
         return DEFAULT_TIMEOUT
-    try:
+    seconds = 0
+    with contextlib.suppress(ValueError):
         seconds = int(given)
-    except ValueError:
-        seconds = 0
     if not TIMEOUT.holds(seconds):
         raise SettingsInvalid(f"Cannot use {whose}={_quoted(str(given))}: expected a whole number of seconds {TIMEOUT.limit}")
     return seconds

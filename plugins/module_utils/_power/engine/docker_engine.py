@@ -10,7 +10,9 @@ outlive their caller, so an abandoned stop would still take a server down later.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -46,38 +48,27 @@ class LiveByLabel:
 
     def __init__(self, read: Callable[[], Mapping[str, Sequence[str]]]) -> None:
         self._read = read
-        self._changed = threading.Condition()
-        self._begun = 0
-        self._ended = 0
+        self._reading = threading.Lock()
+        self._begun = -math.inf
         self._answer: Mapping[str, Sequence[str]] | PowerError = {}
 
     def of(self, uuid: str) -> Sequence[str]:
         """Return the ids of live containers that claim to belong to the server, whatever their names. Raises as ``read``."""
-        with self._changed:
-            wanted = self._begun + 1
-            while self._ended < wanted and self._begun > self._ended:
-                self._changed.wait()
-            if self._ended >= wanted:
-                return _containers_of(self._answer, uuid)
-            self._begun += 1
-        answer: Mapping[str, Sequence[str]] | PowerError = EngineError("Cannot list the containers: another question for them failed")
-        try:
-            answer = self._read()
-        except PowerError as error:
-            answer = error
-        finally:
-            with self._changed:
-                self._ended = self._begun
-                self._answer = answer
-                self._changed.notify_all()
-        return _containers_of(answer, uuid)
-
-
-def _containers_of(answer: Mapping[str, Sequence[str]] | PowerError, uuid: str) -> Sequence[str]:
-    if isinstance(answer, PowerError):
-        # Each caller raises its own exception.
-        raise type(answer)(str(answer), **answer.facts) from answer
-    return answer.get(uuid, ())
+        asked = time.monotonic()
+        with self._reading:
+            # A list that was requested after the question may have come while this thread waited.
+            if self._begun <= asked:
+                self._begun = time.monotonic()
+                self._answer = EngineError("Cannot list the containers: another question for them failed")
+                try:
+                    self._answer = self._read()
+                except PowerError as error:
+                    self._answer = error
+            answer = self._answer
+        if isinstance(answer, PowerError):
+            # Each caller raises its own exception.
+            raise type(answer)(str(answer), **answer.facts) from answer
+        return answer.get(uuid, ())
 
 
 class DockerLogs:

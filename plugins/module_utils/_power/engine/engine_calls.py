@@ -64,13 +64,10 @@ class EngineCalls:
     @contextlib.contextmanager
     def own(self, *, seconds: float) -> Iterator[Any]:
         """Lend a client for a stream, which needs no place; each part of an answer may take ``seconds``."""
-        client = self._new()
-        client.timeout = seconds
-        try:
+        # Closed afterwards: an open stream keeps its connection.
+        with contextlib.closing(self._new()) as client:
+            client.timeout = seconds
             yield client
-        finally:
-            # An open stream keeps its connection.
-            client.close()
 
     def _take(self) -> Any:
         try:

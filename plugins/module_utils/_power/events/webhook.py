@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -65,7 +64,7 @@ def key_of(secret: str) -> bytes:
     text = secret.strip()
     try:
         key = base64.b64decode(text[len(PREFIX) :], validate=True) if text.startswith(PREFIX) else b""
-    except (binascii.Error, ValueError):
+    except ValueError:
         key = b""
     if not _SHORTEST <= len(key) <= _LONGEST:
         raise SecretFault(f"is no secret for signatures, expected {PREFIX} and the base64 of {_SHORTEST} to {_LONGEST} random bytes")

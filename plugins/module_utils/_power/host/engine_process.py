@@ -10,6 +10,7 @@ import re
 import socket
 import struct
 import time
+from contextlib import suppress
 
 from ..model.schema import parsed_json
 from .machine import CONTAINER_ID, boot_id, boot_seconds, is_in_our_namespace, lives, processes, start_of, text_of
@@ -68,14 +69,12 @@ def _engine_at(path: str, boot: str) -> int:
 
 
 def _listener_at(path: str) -> int:
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(_CONNECT_SECONDS)
-            client.connect(path)
-            credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    except (OSError, ValueError):
-        return 0
-    return max(0, int(_CREDENTIALS.unpack(credentials)[0]))
+    with suppress(OSError, ValueError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(_CONNECT_SECONDS)
+        client.connect(path)
+        credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return max(0, int(_CREDENTIALS.unpack(credentials)[0]))
+    return 0
 
 
 def _command_of(pid: int) -> str:

@@ -106,13 +106,11 @@ def processes() -> Iterator[int]:
 
 def stat_of(pid: int) -> tuple[bool, int, int] | None:
     """Return whether a process has ended (a zombie), its session, and its start in clock ticks since boot; None if unknown."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as source:
-            # The command stands in parentheses, and may itself hold spaces and parentheses.
-            fields = source.read().rpartition(b")")[2].split()
+    with suppress(OSError, IndexError, ValueError), open(f"/proc/{pid}/stat", "rb") as source:
+        # The command stands in parentheses, and may itself hold spaces and parentheses.
+        fields = source.read().rpartition(b")")[2].split()
         return fields[_STATE] in _ENDED, int(fields[_SESSION]), int(fields[_START])
-    except (OSError, IndexError, ValueError):
-        return None
+    return None
 
 
 def _is_hidden(pid: int) -> bool:
@@ -154,8 +152,6 @@ def node_timezone(environment: Mapping[str, str], root: str = "/") -> str:
 
 def text_of(path: str) -> str:
     """Return the text of a file without blanks at its ends; empty if it cannot be read."""
-    try:
-        with open(path, encoding="ascii", errors="replace") as source:
-            return source.read().strip()
-    except OSError:
-        return ""
+    with suppress(OSError), open(path, encoding="ascii", errors="replace") as source:
+        return source.read().strip()
+    return ""

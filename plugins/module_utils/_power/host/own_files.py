@@ -14,7 +14,6 @@ import fcntl
 import grp
 import json
 import os
-import secrets
 import stat
 import tempfile
 import zlib
@@ -172,8 +171,7 @@ def _open_regular(path: str, flags: int) -> int:
 def _make_file(path: str) -> None:
     """Create an empty file under another name, then link it to ``path``: the umask never shows there."""
     directory, name = os.path.split(path)
-    fresh = os.path.join(directory, f".{name}.{secrets.token_hex(8)}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor, fresh = tempfile.mkstemp(dir=directory or ".", prefix=f".{name}.")
     try:
         os.fchmod(descriptor, FILE_MODE)
         os.link(fresh, path)
@@ -196,10 +194,9 @@ def unseal(raw: bytes) -> Any:
     body += b"}"
     if not mark or check != _checksum(body):
         return None
-    try:
+    with suppress(ValueError, RecursionError):
         return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+    return None
 
 
 def read_sealed(path: str, size: int, decode: Callable[[bytes], T | None], torn: str = "Not a record") -> T | None:
@@ -254,10 +251,9 @@ class ServerFiles:
 
 def read_held(descriptor: int, size: int) -> bytes:
     """Return the record in a locked file; empty if it cannot be read."""
-    try:
+    with suppress(OSError):
         return os.pread(descriptor, size, 0)
-    except OSError:
-        return b""
+    return b""
 
 
 def write_held(descriptor: int, record: bytes) -> None:

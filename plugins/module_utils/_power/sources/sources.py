@@ -224,10 +224,9 @@ class ServerSearch:
             return ()
 
     def _is_at_hand(self, uuid: str) -> bool:
-        try:
+        with contextlib.suppress(PowerError):
             return self._set.panel is None or self._listing.has(uuid)
-        except PowerError:
-            return False
+        return False
 
     def _name(self, source: Listed, uuid: str, trouble: Trouble) -> str | None:
         """Return the server's name; the kept one if its definition cannot be read, None if that is unknown."""

@@ -269,11 +269,10 @@ def _headers(response: Any, mask: TokenMask) -> dict[str, str]:
 def checked_address(base: str) -> str:
     """Return an address in the form that `Web` uses. Raises `WebFault`, which does not show it, for a bad one."""
     trimmed = base.rstrip("/")
-    try:
+    good = False
+    with contextlib.suppress(ValueError):
         parts = urlsplit(trimmed)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and _ADDRESS.fullmatch(trimmed) is not None
-    except ValueError:
-        good = False
     if not good or parts.query or parts.fragment or "?" in trimmed or "#" in trimmed:
         raise WebFault("that is not an address; expected http://HOST or https://HOST, perhaps with a port and a path", lasting=True)
     if "@" in parts.netloc:
