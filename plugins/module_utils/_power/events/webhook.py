@@ -18,8 +18,6 @@ from urllib.parse import quote
 from .event import Event
 
 CONTENT_TYPE = "application/cloudevents+json"
-#: Fixed width, so that text order is number order.
-_SEQUENCE_DIGITS = 20
 PREFIX = "whsec_"
 #: The bytes of a secret that Standard Webhooks allows.
 _SHORTEST, _LONGEST = 24, 64
@@ -47,7 +45,8 @@ def cloudevent(event: Event, source: str) -> dict[str, Any]:
         found["subject"] = event.server.uuid
         data["server"] = {"uuid": event.server.uuid, "name": event.server.name}
     if event.number:
-        found["sequence"] = str(event.number).zfill(_SEQUENCE_DIGITS)
+        # Fixed width, so that text order is number order.
+        found["sequence"] = f"{event.number:020}"
     return {**found, "data": data}
 
 

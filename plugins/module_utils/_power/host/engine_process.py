@@ -64,6 +64,7 @@ def _engine_at(path: str, boot: str) -> int:
         pid = int(text) if text.isdigit() else 0
         if pid and _command_of(pid) == _COMMAND and lives(pid, start_of(pid), boot):
             return pid
+    # An engine in a container is another one.
     engines = [pid for pid in processes() if _command_of(pid) == _COMMAND and is_in_our_namespace(pid)]
     return engines[0] if len(engines) == 1 else 0
 
