@@ -122,7 +122,11 @@ class DockerEventStream:
             with contextlib.closing(response):
                 raw = client._get_raw_response_socket(response)
                 self._socket = getattr(raw, "_sock", raw)
-                _wait_for_ever(self._socket)
+                self._socket.settimeout(None)
+                if getattr(self._socket, "family", None) in (socket.AF_INET, socket.AF_INET6):
+                    self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                    for option, value in _KEEP_ALIVE:
+                        self._socket.setsockopt(socket.IPPROTO_TCP, option, value)
                 yield None
                 try:
                     for fields in client._stream_helper(response, decode=True):
@@ -131,14 +135,6 @@ class DockerEventStream:
                             yield event
                 except _UNREADABLE as fault:
                     raise EngineUnreachable(f"Cannot {_WHAT}: its answer cannot be read") from fault
-
-
-def _wait_for_ever(sock: Any) -> None:
-    sock.settimeout(None)
-    if getattr(sock, "family", None) in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEP_ALIVE:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _wake(sock: Any) -> None:

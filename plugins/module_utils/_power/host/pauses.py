@@ -26,16 +26,13 @@ def wings_pid(proc: str = "/proc") -> int | None:
         directory = os.path.join(proc, pid)
         try:
             # Every action checks every process, so each costs only one open and one read.
-            if _command(directory) == _NAME and _may_be_wings(pid, proc):
-                return int(pid)
+            if _command(directory) == _NAME:
+                uid = os.stat(directory).st_uid
+                if uid == 0 or (uid == os.geteuid() and is_in_our_namespace(pid, proc)):
+                    return int(pid)
         except OSError:
             continue  # it ended meanwhile
     return None
-
-
-def _may_be_wings(pid: str, proc: str) -> bool:
-    uid = os.stat(os.path.join(proc, pid)).st_uid
-    return uid == 0 or (uid == os.geteuid() and is_in_our_namespace(pid, proc))
 
 
 def _command(directory: str) -> bytes:

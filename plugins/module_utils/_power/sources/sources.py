@@ -182,7 +182,10 @@ class ServerSearch:
                 raise
             self._set.glance_at_panel(no_check)
             return self.identify(text, PowerAction.START)
-        if not self._is_at_hand(server.uuid):
+        is_at_hand = False
+        with contextlib.suppress(PowerError):
+            is_at_hand = self._set.panel is None or self._listing.has(server.uuid)
+        if not is_at_hand:
             self._set.glance_at_panel(no_check)
         return server
 
@@ -222,11 +225,6 @@ class ServerSearch:
                 raise
             trouble.out_of_reach.append(error)
             return ()
-
-    def _is_at_hand(self, uuid: str) -> bool:
-        with contextlib.suppress(PowerError):
-            return self._set.panel is None or self._listing.has(uuid)
-        return False
 
     def _name(self, source: Listed, uuid: str, trouble: Trouble) -> str | None:
         """Return the server's name; the kept one if its definition cannot be read, None if that is unknown."""
