@@ -152,6 +152,6 @@ def node_timezone(environment: Mapping[str, str], root: str = "/") -> str:
 
 def text_of(path: str) -> str:
     """Return the text of a file without blanks at its ends; empty if it cannot be read."""
-    with suppress(OSError), open(path, encoding="ascii", errors="replace") as source:
-        return source.read().strip()
+    with suppress(OSError), open(path, "rb") as source:
+        return source.read().decode("ascii", "replace").strip()
     return ""

@@ -190,12 +190,7 @@ class SourceSet:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        *,
-        task: Sequence[object] = (),
-        containers: Callable[[], Sequence[Server]] = lambda: (),
-        panel: Panel | None = None,
+        self, settings: Settings, *, task: Sequence[object], containers: Callable[[], Sequence[Server]], panel: Panel | None = None
     ) -> None:
         """``containers`` returns the servers with containers on the node. ``panel`` is None if the settings name none."""
         self.warnings: list[str] = []
