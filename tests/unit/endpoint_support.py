@@ -10,9 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import Seen
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import Operation, Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Accepted, Endpoint
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import Operation
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.perform import perform_at
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check
@@ -64,19 +63,11 @@ class FakeEndpoint(Endpoint):
             late()
         return said
 
-    def act(
-        self,
-        uuid: str,
-        action: PowerAction,
-        wait_seconds: int,
-        check_cancelled: CheckCancelled = no_check,
-        players: PlayerPolicy | None = None,
-        ready: Readiness | None = None,
-    ) -> Accepted:
+    def act(self, uuid: str, request: Request, ready: Readiness | None = None, check_cancelled: CheckCancelled = no_check) -> Accepted:
         check_cancelled()
         self.moments.append(ready)
-        self.policies.append(players)
-        self.asked.append((uuid, action, wait_seconds))
+        self.policies.append(request.players)
+        self.asked.append((uuid, request.action, request.wait_seconds))
         self._asked_at = self.clock.monotonic()
         if isinstance(self.accepted, Exception):
             raise self.accepted

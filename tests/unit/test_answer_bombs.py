@@ -23,7 +23,8 @@ MOST_MIB = 150
 #: The maximum of getrusage is no use here: it includes the memory of the parent process.
 CHILD = """
 import json, re, sys
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Web, WebFault
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Web
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_fault import WebFault
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable

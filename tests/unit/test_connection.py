@@ -44,7 +44,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import shown_host
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import Request
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Trust, Web, WebFault
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Trust, Web
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_fault import WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import Recorder
 from ansible_collections.fleet.power.tests.unit.endpoint_support import UUID, request
 from ansible_collections.fleet.power.tests.unit.game_support import stream_game

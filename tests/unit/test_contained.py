@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_commands
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_calls import PLACES, EngineClients
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_calls import PLACES, EngineCalls
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd, CommandRunner, _read, end_session
 from ansible_collections.fleet.power.plugins.module_utils._power.host.machine import boot_seconds
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline, wait_until
@@ -69,12 +69,12 @@ class Hanging:
 def in_a_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
     found = Hanging()
     yield found
-    monkeypatch.setattr(engine_commands, "_is_in", lambda pid, container: True)
+    monkeypatch.setattr(engine_commands, "text_of", lambda _path: CONTAINER)
     found.end()
 
 
 def test_the_end_of_a_command_ends_its_whole_session(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_commands, "_is_in", lambda pid, container: container == CONTAINER)
+    monkeypatch.setattr(engine_commands, "text_of", lambda _path: CONTAINER)
     end_session(hanging.leader.pid, CONTAINER, hanging.since)
     assert hanging.is_over
 
@@ -83,7 +83,7 @@ def test_the_end_of_a_command_ends_its_whole_session(hanging: Hanging, monkeypat
 def test_a_wrong_process_id_or_container_id_ends_no_process(
     hanging: Hanging, monkeypatch: pytest.MonkeyPatch, which: str, container: str
 ) -> None:
-    monkeypatch.setattr(engine_commands, "_is_in", lambda pid, container: True)
+    monkeypatch.setattr(engine_commands, "text_of", lambda _path: CONTAINER)
     end_session({"child": hanging.child, "leader": hanging.leader.pid, "zero": 0}[which], container, hanging.since)
     assert hanging.lives
 
@@ -143,7 +143,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Made:
 
 
 def test_a_client_is_used_again_after_a_refusal_but_not_after_a_broken_call(made: Made) -> None:
-    clients = EngineClients(Connection())
+    clients = EngineCalls(Connection())
     with pytest.raises(OSError, match="cut"), clients.one() as broken:
         raise OSError("cut")
     with pytest.raises(clients.sdk.api_error), clients.one() as refused:
@@ -154,7 +154,7 @@ def test_a_client_is_used_again_after_a_refusal_but_not_after_a_broken_call(made
 
 
 def test_unanswered_calls_delay_others_by_a_second_and_a_kill_not_at_all(made: Made) -> None:
-    clients, answered = EngineClients(Connection()), threading.Event()
+    clients, answered = EngineCalls(Connection()), threading.Event()
     all_wait = threading.Barrier(PLACES + 1)
 
     def hang() -> None:

@@ -21,7 +21,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.container.conta
     LABEL_SPEC,
     LABEL_STOP,
     made_by_us,
-    stop_way_of,
+    made_to_stop,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import ContainerSpec, container_spec
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
@@ -203,10 +203,14 @@ class TestMounts:
         assert len(found.warnings) == 1
 
 
+def created(raw: object = PAPER) -> Snapshot:
+    config = spec(raw).config
+    return Snapshot("c", "renamed", live=True, labels=config["Labels"], hostname=config["Hostname"])
+
+
 class TestLabels:
     def test_a_container_is_ours_if_its_labels_and_hostname_match(self) -> None:
-        config = spec().config
-        ours = Snapshot("c", "renamed", live=True, labels=config["Labels"], hostname=config["Hostname"])
+        ours = created()
         assert made_by_us(ours, UUID)
         assert not made_by_us(ours, UUID[::-1])
         # An image can set labels, but no hostname.
@@ -224,7 +228,7 @@ class TestLabels:
     )
     def test_the_label_gives_back_the_stop_of_the_definition(self, stop: dict[str, Any]) -> None:
         raw = changed("process_configuration.stop", stop)
-        assert stop_way_of(spec(raw).config["Labels"]) == parse_definition(raw, where="x").stop
+        assert made_to_stop(created(raw), UUID) == parse_definition(raw, where="x").stop
 
     @pytest.mark.parametrize(
         "text",
@@ -237,7 +241,8 @@ class TestLabels:
         ids=range(4),
     )
     def test_an_unreadable_stop_label_gives_no_stop(self, text: str) -> None:
-        assert stop_way_of({LABEL_STOP: text}) is None
+        ours = created()
+        assert made_to_stop(replace(ours, labels={**ours.labels, LABEL_STOP: text}), UUID) is None
 
 
 NOTICED = [

@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import call as call_module
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import Seen, read_server, read_servers
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import Seen, read_operation, read_server, read_servers
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import AtEndpoint, at_endpoint, check_options, describe_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.follow import RunChanges
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import read_operation
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import SILENT, Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
@@ -32,8 +31,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     Suspended,
     UnsupportedByEndpoint,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Web, WebFault
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Web
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_fault import WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import Recorder
 from ansible_collections.fleet.power.tests.unit.endpoint_support import OFFLINE, RUNNING, request, seen
 
@@ -141,7 +140,7 @@ def test_requests_to_this_machine_bypass_the_proxy(host: str, monkeypatch: pytes
 )
 def test_a_refused_action_raises_an_error_with_the_reason(said: Answer | WebFault, error: type[PowerError], part: str) -> None:
     with pytest.raises(error, match=part):
-        Answering(said).act(UUID, PowerAction.RESTART, 30)
+        Answering(said).act(UUID, request("restart"))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +156,7 @@ def test_a_refused_action_raises_an_error_with_the_reason(said: Answer | WebFaul
 )
 def test_the_client_asks_only_its_endpoint_for_an_operation(location: str, path: str) -> None:
     endpoint = Answering(answer(202, x_operation_id="op-1", location=location), url="https://node1.example.test/wings")
-    assert endpoint.act(UUID, PowerAction.STOP, 30).path == path
+    assert endpoint.act(UUID, request("stop")).path == path
 
 
 LISTED = [server(OTHER, "Cobalt"), server(TWIN, "Twin"), server(UUID, "Twin"), server("99999999-0000-4000-8000-000000000000", "Cobalt two")]

@@ -10,9 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import Seen
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import Operation, Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Accepted
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import Operation
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     EndpointError,

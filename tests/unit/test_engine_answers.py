@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.engine import docker_engine
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine, LiveByLabel
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import listed_of, snapshot_of
@@ -197,7 +198,7 @@ class Client:
 
 def log_of_run(client: Client) -> bytes:
     engine = DockerEngine(Connection(api_version="1.45"))
-    engine._calls._clients._idle.append(client)
+    engine._calls._idle.append(client)
     return engine.logs.of_run(Run("c1", STARTED))
 
 
@@ -221,7 +222,7 @@ def test_an_ended_run_gets_no_line_of_another_run(running: bool, started: str) -
 )
 def test_a_log_is_whole_if_it_has_a_line_from_before_the_run_or_from_its_first_second(started: str, has_beginning: bool) -> None:
     engine = DockerEngine(Connection(api_version="1.45"))
-    engine._calls._clients._idle.append(Client())
+    engine._calls._idle.append(Client())
     assert engine.logs.has_beginning_of(Run("c1", started)) is has_beginning
 
 
@@ -505,15 +506,22 @@ class Lists:
 
 
 @pytest.mark.parametrize("fault", [None, EngineUnreachable("Cannot list the containers: silent")], ids=["", "failure"])
-def test_requests_during_a_list_share_the_next_list_and_its_failure(fault: Exception | None) -> None:
-    lists = Lists()
+def test_requests_during_a_list_share_the_next_list_and_its_failure(fault: Exception | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    lists, moments = Lists(), list[float]()
     lists.fault = fault
+
+    def monotonic() -> float:
+        moments.append(time.monotonic())
+        return moments[-1]
+
+    monkeypatch.setattr(docker_engine, "time", SimpleNamespace(monotonic=monotonic))
     live = LiveByLabel(lists.read)
     with ThreadPoolExecutor(41) as pool:
         first = pool.submit(live.of, "u")
         assert lists.has_begun.acquire(timeout=10)
         others = [pool.submit(live.of, "u") for _number in range(40)]
-        block_until(lambda: len(live._changed._waiters) == 40)  # type: ignore[attr-defined]
+        # All have asked, and the first list has begun.
+        block_until(lambda: len(moments) == 42)
         lists.may_end.release(2)
         if fault is None:
             assert first.result(10) == ["container of list 1"]

@@ -91,7 +91,7 @@ def secret(size: int = 24) -> str:
 
 
 def content(*events: Event) -> str:
-    return str(json.loads(discord_message(events, "node-1").body)["content"])
+    return str(json.loads(discord_message(events, "node-1")[0])["content"])
 
 
 @pytest.mark.parametrize("kind", EventType)
@@ -138,25 +138,25 @@ def test_an_invalid_secret_is_refused_and_not_shown(text: str) -> None:
 
 def test_a_server_name_cannot_format_text_or_mention_users() -> None:
     evil = Server(LOBBY.uuid, "**x** @everyone <@1> [a](http://b) `c`\n# d")
-    message = json.loads(discord_message([event(EventType.SERVER_CRASHED, server=evil)], "node-1").body)
+    message = json.loads(discord_message([event(EventType.SERVER_CRASHED, server=evil)], "node-1")[0])
     assert message["allowed_mentions"] == {"parse": []}
     assert r"\*\*x\*\* \@everyone \<\@1\> \[a\]\(http\://b\) \`c\` \# d" in message["content"]
 
 
 def test_many_events_give_one_ordered_message_within_discords_limit() -> None:
     events = [event(EventType.SERVER_RECOVERED, server=Server(LOBBY.uuid, f"Lobby{number:02}")) for number in range(60)]
-    message = discord_message(events, "node-1")
-    lines = json.loads(message.body)["content"].split("\n")
-    assert len(lines) == message.events == MOST_LINES
+    body, count = discord_message(events, "node-1")
+    lines = json.loads(body)["content"].split("\n")
+    assert len(lines) == count == MOST_LINES
     assert [f"Lobby{number:02}" in line for number, line in enumerate(lines)] == [True] * MOST_LINES
 
 
 @pytest.mark.parametrize("character", ["x", "*", "\U0001f525", "\ud800", "\n"])
 def test_long_texts_keep_a_message_within_discords_limit(character: str) -> None:
     long = event(EventType.ACTION_ENDED, server=Server(LOBBY.uuid, character * 500), msg=character * 5000, reason=character * 900)
-    message = discord_message([long] * 30, character * 300)
-    text = json.loads(message.body)["content"]
-    assert 1 <= message.events == text.count("\n") + 1
+    body, count = discord_message([long] * 30, character * 300)
+    text = json.loads(body)["content"]
+    assert 1 <= count == text.count("\n") + 1
     assert len(text.encode("utf-16-le", "surrogatepass")) // 2 <= 2000
 
 

@@ -368,7 +368,7 @@ class TestNoEngine:
 
     @pytest.mark.parametrize("container", ["", "/", "0", "a" * 63, "A" * 64, f"{'a' * 64}\n"])
     def test_a_damaged_id_of_a_container_ends_nothing(self, monkeypatch: pytest.MonkeyPatch, container: str) -> None:
-        monkeypatch.setattr(machine, "_text_of", lambda _path: f"0::/docker/{container}")
+        monkeypatch.setattr(machine, "text_of", lambda _path: f"0::/docker/{container}")
         monkeypatch.setattr(os, "kill", lambda *_unused: pytest.fail("it ended a process"))
         assert not machine.end_processes_of(container, 1)
 

@@ -62,7 +62,7 @@ THIRD_PARTY = {
 #: The parts of the core that the controller's side may import, besides the model: they read, and change no server.
 READING = {
     *("_power/container", "_power/definitions", "_power/engine", "_power/endpoint/client"),
-    *("_power/endpoint/answers", "_power/sources/web", "_power/options"),
+    *("_power/endpoint/answers", "_power/sources/web", "_power/sources/web_fault", "_power/options"),
     *("_power/events", "_power/receivers"),
 }
 

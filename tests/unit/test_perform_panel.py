@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.run_end import fence_start, recover_unfinished
 from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode as on_node
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import read_operation
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import read_operation
 from ansible_collections.fleet.power.plugins.module_utils._power.host.pauses import Remembered, wings_pid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable, SourceUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Detail, entry

@@ -21,7 +21,8 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, MissingLibrary
 from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import shown_address
 from ansible_collections.fleet.power.plugins.module_utils._power.sources import web as web_module
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Exchange, Trust, Web, WebFault
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Exchange, Trust, Web
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_fault import WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     Behaviour,
     Recorder,
@@ -54,10 +55,10 @@ def ask(server: Recorder, *, seconds: float = 20.0, **options: Any) -> Answer:
     return Web(server.url, BEARER, **options).ask("GET", "/x", seconds=seconds)
 
 
-def fault_of(server: Recorder, behaviour: Behaviour, *, seconds: float = 20.0, **options: Any) -> WebFault:
+def fault_of(server: Recorder, behaviour: Behaviour, *, seconds: float = 20.0) -> WebFault:
     server.fault(behaviour)
     with pytest.raises(WebFault) as caught:
-        ask(server, seconds=seconds, **options)
+        ask(server, seconds=seconds)
     return caught.value
 
 
@@ -226,8 +227,9 @@ def test_a_host_that_accepts_but_does_not_speak_tls_ends_at_the_timeout(server: 
         assert time.monotonic() - began < 10
 
 
-def test_an_endless_body_ends_at_the_size_limit(server: Recorder) -> None:
-    fault = fault_of(server, endless, largest=300_000)
+def test_an_endless_body_ends_at_the_size_limit(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_module, "_LARGEST", 300_000)
+    fault = fault_of(server, endless)
     assert str(fault) == "its answer is larger than 300000 bytes" and fault.lasting
     assert no_threads_left()
 

@@ -19,8 +19,9 @@ from .._power.engine.connection import host_fault
 from .._power.events.webhook import SecretFault, key_of
 from .._power.model.errors import DefinitionInvalid
 from .._power.model.schema import Check, Gathered, KeyLocation, Mismatch
-from .._power.receivers.receiver import check_address
-from .._power.sources.web import WebFault, checked_address
+from .._power.receivers.receiver import split_address
+from .._power.sources.web import checked_address
+from .._power.sources.web_fault import WebFault
 from .table import plural
 
 #: The own UUID in a definition, or None.
@@ -159,7 +160,7 @@ def _require_receivers(rules: Iterable[ReceiverRule], key: str) -> None:
     gathered = Gathered()
     for index, rule in enumerate(rules):
         location = KeyLocation(key, []).item(index)
-        gathered.read(_require_address, location.entry("url").key, rule.url, check_address)
+        gathered.read(_require_address, location.entry("url").key, rule.url, split_address)
         gathered.read(_require_secret, location.entry("secret").key, rule.secret)
     gathered.end()
 

@@ -16,7 +16,8 @@ from ..._power.model.errors import SettingsInvalid, SourceDenied, SourceUnreacha
 from ..._power.model.plain import read_flag, read_whole
 from ..._power.model.redaction import shown_address
 from ..._power.model.server import parse_uuid
-from ..._power.sources.web import Answer, Trust, Web, WebFault
+from ..._power.sources.web import Answer, Trust, Web
+from ..._power.sources.web_fault import WebFault
 from .entry import ServerEntry, SourceKind, SourceReading, is_address, text_or_none
 from .options import PanelWanted
 

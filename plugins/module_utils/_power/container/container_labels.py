@@ -54,12 +54,7 @@ def made_by_us_or_wings(snapshot: Snapshot, uuid: str) -> bool:
     return made_by_us(snapshot, uuid) or made_by_wings(snapshot.labels)
 
 
-def stop_way_of(labels: Mapping[str, str]) -> StopWay | None:
-    """Return how to stop the container with these labels, or None if they do not say it clearly."""
-    text = labels.get(LABEL_STOP)
-    return None if text is None else stop_way_from_text(text)
-
-
 def made_to_stop(snapshot: Snapshot, uuid: str) -> StopWay | None:
-    """Return the stop way of a container that this collection made for this server, else None."""
-    return stop_way_of(snapshot.labels) if made_by_us(snapshot, uuid) else None
+    """Return the stop way in the labels of a container that this collection made for this server; None if they do not say it clearly."""
+    text = snapshot.labels.get(LABEL_STOP)
+    return stop_way_from_text(text) if text is not None and made_by_us(snapshot, uuid) else None

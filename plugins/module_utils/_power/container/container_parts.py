@@ -111,9 +111,12 @@ ENGINE_LIMITS = (
 )
 
 
+def digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def _hash(server: str, key: str, value: object) -> str:
-    text = json.dumps([server, key, value], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARACTERS]
+    return digest([server, key, value])[:_HASH_CHARACTERS]
 
 
 def _is_none(key: str, limits: ContainerLimits) -> bool:

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import posixpath
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,7 +18,7 @@ from ..model.schema import Mismatch, printable
 from .container_labels import LABEL_NAME, LABEL_PARTS, LABEL_SERVER, LABEL_SPEC, LABEL_STOP, OUR_LABELS, made_by_wings
 from .container_limits import resources
 from .container_network import NetworkSpec, network_of, port_bindings, seen_by_containers
-from .container_parts import parts_label
+from .container_parts import digest, parts_label
 
 HOME = "/home/container"
 #: Linux's limit for an argument or variable, without the zero at its end.
@@ -28,16 +26,8 @@ _LONGEST_VARIABLE = 131_071
 #: The runtime mounts these itself, and allows no mounts over or into them.
 _KERNEL_DIRECTORIES = ("/proc", "/sys", "/dev")
 _DROPPED_CAPABILITIES = (
-    "SETPCAP",
-    "MKNOD",
-    "AUDIT_WRITE",
-    "NET_RAW",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "NET_BIND_SERVICE",
-    "SYS_CHROOT",
-    "SETFCAP",
+    *("SETPCAP", "MKNOD", "AUDIT_WRITE", "NET_RAW", "DAC_OVERRIDE"),
+    *("FOWNER", "FSETID", "NET_BIND_SERVICE", "SYS_CHROOT", "SETFCAP"),
 )
 
 
@@ -91,7 +81,7 @@ def container_spec(
         config["Healthcheck"] = dict(health)
     configs = [asdict(each) for each in definition.configs]
     parts = parts_label(config, image_id, configs, outgoing=network is not None and network.name != settings.network_name)
-    labels[LABEL_SPEC], labels[LABEL_PARTS] = _hash(config, image_id), parts
+    labels[LABEL_SPEC], labels[LABEL_PARTS] = digest({"config": config, "image_id": image_id}), parts
     if definition.server.name:
         labels[LABEL_NAME] = definition.server.name
     return ContainerSpec(config, network, (*warnings, *label_warnings))
@@ -119,11 +109,6 @@ def _host(
     if settings.log_type:
         host["LogConfig"] = {"Type": settings.log_type, "Config": dict(settings.log_config)}
     return host, network, [*warnings, *mount_warnings, *network_warnings]
-
-
-def _hash(config: Mapping[str, Any], image_id: str) -> str:
-    text = json.dumps({"config": config, "image_id": image_id}, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _environment(definition: Definition, settings: Settings) -> list[str]:

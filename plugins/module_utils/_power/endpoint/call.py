@@ -17,7 +17,7 @@ from ..actions.turn.perform import UNREPORTED_CODES
 from ..definitions.settings import Settings
 from ..engine.connection import DEFAULT_TIMEOUT
 from ..engine.readiness import readable_lines
-from ..host.listener import is_trusted
+from ..host.listener import Vouching, is_trusted
 from ..host.system_log import announce
 from ..model.caller import Caller
 from ..model.clock import SYSTEM_CLOCK
@@ -58,7 +58,7 @@ def at_endpoint(url: str, options: Mapping[str, Any], settings: Settings, caller
         ca_path=options.get("ca_path"),
         timeout=float(DEFAULT_TIMEOUT if timeout is None else timeout),
         # A token in api_token belongs to the address given with it, so any listener there may have it.
-        trusts=None if options.get("api_token") is not None else lambda uid: is_trusted(uid, settings.group),
+        trusts=None if options.get("api_token") is not None else Vouching(lambda uid: is_trusted(uid, settings.group)),
     )
     return AtEndpoint(endpoint, settings, caller)
 

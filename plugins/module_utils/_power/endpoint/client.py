@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import threading
@@ -16,19 +17,16 @@ from ..host.listener import Vouching
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import EndpointError, EndpointUnreachable, EndpointUntrusted, Frozen, ServerNotFound, SettingsInvalid, Suspended
 from ..model.plain import as_map
-from ..model.players import PlayerPolicy
 from ..model.records import dataclass
 from ..model.redaction import mask, shown_address
 from ..model.report import Unseen
-from ..model.request import PowerAction, Readiness
+from ..model.request import Readiness, Request
 from ..model.server import Server
-from ..sources.web import Answer, Trust, Untrusted, Web, WebFault
-from .answers import Seen, plain_text, read_codes, read_log, read_server, read_servers
-from .operation import Operation, read_operation
+from ..sources.web import Answer, Trust, Web
+from ..sources.web_fault import Untrusted, WebFault
+from .answers import Operation, Seen, plain_text, read_codes, read_log, read_operation, read_server, read_servers
 
 _Value = TypeVar("_Value")
-#: Whether a local user, by number, may receive the token.
-Trusts = Callable[[int], bool]
 _SAID_CHARACTERS = 300
 _LOOK_SECONDS = 0.5
 _OPERATION_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -36,61 +34,13 @@ _OPERATION_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _PLAIN_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 
-@dataclass(frozen=True)
-class EndpointAnswer:
-    raw: Answer
-    endpoint: Endpoint
-
-    def read(self, verb: str, read: Callable[[Any], _Value]) -> _Value:
-        """Return its value as ``read`` parses it; ``read`` may raise `ValueError`. Raises `EndpointError`, `EndpointUnreachable`."""
-        self.raise_if_error(verb)
-        try:
-            return read(self.raw.value)
-        except ValueError as error:
-            reason = "no JSON, or not all of it" if self.raw.value is None else str(error)
-            raise EndpointUnreachable(
-                f"Cannot {verb}: the endpoint {self.endpoint.shown} answers {self.raw.status} with {reason}; check that it is Wings, "
-                "and its address"
-            ) from error
-
-    def raise_if_missing(self, verb: str, uuid: str) -> None:
-        """Raise `ServerNotFound` for a 404 with an error in JSON. Any other 404 means a wrong address."""
-        if self.raw.status == 404 and isinstance(self.raw.value, Mapping) and "error" in self.raw.value:
-            raise ServerNotFound(f"Cannot {verb}: the endpoint {self.endpoint.shown} has no server {uuid}; check the server's node")
-
-    def raise_if_error(self, verb: str) -> None:
-        """Raise `EndpointError` if the status is not 2xx."""
-        status = self.raw.status
-        if 200 <= status < 300:
-            return
-        said = self.said()
-        if status in (401, 403):
-            why = "it refuses the token; give the node's own token (token in Wings' configuration), without token_id before it"
-        elif status == 404:
-            why = "this path does not exist there; check its address"
-        else:
-            why = "look at its log"
-        shown = self.endpoint.shown
-        raise EndpointError(f"Cannot {verb}: the endpoint {shown} answers {status}{f' ({said})' if said else ''}: {why}", status=status)
-
-    def said(self) -> str:
-        is_object = isinstance(self.raw.value, Mapping)
-        text = plain_text(self.raw.value.get("error") if is_object else None, self.endpoint.masked)
-        if not text and not is_object:
-            text = plain_text(self.raw.text, self.endpoint.masked)
-        return text[:_SAID_CHARACTERS].rstrip(".")
-
-
 def is_this_machine(url: str) -> bool:
     """Tell whether an address certainly belongs to this machine: ``localhost`` or a loopback address."""
-    try:
+    host = ""
+    with contextlib.suppress(ValueError):
         host = urlsplit(url).hostname or ""
-    except ValueError:
-        return False
-    try:
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return host == "localhost"
 
 
 @dataclass(frozen=True)
@@ -102,17 +52,14 @@ class Accepted:
 
 
 class Endpoint:
-    """One endpoint with its token. Thread-safe. Requests raise `EndpointUntrusted` if the token may not go there.
-
-    The caller shows ``warnings``.
-    """
+    """One endpoint. Thread-safe. Requests raise `EndpointUntrusted` if its token may not go there. The caller shows ``warnings``."""
 
     def __init__(
-        self, url: str, token: str, *, verify: bool = True, ca_path: str | None = None, timeout: float = 60.0, trusts: Trusts | None = None
+        self, url: str, token: str, *, verify: bool = True, ca_path: str | None = None, timeout: float = 60, trusts: Vouching | None = None
     ) -> None:
         """``token`` is the node's ``token`` alone; ``timeout`` bounds each exchange, in seconds. Raises `SettingsInvalid`.
 
-        On this machine without TLS, only a listener whose user ``trusts`` accepts gets the token; None accepts all.
+        On this machine without TLS, ``trusts`` decides which listeners get the token; None accepts all.
         """
         self.shown = shown_address(url)
         self.timeout = timeout
@@ -123,8 +70,7 @@ class Endpoint:
                 f"Cannot act through the endpoint {self.shown}: it has no token; give api_token, or endpoint.token in the settings"
             )
         try:
-            vouching = None if trusts is None else Vouching(trusts)
-            trust = Trust(verify, ca_path, proxies=not is_this_machine(url), vouching=vouching)
+            trust = Trust(verify, ca_path, proxies=not is_this_machine(url), vouching=trusts)
             self.web = Web(url, f"Bearer {self._token}", trust=trust)
         except WebFault as error:
             raise SettingsInvalid(f"Cannot act through the endpoint {self.shown}: {error}; correct api_url or endpoint.url") from error
@@ -165,11 +111,11 @@ class Endpoint:
     def _list(self, check_cancelled: CheckCancelled) -> tuple[Seen | Unseen, ...]:
         try:
             answer = self._ask("GET", "/api/servers", check_cancelled=check_cancelled)
-            listed = answer.read("list the servers", lambda value: read_servers(value, self.masked))
+            listed = self._parsed(answer, "list the servers", lambda value: read_servers(value, self.masked))
         except (EndpointUnreachable, EndpointUntrusted, EndpointError) as error:
             self._fault = error
             raise
-        self.lacking = read_codes(answer.raw.headers.get("x-unlisted", ""))
+        self.lacking = read_codes(answer.headers.get("x-unlisted", ""))
         return listed
 
     def unlisted(self, ignored: Collection[str] = ()) -> tuple[str, ...]:
@@ -181,24 +127,17 @@ class Endpoint:
         """Return one server. Raises `ServerNotFound`, `EndpointUnreachable`, `EndpointError`, and what ``check_cancelled`` raises."""
         answer = self._ask("GET", f"/api/servers/{uuid}", seconds=seconds, check_cancelled=check_cancelled)
         verb = f"look at server {uuid}"
-        answer.raise_if_missing(verb, uuid)
-        return answer.read(verb, lambda value: read_server(value, uuid, self.masked))
+        self._raise_if_missing(answer, verb, uuid)
+        return self._parsed(answer, verb, lambda value: read_server(value, uuid, self.masked))
 
-    def act(
-        self,
-        uuid: str,
-        action: PowerAction,
-        wait_seconds: int,
-        check_cancelled: CheckCancelled = no_check,
-        players: PlayerPolicy | None = None,
-        ready: Readiness | None = None,
-    ) -> Accepted:
+    def act(self, uuid: str, request: Request, ready: Readiness | None = None, check_cancelled: CheckCancelled = no_check) -> Accepted:
         """Request a power action; return when the endpoint accepts it, before it does anything.
 
         Only the HTTP shim supports ``players`` and ``ready``; Wings would act at once. Raises `Suspended`, `Frozen`, `ServerNotFound`,
         `EndpointError`. The endpoint may have taken the action if `EndpointUnreachable` or an error of ``check_cancelled`` is raised.
         """
-        body = {"action": action.value, "wait_seconds": wait_seconds, **({} if players is None else players.options())}
+        action, players = request.action, request.players
+        body = {"action": action.value, "wait_seconds": request.wait_seconds, **({} if players is None else players.options())}
         if ready is not None:
             body.update(wait_for=ready.wait_for.value, wait_timeout=ready.wait_timeout)
         try:
@@ -208,15 +147,15 @@ class Endpoint:
                 f"{error}; the {action.value} of server {uuid} may have been accepted: look before you ask again"
             ) from error
         verb = f"{action.value} server {uuid}"
-        if answer.raw.status == 400 and action.boots and "suspended" in answer.said().lower():
+        if answer.status == 400 and action.boots and "suspended" in self._said(answer).lower():
             raise Suspended(f"Cannot {verb}: the endpoint says that it is suspended; clear that on the Panel")
-        if answer.raw.status == 409 and as_map(answer.raw.value).get("code") == Frozen.code:
-            raise Frozen(plain_text(answer.raw.value.get("error"), self.masked) or f"Cannot {verb}: the endpoint says that it is frozen")
-        answer.raise_if_missing(verb, uuid)
-        answer.raise_if_error(verb)
-        if answer.raw.status != 202:
+        if answer.status == 409 and as_map(answer.value).get("code") == Frozen.code:
+            raise Frozen(plain_text(answer.value.get("error"), self.masked) or f"Cannot {verb}: the endpoint says that it is frozen")
+        self._raise_if_missing(answer, verb, uuid)
+        self._raise_if_error(answer, verb)
+        if answer.status != 202:
             raise EndpointUnreachable(
-                f"Cannot {verb}: the endpoint {self.shown} answers {answer.raw.status}, which is not how Wings accepts an action; "
+                f"Cannot {verb}: the endpoint {self.shown} answers {answer.status}, which is not how Wings accepts an action; "
                 "it may have been accepted: look before you ask again, and check the address"
             )
         return self._accepted(answer, uuid)
@@ -225,34 +164,24 @@ class Endpoint:
         """Return an operation at its end or ``wait_seconds``. Raises `EndpointUnreachable`, `EndpointError` (``status`` 404: unknown)."""
         seconds = self.timeout + wait_seconds
         answer = self._ask("GET", path, params={"wait": wait_seconds}, seconds=seconds, check_cancelled=check_cancelled)
-        return answer.read("follow the operation", lambda value: read_operation(value, self.masked))
+        return self._parsed(answer, "follow the operation", lambda value: read_operation(value, self.masked))
 
     def log(self, uuid: str, lines: int) -> list[str]:
         """Return the last lines of output, from Wings at most 100. Raises `EndpointUnreachable`, `EndpointError`."""
         answer = self._ask("GET", f"/api/servers/{uuid}/logs", params={"size": lines})
-        return answer.read(f"read the log of server {uuid}", read_log)[-lines:]
+        return self._parsed(answer, f"read the log of server {uuid}", read_log)[-lines:]
 
     def close(self) -> None:
         """Close its connections. Raises nothing."""
         self.web.close()
 
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: object = None,
-        params: Mapping[str, object] | None = None,
-        seconds: float | None = None,
-        check_cancelled: CheckCancelled = no_check,
-    ) -> EndpointAnswer:
-        """Send a request and return the answer. ``seconds`` defaults to ``timeout``.
+    def _ask(self, method: str, path: str, *, seconds: float | None = None, **options: Any) -> Answer:
+        """Send a request with the ``options`` of `Web.ask` and return the answer. ``seconds`` defaults to ``timeout``.
 
         Raises `EndpointUntrusted`, `EndpointUnreachable`, and what ``check_cancelled`` raises.
         """
-        most = self.timeout if seconds is None else seconds
         try:
-            answer = self.web.ask(method, path, body=body, params=params, seconds=most, check_cancelled=check_cancelled)
+            return self.web.ask(method, path, seconds=self.timeout if seconds is None else seconds, **options)
         except Untrusted as error:
             raise EndpointUntrusted(
                 f"Cannot use the endpoint {self.shown} with the node's token: {error}, and on this machine it goes only to root, to your "
@@ -261,10 +190,44 @@ class Endpoint:
         except WebFault as error:
             said = f"Cannot reach the endpoint {self.shown}: {self.masked(str(error))}"
             raise EndpointUnreachable(said, lasting=error.lasting) from error
-        return EndpointAnswer(answer, self)
 
-    def _accepted(self, answer: EndpointAnswer, uuid: str) -> Accepted:
-        headers, prefix = answer.raw.headers, self._prefix
+    def _parsed(self, answer: Answer, verb: str, read: Callable[[Any], _Value]) -> _Value:
+        """Return its value as ``read`` parses it; ``read`` may raise `ValueError`. Raises `EndpointError`, `EndpointUnreachable`."""
+        self._raise_if_error(answer, verb)
+        try:
+            return read(answer.value)
+        except ValueError as error:
+            reason = "no JSON, or not all of it" if answer.value is None else str(error)
+            raise EndpointUnreachable(
+                f"Cannot {verb}: the endpoint {self.shown} answers {answer.status} with {reason}; check that it is Wings, and its address"
+            ) from error
+
+    def _raise_if_missing(self, answer: Answer, verb: str, uuid: str) -> None:
+        """Raise `ServerNotFound` for a 404 with an error in JSON. Any other 404 means a wrong address."""
+        if answer.status == 404 and "error" in as_map(answer.value):
+            raise ServerNotFound(f"Cannot {verb}: the endpoint {self.shown} has no server {uuid}; check the server's node")
+
+    def _raise_if_error(self, answer: Answer, verb: str) -> None:
+        """Raise `EndpointError` if the status is not 2xx."""
+        status = answer.status
+        if 200 <= status < 300:
+            return
+        if status in (401, 403):
+            why = "it refuses the token; give the node's own token (token in Wings' configuration), without token_id before it"
+        elif status == 404:
+            why = "this path does not exist there; check its address"
+        else:
+            why = "look at its log"
+        said = self._said(answer)
+        told = f"{status} ({said})" if said else status
+        raise EndpointError(f"Cannot {verb}: the endpoint {self.shown} answers {told}: {why}", status=status)
+
+    def _said(self, answer: Answer) -> str:
+        said = answer.value.get("error") if isinstance(answer.value, Mapping) else answer.text
+        return plain_text(said, self.masked)[:_SAID_CHARACTERS].rstrip(".")
+
+    def _accepted(self, answer: Answer, uuid: str) -> Accepted:
+        headers, prefix = answer.headers, self._prefix
         operation = self.masked(headers.get("x-operation-id", "").strip())
         if not _OPERATION_ID.fullmatch(operation) or not operation.strip("."):
             return Accepted()

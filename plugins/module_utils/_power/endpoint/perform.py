@@ -32,12 +32,11 @@ from ..model.players import COUNTING
 from ..model.request import PowerAction, Readiness, Request, WaitFor
 from ..model.result import Outcome, Result
 from ..model.schema import printable
-from ..model.server import SHORT_ID_PATTERN, PowerState, Server, parse_uuid
+from ..model.server import PowerState, Server, parse_uuid
 from ..sources.sources import ambiguous
-from .answers import Seen
+from .answers import Operation, Seen, ending_of, take_over
 from .client import Accepted, Endpoint
 from .follow import FOLLOWING_BY_END, Following, FollowingUp, lost, seconds_until_begun
-from .operation import Operation, ending_of, take_over
 from .watch import POLL_SECONDS, WaitInterrupted, Watch
 
 #: The longest wait of a kill for the state before it.
@@ -64,9 +63,7 @@ def identify_at(text: str, endpoint: Endpoint, check_cancelled: CheckCancelled =
 def identify_among(text: str, servers: Iterable[Server], endpoint: Endpoint) -> Server:
     """Return the server with this short id or name. Raises `ServerNotFound`, `AmbiguousServer`."""
     wanted, all_servers = text.strip(), list(servers)
-    found: list[Server] = []
-    if SHORT_ID_PATTERN.fullmatch(wanted.lower()):
-        found = [server for server in all_servers if server.short_id == wanted.lower()]
+    found = [server for server in all_servers if server.short_id == wanted.lower()]
     if not found and wanted:
         found = [server for server in all_servers if server.name == wanted]
     if not found:
@@ -84,12 +81,7 @@ def unknown_server(text: str, endpoint: Endpoint) -> ServerNotFound:
 
 
 def perform_at(
-    request: Request,
-    endpoint: Endpoint,
-    clock: Clock,
-    caller: Caller,
-    known: Server | None = None,
-    slot: Slot | None = None,
+    request: Request, endpoint: Endpoint, clock: Clock, caller: Caller, known: Server | None = None, slot: Slot | None = None
 ) -> Result:
     """Perform one power action through the endpoint. Every `PowerError` becomes part of the result.
 
@@ -269,7 +261,7 @@ class EndpointTurn:
         # A signal must not stop a kill before the endpoint has answered.
         look = no_check if request.action is PowerAction.KILL else watch.raise_if_signalled
         try:
-            return self._endpoint.act(uuid, request.action, request.wait_seconds, look, request.players, self._ready)
+            return self._endpoint.act(uuid, request, self._ready, look)
         except WaitInterrupted:
             why = "a signal ended the wait for the endpoint to answer, and it may have been accepted; look before you ask again"
             raise lost(request.action, uuid, why) from None

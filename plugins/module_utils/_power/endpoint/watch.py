@@ -13,10 +13,9 @@ from ..model.clock import Clock
 from ..model.errors import EndpointError, EndpointUnreachable, OutcomeUnknown, PowerError
 from ..model.request import PowerAction
 from ..model.server import PowerState
-from .answers import Seen
+from .answers import Operation, Seen
 from .client import Accepted, Endpoint
 from .follow import Following, lost
-from .operation import Operation
 
 _Value = TypeVar("_Value")
 _FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 0.25, 1.0, 1.5

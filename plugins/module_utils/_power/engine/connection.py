@@ -123,12 +123,11 @@ class Connection:
 
     def is_answered(self, sdk: Sdk, seconds: float) -> bool:
         """Tell if the engine answers on a new connection within ``seconds``, with any answer."""
-        try:
+        with contextlib.suppress(EngineUnreachable, *sdk.transport_errors):
             with contextlib.closing(self.client(sdk, _ANY_VERSION)) as client:
                 client.get(f"{client.base_url}/_ping", timeout=seconds)
-        except (EngineUnreachable, *sdk.transport_errors):
-            return False
-        return True
+            return True
+        return False
 
     def _tls(self, sdk: Sdk) -> Any:
         if not (self.tls or self.validate_certs):
@@ -307,18 +306,14 @@ def host_fault(host: str) -> str:
     scheme, found, rest = host.partition("://")
     if not (found and rest and scheme in _SCHEMES):
         return f"expected an address that begins with {joined([f'{scheme}://' for scheme in _SCHEMES])}"
-    if scheme != "unix" and not _is_url(host, port=scheme != "ssh"):
-        return "expected a host, and a port from 1 to 65535"
+    if scheme != "unix":
+        # The SDK needs an address that Python can parse. Its error message may quote a password.
+        port: int | None = 0
+        with contextlib.suppress(ValueError):
+            port = urlsplit(host).port
+        if port == 0 or (port is None and scheme != "ssh"):
+            return "expected a host, and a port from 1 to 65535"
     return ""
-
-
-def _is_url(host: str, *, port: bool) -> bool:
-    """Tell if Python can parse an address, as the SDK needs. Its error message may quote a password."""
-    try:
-        given = urlsplit(host).port
-    except ValueError:
-        return False
-    return given != 0 and (given is not None or not port)
 
 
 def _api_version(whose: str, version: str | None) -> str | None:
@@ -332,10 +327,9 @@ def _api_version(whose: str, version: str | None) -> str | None:
 def _timeout(whose: str, given: Any) -> int:
     if given is None:
         return DEFAULT_TIMEOUT
-    try:
+    seconds = 0
+    with contextlib.suppress(ValueError):
         seconds = int(given)
-    except ValueError:
-        seconds = 0
     if not TIMEOUT.holds(seconds):
         raise SettingsInvalid(f"Cannot use {whose}={_quoted(str(given))}: expected a whole number of seconds {TIMEOUT.limit}")
     return seconds

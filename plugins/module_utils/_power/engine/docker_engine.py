@@ -10,21 +10,23 @@ outlive their caller, so an abandoned stop would still take a server down later.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..container.container_labels import LABEL_SERVER, LABEL_SPEC, made_by_us, name_in_labels
 from ..container.container_network import NetworkSpec
-from ..model.cancellation import Deadline
+from ..model.cancellation import Deadline, wait_until
 from ..model.clock import SYSTEM_CLOCK, engine_time
 from ..model.errors import EngineError, EngineUnreachable, PowerError
 from ..model.schema import one_line
 from ..model.server import ListedContainer, Run, Server, Snapshot, parse_uuid
 from .connection import Connection
-from .engine_answers import LIVE, Use, claimed_server, is_before, listed_of, publisher_of, server_of, snapshot_of, use_of
-from .engine_calls import EngineCalls
+from .engine_answers import LIVE, Use, claimed_server, lines_since, listed_of, publisher_of, server_of, snapshot_of, use_of
+from .engine_calls import EngineCalls, tolerating
 from .engine_events import DockerEvents
 from .engine_images import DockerImages
 from .output import Output, write_once
@@ -46,38 +48,27 @@ class LiveByLabel:
 
     def __init__(self, read: Callable[[], Mapping[str, Sequence[str]]]) -> None:
         self._read = read
-        self._changed = threading.Condition()
-        self._begun = 0
-        self._ended = 0
+        self._reading = threading.Lock()
+        self._begun = -math.inf
         self._answer: Mapping[str, Sequence[str]] | PowerError = {}
 
     def of(self, uuid: str) -> Sequence[str]:
         """Return the ids of live containers that claim to belong to the server, whatever their names. Raises as ``read``."""
-        with self._changed:
-            wanted = self._begun + 1
-            while self._ended < wanted and self._begun > self._ended:
-                self._changed.wait()
-            if self._ended >= wanted:
-                return _containers_of(self._answer, uuid)
-            self._begun += 1
-        answer: Mapping[str, Sequence[str]] | PowerError = EngineError("Cannot list the containers: another question for them failed")
-        try:
-            answer = self._read()
-        except PowerError as error:
-            answer = error
-        finally:
-            with self._changed:
-                self._ended = self._begun
-                self._answer = answer
-                self._changed.notify_all()
-        return _containers_of(answer, uuid)
-
-
-def _containers_of(answer: Mapping[str, Sequence[str]] | PowerError, uuid: str) -> Sequence[str]:
-    if isinstance(answer, PowerError):
-        # Each caller raises its own exception.
-        raise type(answer)(str(answer), **answer.facts) from answer
-    return answer.get(uuid, ())
+        asked = time.monotonic()
+        with self._reading:
+            # A list that was requested after the question may have come while this thread waited.
+            if self._begun <= asked:
+                self._begun = time.monotonic()
+                self._answer = EngineError("Cannot list the containers: another question for them failed")
+                try:
+                    self._answer = self._read()
+                except PowerError as error:
+                    self._answer = error
+            answer = self._answer
+        if isinstance(answer, PowerError):
+            # Each caller raises its own exception.
+            raise type(answer)(str(answer), **answer.facts) from answer
+        return answer.get(uuid, ())
 
 
 class DockerLogs:
@@ -118,8 +109,7 @@ class DockerLogs:
             moment = engine_time(begin)
             since = 1 if moment is None else max(1, int(moment.timestamp()))
             found = bytes(client.logs(run.container, stdout=True, stderr=True, since=since, timestamps=True))
-        stamped = (line.partition(b" ") for line in found.splitlines(keepends=True))
-        return b"".join(line for stamp, _space, line in stamped if not is_before(stamp, begin))
+        return lines_since(begin, found)
 
     def has_beginning_of(self, run: Run) -> bool:
         """Tell if the log has a line from before a run or from its first second. If not, its beginning may be rotated away."""
@@ -140,9 +130,7 @@ class DockerLogs:
         with self._calls.asking(f"read the log of container {run.container}") as client:
             found = bytes(client.logs(run.container, stdout=True, stderr=True, tail=lines, timestamps=True))
         moment = engine_time(run.started_at)
-        begin = run.started_at if moment is None else f"{(moment - _EARLY):%Y-%m-%dT%H:%M:%S.%f}Z"
-        stamped = (line.partition(b" ") for line in found.splitlines(keepends=True))
-        return b"".join(line for stamp, _space, line in stamped if not is_before(stamp, begin))
+        return lines_since(run.started_at if moment is None else f"{(moment - _EARLY):%Y-%m-%dT%H:%M:%S.%f}Z", found)
 
 
 class DockerContainers:
@@ -158,16 +146,12 @@ class DockerContainers:
         return str(answer["Id"]), [one_line(str(warning)) for warning in answer.get("Warnings") or []]
 
     def remove(self, name: str, *, volumes: bool) -> bool:
-        """Remove a container that does not run; False if it runs (409, unless a removal is in progress, which this waits for).
-
-        A missing container counts as removed.
-        """
+        """Remove a stopped or missing container; False if it runs (409, unless a removal is in progress, which this waits for)."""
         deadline = Deadline.after(SYSTEM_CLOCK, self._calls.timeout)
         while True:
             try:
-                self._calls.carry_out(
-                    f"remove container {name}", lambda client: client.remove_container(name, v=volumes, force=False), gone=(404,)
-                )
+                with tolerating(404), self._calls.asking(f"remove container {name}") as client:
+                    client.remove_container(name, v=volumes, force=False)
                 return True
             except EngineError as error:
                 if error.facts.get("status") != 409:
@@ -183,11 +167,8 @@ class DockerContainers:
             client.rename(name, new_name)
 
     def forbid_restart(self, name: str) -> None:
-        self._calls.carry_out(
-            f"set the restart policy of container {name}",
-            lambda client: client.update_container(name, restart_policy={"Name": "no"}),
-            gone=(404,),
-        )
+        with tolerating(404), self._calls.asking(f"set the restart policy of container {name}") as client:
+            client.update_container(name, restart_policy={"Name": "no"})
 
     def set_limits(self, name: str, body: Mapping[str, Any]) -> list[str]:
         """Change the limits of a container, also while it runs; return the engine's warnings. After `EngineError`, some may apply."""
@@ -201,23 +182,19 @@ class DockerContainers:
         if self._has_network(network.name):
             return False
         body = {"Name": network.name, "CheckDuplicate": True, **network.body}
-
-        def create(client: Any) -> None:
-            client._raise_for_status(client._post_json(client._url("/networks/create"), data=body))
-
         try:
-            return self._calls.carry_out(f"create network {network.name}", create, gone=(409,))
+            with tolerating(409), self._calls.asking(f"create network {network.name}") as client:
+                client._raise_for_status(client._post_json(client._url("/networks/create"), data=body))
+                return True
         except EngineError:
             # The network of another process may have its addresses already, and no name yet.
             deadline = Deadline.after(SYSTEM_CLOCK, _NETWORK_SECONDS)
-            while not self._has_network(network.name):
-                if deadline.is_over:
-                    raise
-                deadline.pause(_LOOK_SECONDS)
-            return False
+            if not wait_until(lambda: self._has_network(network.name), deadline, every=_LOOK_SECONDS):
+                raise
+        return False
 
     def _has_network(self, name: str) -> bool:
-        return self._calls.carry_out(f"inspect network {name}", lambda client: client.inspect_network(name), gone=(404,))
+        return self._calls.unless_missing(f"inspect network {name}", lambda client: client.inspect_network(name)) is not None
 
 
 class DockerEngine:
@@ -312,18 +289,18 @@ class DockerEngine:
 
     def signal(self, name: str, signal: str) -> bool:
         """Send a signal; False if nothing runs there (not running, which is a 409, or no such container)."""
-        try:
-            what, urgent = f"send {signal} to container {name}", signal == "SIGKILL"
-            return self._calls.carry_out(what, lambda client: client.kill(name, signal=signal), gone=(409,), urgent=urgent)
-        except EngineError as error:
-            if error.facts.get("status") != 404:
-                raise
+        with tolerating(404):
+            with tolerating(409), self._calls.asking(f"send {signal} to container {name}", urgent=signal == "SIGKILL") as client:
+                client.kill(name, signal=signal)
+                return True
+            return False
         renamed = self._renamed(name)
         return renamed is not None and self.signal(renamed.id, signal)
 
     def unpause(self, name: str) -> None:
         """Continue a paused container; any other container stays as it is (409)."""
-        self._calls.carry_out(f"unpause container {name}", lambda client: client.unpause(name), gone=(404, 409, 500))
+        with tolerating(404, 409, 500), self._calls.asking(f"unpause container {name}") as client:
+            client.unpause(name)
 
     def write_stdin(self, name: str, text: str, *, taken_within: float | None = None) -> None:
         """Write to the standard input of the process; return when the engine has the text.
@@ -344,14 +321,11 @@ class DockerEngine:
 
     def use(self, name: str) -> Use | None:
         """Return the current use, without a second sample; None if it does not run."""
-
-        def ask(client: Any) -> Any:
+        with tolerating(404), self._calls.asking(f"read what container {name} uses") as client:
             # The call of SDK 5 cannot ask for one sample alone.
-            parameters = {"stream": False, "one-shot": True}
-            return client._result(client._get(client._url("/containers/{0}/stats", name), params=parameters), json=True)
-
-        found = self._calls.unless_missing(f"read what container {name} uses", ask)
-        return None if found is None else use_of(found)
+            answer = client._get(client._url("/containers/{0}/stats", name), params={"stream": False, "one-shot": True})
+            return use_of(client._result(answer, json=True))
+        return None
 
     def facts(self) -> Mapping[str, Any]:
         """Return the engine's own description of itself and its machine."""

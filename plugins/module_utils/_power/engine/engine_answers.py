@@ -123,10 +123,15 @@ def server_in_event(event: Mapping[str, Any]) -> str | None:
     return parse_uuid(str(actor.get(LABEL_SERVER) or actor.get("name") or ""))
 
 
-def is_before(stamp: bytes, moment: str) -> bool:
-    """Tell if a log line was written before a moment. Both use one format, but the engine drops trailing zeros."""
-    written = stamp.decode("ascii", "replace").rstrip("Z")
-    return written.ljust(_TIME_CHARACTERS, "0") < moment.rstrip("Z").ljust(_TIME_CHARACTERS, "0")
+def lines_since(moment: str, log: bytes) -> bytes:
+    """Return the lines of a log that were written at a moment or later, without the stamps before them."""
+
+    def padded(stamp: str) -> str:
+        # The engine drops trailing zeros. With them, the order of texts is the order of moments.
+        return stamp.rstrip("Z").ljust(_TIME_CHARACTERS, "0")
+
+    stamped = (line.partition(b" ") for line in log.splitlines(keepends=True))
+    return b"".join(line for stamp, _space, line in stamped if padded(stamp.decode("ascii", "replace")) >= padded(moment))
 
 
 @dataclass(frozen=True)

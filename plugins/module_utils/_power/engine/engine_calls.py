@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -20,13 +20,15 @@ PLACES = 32
 _PLACE_SECONDS = 1.0
 
 
-class EngineClients:
-    """Clients of the Docker SDK for any number of threads; each has one keep-alive connection, and the last one used is the next.
+class EngineCalls:
+    """The calls to one engine. Thread-safe. Each ends within ``timeout`` seconds. ``what`` is text after "Cannot".
 
-    A call waits at most a second for its place, then starts without one. So slow answers do not block other calls.
+    Each client has one keep-alive connection, and the last one used is the next. A call waits at most a second for its place, then starts
+    without one. So slow answers do not block other calls.
     """
 
     def __init__(self, connection: Connection) -> None:
+        self.timeout = float(connection.timeout)
         self._connection = connection
         self._version = connection.api_version
         self._asking_version = threading.Lock()
@@ -62,13 +64,10 @@ class EngineClients:
     @contextlib.contextmanager
     def own(self, *, seconds: float) -> Iterator[Any]:
         """Lend a client for a stream, which needs no place; each part of an answer may take ``seconds``."""
-        client = self._new()
-        client.timeout = seconds
-        try:
+        # Closed afterwards: an open stream keeps its connection.
+        with contextlib.closing(self._new()) as client:
+            client.timeout = seconds
             yield client
-        finally:
-            # An open stream keeps its connection.
-            client.close()
 
     def _take(self) -> Any:
         try:
@@ -95,21 +94,12 @@ class EngineClients:
         finally:
             self._asking_version.release()
 
-
-class EngineCalls:
-    """The calls to one engine. Thread-safe. Each ends within ``timeout`` seconds. ``what`` is text after "Cannot"."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.timeout = float(connection.timeout)
-        self._connection = connection
-        self._clients = EngineClients(connection)
-
     @contextlib.contextmanager
     def asking(self, what: str, *, urgent: bool = False, own_seconds: float | None = None) -> Iterator[Any]:
         """Lend a client; with ``own_seconds`` a separate one for a stream whose parts may each take that long."""
-        sdk = self._clients.sdk
+        sdk = self.sdk
         try:
-            with self._clients.one(urgent=urgent) if own_seconds is None else self._clients.own(seconds=own_seconds) as client:
+            with self.one(urgent=urgent) if own_seconds is None else self.own(seconds=own_seconds) as client:
                 yield client
         except sdk.api_error as answer:
             status, why = answer.status_code, one_line(str(answer.explanation or answer))
@@ -125,26 +115,21 @@ class EngineCalls:
             raise EngineError(f"Cannot {what}: the answer is not an engine's; look for a proxy in between") from missing
 
     def is_answered(self, seconds: float) -> bool:
-        """Tell if the engine accepts a new connection and answers within ``seconds``."""
-        return self._connection.is_answered(self._clients.sdk, seconds)
+        """Tell if the engine answers a new connection within ``seconds``. In a shutdown it refuses these before its first signal."""
+        return self._connection.is_answered(self.sdk, seconds)
 
     def unless_missing(self, what: str, call: Callable[[Any], Any]) -> Any:
         """Return a call's answer; None for a 404."""
-        try:
-            with self.asking(what) as client:
-                return call(client)
-        except EngineError as error:
-            if error.facts.get("status") == 404:
-                return None
-            raise
+        with tolerating(404), self.asking(what) as client:
+            return call(client)
+        return None
 
-    def carry_out(self, what: str, call: Callable[[Any], object], *, gone: Sequence[int], urgent: bool = False) -> bool:
-        """Make a call; return False if its status is in ``gone``: the object was not there."""
-        try:
-            with self.asking(what, urgent=urgent) as client:
-                call(client)
-        except EngineError as error:
-            if error.facts.get("status") in gone:
-                return False
+
+@contextlib.contextmanager
+def tolerating(*statuses: int) -> Iterator[None]:
+    """Suppress an error of the engine with one of these statuses."""
+    try:
+        yield
+    except EngineError as error:
+        if error.facts.get("status") not in statuses:
             raise
-        return True

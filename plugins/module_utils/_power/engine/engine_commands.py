@@ -11,25 +11,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..host.machine import boot_seconds, processes, stat_of
+from ..host.machine import CONTAINER_ID, boot_seconds, processes, stat_of, text_of
 from ..model.cancellation import Deadline, wait_until
 from ..model.clock import SYSTEM_CLOCK
-from ..model.errors import EngineError, PowerError
+from ..model.errors import PowerError
 from ..model.records import dataclass, field
-from .engine_calls import EngineCalls
+from .engine_calls import EngineCalls, tolerating
 from .output import Deframer, Output
 
 _LEAST_SECONDS = 0.1
 #: The wait for a killed command to disappear. Some engines take 2 s if its child still holds its output.
 _END_SECONDS = 3.0
 _LOOK_SECONDS = 0.02
-_ID = re.compile(r"[0-9a-f]{64}")
 #: Processes may start others while they are being killed.
 _ROUNDS = 5
 
@@ -125,27 +123,21 @@ class CommandRunner:
         """Kill a leftover command if possible; return False if it still runs."""
         if slot.left is None:
             return True
-        try:
-            if self._end(container, *slot.left):
-                slot.left = None
-        except EngineError as error:
-            if error.facts.get("status") != 404:
-                raise
-            # The container has stopped since, and its processes with it. A new start keeps its id.
-            slot.left = None
-        return slot.left is None
+        command, began = slot.left
 
-    def _end(self, container: str, command: str, began: float) -> bool:
-        with self._calls.asking(f"end a command in container {container}", own_seconds=_END_SECONDS) as client:
+        def is_over() -> bool:
+            found = client.exec_inspect(command)
+            if self._local:
+                # Also after its own end: a child may still hold its output.
+                end_session(int(found.get("Pid") or 0), container, began)
+            return not found["Running"]
 
-            def is_over() -> bool:
-                found = client.exec_inspect(command)
-                if self._local:
-                    # Also after its own end: a child may still hold its output.
-                    end_session(int(found.get("Pid") or 0), container, began)
-                return not found["Running"]
-
-            return wait_until(is_over, Deadline.after(SYSTEM_CLOCK, _END_SECONDS), every=_LOOK_SECONDS)
+        # A 404: the container has stopped since, and its processes with it. A new start keeps its id.
+        with tolerating(404), self._calls.asking(f"end a command in container {container}", own_seconds=_END_SECONDS) as client:
+            if not wait_until(is_over, Deadline.after(SYSTEM_CLOCK, _END_SECONDS), every=_LOOK_SECONDS):
+                return False
+        slot.left = None
+        return True
 
 
 def _read(output: Output, deadline: Deadline, most_bytes: int) -> bytes | CommandEnd:
@@ -155,7 +147,7 @@ def _read(output: Output, deadline: Deadline, most_bytes: int) -> bytes | Comman
         if not chunk:
             if chunk is None:
                 break
-            if output.is_broken or not frames.is_between_frames:
+            if output.is_broken or frames.pending:
                 return CommandEnd(None, why="lost the engine's connection before all its output arrived")
             return printed
         printed += frames.feed(chunk)
@@ -169,10 +161,9 @@ def end_session(leader: int, container: str, since: float) -> None:
     """SIGKILL the processes of session ``leader`` in a container that began at ``since`` or later.
 
     ``container`` is a full id, ``since`` in seconds of the boot clock: older processes are the server's own. The session id is not reused
-    while a process of the session lives. A pidfd holds each process before the check, so its pid cannot be reused. Processes without
-    permission stay.
+    while one of its processes lives. A pidfd holds each before the check, so no pid is reused. Processes without permission stay.
     """
-    if leader <= 1 or not _ID.fullmatch(container) or not hasattr(os, "pidfd_open"):
+    if leader <= 1 or not CONTAINER_ID.fullmatch(container) or not hasattr(os, "pidfd_open"):
         return
     for _round in range(_ROUNDS):
         if sum(_kill(pid, leader, container, since) for pid in processes()) == 0:
@@ -187,7 +178,7 @@ def _kill(pid: int, leader: int, container: str, since: float) -> bool:
     except OSError:
         return False
     try:
-        if not (_is_in(pid, container) and _is_of(pid, leader, since)):
+        if not (container in text_of(f"/proc/{pid}/cgroup") and _is_of(pid, leader, since)):
             return False
         signal.pidfd_send_signal(held, signal.SIGKILL)
     except OSError:
@@ -195,11 +186,6 @@ def _kill(pid: int, leader: int, container: str, since: float) -> bool:
     finally:
         os.close(held)
     return True
-
-
-def _is_in(pid: int, container: str) -> bool:
-    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as source:
-        return container in source.read()
 
 
 def _is_of(pid: int, leader: int, since: float) -> bool:

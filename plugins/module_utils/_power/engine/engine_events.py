@@ -38,7 +38,8 @@ class DockerEvents:
     def __init__(self, calls: EngineCalls, *, local: bool) -> None:
         self._calls = calls
         self._local = local
-        self._end_events = EndEvents(self._ends)
+        self.is_serving = calls.is_answered
+        self._end_events = EndEvents(lambda since, until: (str(event["id"]) for event in self._events(("die",), since, until)))
 
     def await_end_hint(self, container: str, seconds: float, *, begin: bool) -> bool | None:
         """Wait up to ``seconds`` for the end of a container's process; return whether the engine reported it.
@@ -55,21 +56,13 @@ class DockerEvents:
     def follow(self, since: int | None) -> DockerEventStream:
         """Return an open stream of container events; the caller closes it.
 
-        ``since``, in nanoseconds of the engine's clock, repeats events from that moment on: the engine process keeps its last 256 of all
-        kinds. Without ``since``, events right after this call may be missed. An open stream delays the engine's shutdown by up to 5 s after
-        the end of its last container.
+        ``since``, in nanoseconds of the engine's clock, repeats events from then on: the engine keeps its last 256 of all kinds. Without
+        it, events right after this call may be missed. An open stream delays the engine's shutdown by up to 5 s after its last container.
         """
         # Loaded here because no action needs it.
         from .event_stream import DockerEventStream
 
         return DockerEventStream(self._calls, since)
-
-    def is_serving(self, seconds: float) -> bool:
-        """Tell if the engine answers a new connection within ``seconds``. In a shutdown it refuses these before its first signal."""
-        return self._calls.is_answered(seconds)
-
-    def _ends(self, since: float, until: float) -> Iterator[str]:
-        return (str(event["id"]) for event in self._events(("die",), since, until))
 
     def _events(self, names: Sequence[str], since: float, until: float) -> Iterator[Mapping[str, Any]]:
         filters = {"type": ["container"], "event": list(names)}

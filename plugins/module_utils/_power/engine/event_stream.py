@@ -67,11 +67,6 @@ def container_event(fields: object) -> ContainerEvent | None:
     )
 
 
-def engine_moment(at: int) -> str:
-    """Return a moment in nanoseconds as the engine's ``since``; a float would lose some hundred nanoseconds."""
-    return f"{at // _NANOSECONDS}.{at % _NANOSECONDS:09d}"
-
-
 def _number(value: object) -> int | None:
     if isinstance(value, str) and len(value) < len(str(_MOST)) and value.isascii() and value.isdigit():
         return int(value)
@@ -120,13 +115,18 @@ class DockerEventStream:
         """Yield None once the engine has answered, then each event."""
         params = {"filters": json.dumps({"type": ["container"], "event": list(ACTIONS)})}
         if since is not None:
-            params["since"] = engine_moment(since)
+            # A float would lose some hundred nanoseconds.
+            params["since"] = f"{since // _NANOSECONDS}.{since % _NANOSECONDS:09d}"
         with calls.asking(_WHAT, own_seconds=calls.timeout) as client:
             response = client._get(client._url("/events"), params=params, stream=True)
             with contextlib.closing(response):
                 raw = client._get_raw_response_socket(response)
                 self._socket = getattr(raw, "_sock", raw)
-                _wait_for_ever(self._socket)
+                self._socket.settimeout(None)
+                if getattr(self._socket, "family", None) in (socket.AF_INET, socket.AF_INET6):
+                    self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                    for option, value in _KEEP_ALIVE:
+                        self._socket.setsockopt(socket.IPPROTO_TCP, option, value)
                 yield None
                 try:
                     for fields in client._stream_helper(response, decode=True):
@@ -135,14 +135,6 @@ class DockerEventStream:
                             yield event
                 except _UNREADABLE as fault:
                     raise EngineUnreachable(f"Cannot {_WHAT}: its answer cannot be read") from fault
-
-
-def _wait_for_ever(sock: Any) -> None:
-    sock.settimeout(None)
-    if getattr(sock, "family", None) in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEP_ALIVE:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _wake(sock: Any) -> None:

@@ -71,30 +71,25 @@ class Deframer:
     """Strips the frame headers of a multiplexed stream, whatever the chunks."""
 
     def __init__(self) -> None:
-        self._pending = b""
-
-    @property
-    def is_between_frames(self) -> bool:
-        """Tell if no frame is incomplete."""
-        return not self._pending
+        #: The bytes of an incomplete frame.
+        self.pending = b""
 
     def feed(self, chunk: bytes) -> bytes:
-        data, payload = self._pending + chunk, b""
+        data, payload = self.pending + chunk, b""
         while len(data) >= 8:
             size = int.from_bytes(data[4:8], "big")
             if len(data) < 8 + size:
                 break
             payload += data[8 : 8 + size]
             data = data[8 + size :]
-        self._pending = data
+        self.pending = data
         return payload
 
 
 def write_once(raw: Any, data: bytes, seconds: float, *, until_taken: bool) -> bool:
     """Write, and release the connection; return whether all was taken. Raises `socket.timeout` if the engine takes too long.
 
-    With ``until_taken`` the process's pipe must take it within the same ``seconds``; False if the pipe is full. The engine itself buffers
-    what fits into its socket, and reports nothing.
+    With ``until_taken`` the process's pipe must take it in time; False if it is full. The engine silently buffers what fits its socket.
     """
     deadline = Deadline.after(SYSTEM_CLOCK, seconds)
     sock = getattr(raw, "_sock", raw)

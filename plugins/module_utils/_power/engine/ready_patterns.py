@@ -85,30 +85,15 @@ class _Seat:
         raise NotTried("is not looked for: the interpreter that would do it cannot be started")
 
 
-class _Latest:
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._lock = threading.Lock()
-        self._known: dict[Hashable, None] = {}
-
-    def __contains__(self, item: Hashable) -> bool:
-        return item in self._known
-
-    def add(self, item: Hashable) -> None:
-        with self._lock:
-            self._known[item] = None
-            if len(self._known) > self._most:
-                del self._known[next(iter(self._known))]
-
-
 class ReadyPatterns:
     """Tries patterns. Thread-safe."""
 
     def __init__(self) -> None:
         self._seat = _Seat()
         self._slow_seat = _Seat()
-        self._slow = _Latest(_MOST_SLOW)
-        self._given_up = _Latest(_MOST_GIVEN_UP)
+        self._noting = threading.Lock()
+        self._slow: dict[Hashable, None] = {}
+        self._given_up: dict[Hashable, None] = {}
 
     def find(self, pattern: str, lines: Sequence[str], run: Run | None = None) -> bool:
         """Tell if ``pattern`` is found in the lines, within half a second of CPU time.
@@ -133,10 +118,18 @@ class ReadyPatterns:
     def _tried(self, seat: _Seat, pattern: str, lines: Sequence[str], run: Run | None) -> bool:
         found = None if (run, pattern) in self._given_up else seat.found(pattern, lines)
         if found is None:
-            self._slow.add(pattern)
-            self._given_up.add((run, pattern))
+            with self._noting:
+                _note(self._slow, pattern, _MOST_SLOW)
+                _note(self._given_up, (run, pattern), _MOST_GIVEN_UP)
             raise NotTried(_TOO_SLOW)
         return found
+
+
+def _note(known: dict[Hashable, None], item: Hashable, most: int) -> None:
+    """Add an item, and forget the oldest one above the ``most``."""
+    known[item] = None
+    if len(known) > most:
+        del known[next(iter(known))]
 
 
 ready_patterns = ReadyPatterns()

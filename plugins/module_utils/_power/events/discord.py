@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ..model.records import dataclass
 from ..model.schema import one_line
 from ..model.supervision import Verdict
 from .event import Event, EventType
@@ -28,16 +27,8 @@ _SPECIAL = re.compile(r"([\\*_~`|>#\[\]()<@:])")
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
-@dataclass(frozen=True)
-class DiscordMessage:
-    """One message, and its number of events."""
-
-    body: bytes
-    events: int
-
-
-def discord_message(events: Sequence[Event], source: str) -> DiscordMessage:
-    """Return a message with the first of these events, as many as fit; ``source`` names the node or the controller."""
+def discord_message(events: Sequence[Event], source: str) -> tuple[bytes, int]:
+    """Return a message with the first of these events, as many as fit, and their number; ``source`` names the node or the controller."""
     lines: list[tuple[int, str]] = []
     left = _MOST_CHARACTERS
     for event in events[:MOST_LINES]:
@@ -48,7 +39,7 @@ def discord_message(events: Sequence[Event], source: str) -> DiscordMessage:
         left -= _size(line) + 1
     lines.sort(key=lambda each: each[0])
     body = {"content": "\n".join(line for _number, line in lines), "allowed_mentions": {"parse": []}, "flags": _SUPPRESS_EMBEDS}
-    return DiscordMessage(json.dumps(body, separators=(",", ":")).encode(), len(lines))
+    return json.dumps(body, separators=(",", ":")).encode(), len(lines)
 
 
 def discord_line(event: Event, source: str) -> str:
@@ -91,9 +82,8 @@ def _of_servers(data: Mapping[str, Any]) -> str:
 
 
 def _rollout_begun(data: Mapping[str, Any]) -> str:
-    return (
-        f"{_run(data)} has begun: {_quoted(data.get('servers'))} servers of {_quoted(data.get('nodes'))} nodes{_by(data, 'by', 'reason')}"
-    )
+    servers, nodes = _quoted(data.get("servers")), _quoted(data.get("nodes"))
+    return f"{_run(data)} has begun: {servers} servers of {nodes} nodes{_by(data, 'by', 'reason')}"
 
 
 def _run(data: Mapping[str, Any]) -> str:

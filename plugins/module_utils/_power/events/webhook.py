@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -19,14 +18,9 @@ from urllib.parse import quote
 from .event import Event
 
 CONTENT_TYPE = "application/cloudevents+json"
-_SPEC_VERSION = "1.0"
-#: Fixed width, so that text order is number order.
-_SEQUENCE_DIGITS = 20
 PREFIX = "whsec_"
 #: The bytes of a secret that Standard Webhooks allows.
 _SHORTEST, _LONGEST = 24, 64
-EXPECTED = f"{PREFIX} and the base64 of {_SHORTEST} to {_LONGEST} random bytes"
-ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
 
 
 def node_source(name: str) -> str:
@@ -40,7 +34,7 @@ def controller_source(name: str) -> str:
 def cloudevent(event: Event, source: str) -> dict[str, Any]:
     data = dict(event.data)
     found: dict[str, Any] = {
-        "specversion": _SPEC_VERSION,
+        "specversion": "1.0",
         "id": event.id,
         "source": source,
         "type": event.type.value,
@@ -51,7 +45,8 @@ def cloudevent(event: Event, source: str) -> dict[str, Any]:
         found["subject"] = event.server.uuid
         data["server"] = {"uuid": event.server.uuid, "name": event.server.name}
     if event.number:
-        found["sequence"] = str(event.number).zfill(_SEQUENCE_DIGITS)
+        # Fixed width, so that text order is number order.
+        found["sequence"] = f"{event.number:020}"
     return {**found, "data": data}
 
 
@@ -68,17 +63,17 @@ def key_of(secret: str) -> bytes:
     text = secret.strip()
     try:
         key = base64.b64decode(text[len(PREFIX) :], validate=True) if text.startswith(PREFIX) else b""
-    except (binascii.Error, ValueError):
+    except ValueError:
         key = b""
     if not _SHORTEST <= len(key) <= _LONGEST:
-        raise SecretFault(f"is no secret for signatures, expected {EXPECTED}")
+        raise SecretFault(f"is no secret for signatures, expected {PREFIX} and the base64 of {_SHORTEST} to {_LONGEST} random bytes")
     return key
 
 
 def headers_of(message: str, seconds: int, body: bytes, key: bytes | None) -> dict[str, str]:
     """Return the headers of a request: message id, Unix time and, with a key, the signature of id, time and body."""
-    found = {ID: message, TIMESTAMP: str(seconds)}
+    found = {"webhook-id": message, "webhook-timestamp": str(seconds)}
     if key is not None:
         signed = b".".join((message.encode(), str(seconds).encode(), body))
-        found[SIGNATURE] = f"v1,{base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()}"
+        found["webhook-signature"] = f"v1,{base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()}"
     return found

@@ -69,7 +69,7 @@ def variable(snapshot: Snapshot, name: str) -> str | None:
     return next((entry[len(begin) :] for entry in snapshot.environment if entry.startswith(begin)), None)
 
 
-class GameExchange:
+class GameExchange(contextlib.AbstractContextManager["GameExchange"]):
     """A connected socket that raises `Unanswered` after the deadline or above ``most`` bytes. Use it as a context: its end closes it."""
 
     def __init__(self, address: tuple[str, int], kind: socket.SocketKind, deadline: Deadline, most: int) -> None:
@@ -86,9 +86,6 @@ class GameExchange:
         except BaseException:
             self._socket.close()
             raise
-
-    def __enter__(self) -> GameExchange:
-        return self
 
     def __exit__(self, *_unused: object) -> None:
         self._socket.close()

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any
 
 from ..model.cancellation import Deadline
+from ..model.plain import as_map, read_whole
 from ..model.players import PlayerCount
 from ..model.schema import parsed_json
 from .exchange import GameExchange, Unanswered, counted, number_of
@@ -59,13 +59,8 @@ def count_in(document: bytes) -> PlayerCount:
     status = parsed_json(document, _MOST_NESTED)
     if status is None:
         raise Unanswered(_NO_ANSWER)
-    players = status.get("players") if isinstance(status, dict) else None
-    counts: dict[str, Any] = players if isinstance(players, dict) else {}
-    return counted(number_of(_a_number(counts.get("online"))), _a_number(counts.get("max")))
-
-
-def _a_number(value: object) -> object:
-    return value if isinstance(value, int) else None
+    counts = as_map(as_map(status).get("players"))
+    return counted(number_of(read_whole(counts.get("online"))), read_whole(counts.get("max")))
 
 
 def _varint(number: int) -> bytes:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Mapping
 
@@ -16,6 +17,8 @@ MOST_BYTES = 64 * 1024
 _MARK = b"\xff\xff\xff\xff"
 _INFO, _STATUS = b"infoResponse", b"statusResponse"
 _MOST_LINES = 1024
+#: Score, ping and name.
+_PLAYER = re.compile(rb'-*[0-9]+ -*[0-9]+ "')
 _NO_ANSWER = "does not answer like a Quake 3 server"
 
 
@@ -50,21 +53,12 @@ def count_in_info(body: bytes) -> tuple[int | None, bytes | None]:
 def count_in_status(body: bytes) -> int | None:
     """Return the number of players in a list, bots included: a ping of 0 means a bot or a player nearby."""
     lines = [line for line in body.split(b"\n")[1:] if line]
-    if len(lines) > _MOST_LINES or not all(_is_player(line) for line in lines):
+    if len(lines) > _MOST_LINES or not all(map(_PLAYER.match, lines)):
         return None
     return len(lines)
-
-
-def _is_player(line: bytes) -> bool:
-    score, _blank, rest = line.partition(b" ")
-    ping, _blank, name = rest.partition(b" ")
-    return score.lstrip(b"-").isdigit() and ping.lstrip(b"-").isdigit() and name.startswith(b'"')
 
 
 def _info(line: bytes) -> Mapping[bytes, bytes]:
     """Read keys and values, each after a backslash; the first value of a key counts, as in the game."""
     words = line.split(b"\\")[1:]
-    found: dict[bytes, bytes] = {}
-    for key, value in zip(words[::2], words[1::2]):
-        found.setdefault(key, value)
-    return found
+    return dict(reversed(list(zip(words[::2], words[1::2]))))

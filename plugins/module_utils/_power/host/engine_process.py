@@ -10,20 +10,19 @@ import re
 import socket
 import struct
 import time
+from contextlib import suppress
 
 from ..model.schema import parsed_json
-from .machine import boot_id, boot_seconds, lives, processes, start_of
+from .machine import CONTAINER_ID, boot_id, boot_seconds, is_in_our_namespace, lives, processes, start_of, text_of
 from .own_files import open_own
 
 _UNIX = "unix://"
 _COMMAND = "dockerd"
 _PID_FILES = ("/run/docker.pid", "/var/run/docker.pid")
-_MOST_BYTES = 32
 _CONNECT_SECONDS = 2.0
 #: Pid, user and group of a socket's other end, from the kernel.
 _CREDENTIALS = struct.Struct("3i")
 _LIFE = re.compile(r"([0-9a-f-]{36})/([1-9][0-9]{0,9})/([1-9][0-9]{0,18})")
-_ID = re.compile(r"[0-9a-f]{64}")
 #: Bytes of a container's file; it has some thousand, plus its labels and variables.
 _MOST_CONFIG_BYTES = 8 * 1024 * 1024
 _MOST_NESTED = 64
@@ -61,43 +60,26 @@ def _engine_at(path: str, boot: str) -> int:
         return listener
     # Another process listens for it: systemd with socket activation, or a proxy.
     for file in _PID_FILES:
-        text = _read(file).strip()
+        text = text_of(file)
         pid = int(text) if text.isdigit() else 0
         if pid and _command_of(pid) == _COMMAND and lives(pid, start_of(pid), boot):
             return pid
-    engines = [pid for pid in processes() if _command_of(pid) == _COMMAND and _is_in_our_namespace(pid)]
+    # An engine in a container is another one.
+    engines = [pid for pid in processes() if _command_of(pid) == _COMMAND and is_in_our_namespace(pid)]
     return engines[0] if len(engines) == 1 else 0
 
 
 def _listener_at(path: str) -> int:
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(_CONNECT_SECONDS)
-            client.connect(path)
-            credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    except (OSError, ValueError):
-        return 0
-    return max(0, int(_CREDENTIALS.unpack(credentials)[0]))
+    with suppress(OSError, ValueError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(_CONNECT_SECONDS)
+        client.connect(path)
+        credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return max(0, int(_CREDENTIALS.unpack(credentials)[0]))
+    return 0
 
 
 def _command_of(pid: int) -> str:
-    return _read(f"/proc/{pid}/comm").rstrip("\n")
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, "rb") as source:
-            return source.read(_MOST_BYTES).decode("ascii", "replace")
-    except OSError:
-        return ""
-
-
-def _is_in_our_namespace(pid: int) -> bool:
-    """Tell if a process shares our pid namespace: an engine in a container is another one."""
-    try:
-        return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return False
+    return text_of(f"/proc/{pid}/comm")
 
 
 def manual_stop_mark(root: str, container: str) -> bool | None:
@@ -107,7 +89,7 @@ def manual_stop_mark(root: str, container: str) -> bool | None:
     next start. Its own shutdown leaves no mark. But after a kill of the engine, the next one stops and marks containers that still run.
     None if unreadable: another machine, user or engine.
     """
-    if not _ID.fullmatch(container) or not os.path.isabs(root):
+    if not CONTAINER_ID.fullmatch(container) or not os.path.isabs(root):
         return None
     try:
         with open(open_own(os.path.join(root, "containers", container, "config.v2.json"), os.O_RDONLY), "rb") as source:

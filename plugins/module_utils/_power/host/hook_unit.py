@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ..model.cancellation import Deadline, wait_until
 from ..model.clock import SYSTEM_CLOCK
 from ..model.records import dataclass
+from .machine import text_of
 from .pauses import hook_runs, hook_unit_of
 
 #: With systemd as process 1, and its bus.
@@ -50,11 +51,7 @@ class HookEnd:
 
 def is_inside(uuid: str) -> bool:
     """Tell if this process belongs to a hook of the server, by its cgroup: a process cannot forget that."""
-    try:
-        with open(_CGROUPS, encoding="utf-8", errors="replace") as source:
-            return f"/{hook_unit_of(uuid)}" in source.read()
-    except OSError:
-        return False
+    return f"/{hook_unit_of(uuid)}" in text_of(_CGROUPS)
 
 
 def unavailable(command: Sequence[str], user: str) -> str:
@@ -142,20 +139,15 @@ def end(uuid: str) -> str:
 
 def _end(uuid: str, *, at_once: bool) -> bool:
     """``at_once``: else the unit has ended, and systemd only needs a moment."""
-    if not at_once and wait_until(lambda: not hook_runs(uuid), Deadline.after(SYSTEM_CLOCK, _UNLOAD_SECONDS), every=_LOOK_SECONDS / 10):
-        return True
-    deadline = Deadline.after(SYSTEM_CLOCK, _END_SECONDS)
+    deadline, kills = Deadline.after(SYSTEM_CLOCK, _END_SECONDS), at_once
     while hook_runs(uuid):
         if deadline.is_over:
             return False
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            # pylint: disable-next=ansible-bad-function
-            subprocess.run(
-                ["systemctl", "kill", "--signal=SIGKILL", hook_unit_of(uuid)],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_CALL_SECONDS,
-                check=False,
-            )
+        if kills:
+            command = ["systemctl", "kill", "--signal=SIGKILL", hook_unit_of(uuid)]
+            with contextlib.suppress(OSError, subprocess.SubprocessError):
+                # pylint: disable-next=ansible-bad-function
+                subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_CALL_SECONDS, check=False)
+        kills = True
         wait_until(lambda: not hook_runs(uuid), Deadline.after(SYSTEM_CLOCK, _UNLOAD_SECONDS), every=_LOOK_SECONDS / 10)
     return True

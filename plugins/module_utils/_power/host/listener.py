@@ -16,6 +16,7 @@ import pwd
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from ..model.records import dataclass
 
@@ -78,10 +79,9 @@ class Vouching:
 
     def before(self, port: int) -> frozenset[int]:
         """Return the inodes of a port's listeners before a connection."""
-        try:
+        with suppress(OSError):
             return frozenset(each.inode for each in listeners(port))
-        except OSError:
-            return frozenset()
+        return frozenset()
 
     def fault(self, before: frozenset[int], connection: socket.socket) -> str:
         """Return why the other end may not have a secret; "" if it may, or is remote. Raises ConnectionError if it has closed."""
@@ -109,18 +109,16 @@ def is_trusted(uid: int, group: str) -> bool:
     """Tell if a user is root, ours, or a member of ``group``."""
     if uid in (0, os.geteuid()):
         return True
-    try:
+    with suppress(KeyError):
         user = pwd.getpwuid(uid)
         return grp.getgrnam(group).gr_gid in os.getgrouplist(user.pw_name, user.pw_gid)
-    except KeyError:
-        return False
+    return False
 
 
 def _named(uid: int) -> str:
-    try:
+    with suppress(KeyError):
         return f"user {pwd.getpwuid(uid).pw_name} ({uid})"
-    except KeyError:
-        return f"user {uid}"
+    return f"user {uid}"
 
 
 TAKEN = "is taken"

@@ -20,12 +20,12 @@ _ENDED = (b"Z", b"X")
 _TIMEZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 _TIMEZONES = "usr/share/zoneinfo"
 FALLBACK = "UTC"
-_CONTAINER_ID = re.compile("[0-9a-f]{64}")
+CONTAINER_ID = re.compile("[0-9a-f]{64}")
 
 
 def boot_id() -> str:
     """Return the id of this boot of the machine; empty if unknown."""
-    return _text_of("/proc/sys/kernel/random/boot_id")
+    return text_of("/proc/sys/kernel/random/boot_id")
 
 
 def boot_seconds() -> float:
@@ -59,11 +59,10 @@ def lives(pid: int, pid_start: int, boot: str) -> bool:
 def end_processes_of(container: str, seconds: float) -> bool:
     """End the processes of a container by SIGKILL, without the engine. Return False if it has none; none are left then.
 
-    Processes belong to it by the names of their cgroups, which have its id. Raises OSError if one may not be ended, or lives after
-    ``seconds``.
+    The names of their cgroups have the container's id. Raises OSError if one may not be ended, or lives after ``seconds``.
     """
     found, until = False, time.monotonic() + seconds
-    if not _CONTAINER_ID.fullmatch(container):
+    if not CONTAINER_ID.fullmatch(container):
         return False
     while pids := [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _is_of(pid, container)]:
         if time.monotonic() > until:
@@ -78,7 +77,7 @@ def end_processes_of(container: str, seconds: float) -> bool:
 
 def _is_of(pid: int, container: str) -> bool:
     has_ended, _session, _start = stat_of(pid) or (True, 0, 0)
-    return not has_ended and container in _text_of(f"/proc/{pid}/cgroup")
+    return not has_ended and container in text_of(f"/proc/{pid}/cgroup")
 
 
 @dataclass(frozen=True)
@@ -107,24 +106,26 @@ def processes() -> Iterator[int]:
 
 def stat_of(pid: int) -> tuple[bool, int, int] | None:
     """Return whether a process has ended (a zombie), its session, and its start in clock ticks since boot; None if unknown."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as source:
-            # The command stands in parentheses, and may itself hold spaces and parentheses.
-            fields = source.read().rpartition(b")")[2].split()
+    with suppress(OSError, IndexError, ValueError), open(f"/proc/{pid}/stat", "rb") as source:
+        # The command stands in parentheses, and may itself hold spaces and parentheses.
+        fields = source.read().rpartition(b")")[2].split()
         return fields[_STATE] in _ENDED, int(fields[_SESSION]), int(fields[_START])
-    except (OSError, IndexError, ValueError):
-        return None
+    return None
 
 
 def _is_hidden(pid: int) -> bool:
     """Tell if a /proc with ``hidepid`` hides another user's ``pid``: then it counts as the right process."""
     try:
         os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (ProcessLookupError, OverflowError):
-        return False
+    except (OSError, OverflowError) as error:
+        return isinstance(error, PermissionError)
     return False
+
+
+def is_in_our_namespace(pid: int | str, proc: str = "/proc") -> bool:
+    """Tell if a process has no pid in a nested namespace. Unlike the namespace's name, this is readable by all."""
+    status = text_of(os.path.join(proc, str(pid), "status"))
+    return bool(status) and all(len(line.split()) == 2 for line in status.splitlines() if line.startswith("NSpid:"))
 
 
 def is_timezone(name: str, root: str = "/") -> bool:
@@ -140,22 +141,17 @@ def node_timezone(environment: Mapping[str, str], root: str = "/") -> str:
 
     Wings reads ``TZ`` first; here callers with different environments would recreate each other's containers.
     """
-    for name in (_text_of(os.path.join(root, "etc/timezone")), _from_link(root), environment.get("TZ", "").lstrip(":")):
+    linked = ""
+    with suppress(OSError):
+        linked = os.readlink(os.path.join(root, "etc/localtime")).partition("zoneinfo/")[2]
+    for name in (text_of(os.path.join(root, "etc/timezone")), linked, environment.get("TZ", "").lstrip(":")):
         if is_timezone(name, root):
             return name
     return FALLBACK
 
 
-def _text_of(path: str) -> str:
-    try:
-        with open(path, encoding="ascii") as source:
-            return source.read().strip()
-    except (OSError, ValueError):
-        return ""
-
-
-def _from_link(root: str) -> str:
-    try:
-        return os.readlink(os.path.join(root, "etc/localtime")).partition("zoneinfo/")[2]
-    except OSError:
-        return ""
+def text_of(path: str) -> str:
+    """Return the text of a file without blanks at its ends; empty if it cannot be read."""
+    with suppress(OSError), open(path, "rb") as source:
+        return source.read().decode("ascii", "replace").strip()
+    return ""

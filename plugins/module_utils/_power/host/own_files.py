@@ -14,7 +14,6 @@ import fcntl
 import grp
 import json
 import os
-import secrets
 import stat
 import tempfile
 import zlib
@@ -41,17 +40,20 @@ BLANKS = b" \0\n"
 def prepare_directory(path: str, group: str) -> None:
     """Create the directory ``path``; an existing one stays as it is. Raises only OSError.
 
-    A new one and its missing parents get ``group`` and mode 2770 if the group exists and we may assign it (root, or a member); else mode
-    0700.
+    A new one gets ``group`` and mode 2770 if the group exists and we may assign it (root, or a member); else mode 0700.
     """
     path = path.rstrip("/") or "/"
-    if _is_directory(path):
-        return
+    with suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.stat(path).st_mode):
+            return
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
     parent = os.path.dirname(path)
     _make_parents(parent)
     fresh = tempfile.mkdtemp(prefix=f".{os.path.basename(path)}.", dir=parent or ".")
     try:
-        _share_with_group(fresh, group)
+        with suppress(KeyError, PermissionError):
+            os.chown(fresh, -1, grp.getgrnam(group).gr_gid)
+            os.chmod(fresh, DIRECTORY_MODE)
         if os.path.isdir(path):
             os.rmdir(fresh)
         else:
@@ -149,16 +151,6 @@ def open_locked(path: str, opened: Callable[[], int]) -> int | None:
     raise FileNotFoundError(errno.ENOENT, "the file is removed again and again", path)
 
 
-def _is_directory(path: str) -> bool:
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return False
-    if not stat.S_ISDIR(found.st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-    return True
-
-
 def _make_parents(path: str) -> None:
     if not path or os.path.isdir(path):
         return
@@ -166,14 +158,6 @@ def _make_parents(path: str) -> None:
     with suppress(FileExistsError):
         os.mkdir(path)
         os.chmod(path, _PARENT_MODE)
-
-
-def _share_with_group(path: str, group: str) -> None:
-    try:
-        os.chown(path, -1, grp.getgrnam(group).gr_gid)
-    except (KeyError, PermissionError):
-        return
-    os.chmod(path, DIRECTORY_MODE)
 
 
 def _open_regular(path: str, flags: int) -> int:
@@ -187,8 +171,7 @@ def _open_regular(path: str, flags: int) -> int:
 def _make_file(path: str) -> None:
     """Create an empty file under another name, then link it to ``path``: the umask never shows there."""
     directory, name = os.path.split(path)
-    fresh = os.path.join(directory, f".{name}.{secrets.token_hex(8)}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor, fresh = tempfile.mkstemp(dir=directory or ".", prefix=f".{name}.")
     try:
         os.fchmod(descriptor, FILE_MODE)
         os.link(fresh, path)
@@ -211,10 +194,9 @@ def unseal(raw: bytes) -> Any:
     body += b"}"
     if not mark or check != _checksum(body):
         return None
-    try:
+    with suppress(ValueError, RecursionError):
         return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+    return None
 
 
 def read_sealed(path: str, size: int, decode: Callable[[bytes], T | None], torn: str = "Not a record") -> T | None:
@@ -269,10 +251,9 @@ class ServerFiles:
 
 def read_held(descriptor: int, size: int) -> bytes:
     """Return the record in a locked file; empty if it cannot be read."""
-    try:
+    with suppress(OSError):
         return os.pread(descriptor, size, 0)
-    except OSError:
-        return b""
+    return b""
 
 
 def write_held(descriptor: int, record: bytes) -> None:

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 
+from .machine import is_in_our_namespace
 from .own_files import open_own
 
 _NAME = b"wings\n"
@@ -18,32 +19,20 @@ _NAME = b"wings\n"
 def wings_pid(proc: str = "/proc") -> int | None:
     """Return the pid of a Wings daemon, or None.
 
-    A server's process may use any name, so only processes of root and of our own user count: Wings runs as root, also in a container, or
-    rootless as our user. Our user's processes count only in the pid namespace of ``proc``, since the containers of a rootless engine have
-    the same user.
+    A server's process may use any name, so only those of root and of our own user count: Wings runs as root, also in a container, or
+    rootless as our user. Our user's count only in the pid namespace of ``proc``: the containers of a rootless engine have the same user.
     """
     for pid in filter(str.isdigit, os.listdir(proc)):
         directory = os.path.join(proc, pid)
         try:
             # Every action checks every process, so each costs only one open and one read.
-            if _command(directory) == _NAME and _may_be_wings(directory):
-                return int(pid)
+            if _command(directory) == _NAME:
+                uid = os.stat(directory).st_uid
+                if uid == 0 or (uid == os.geteuid() and is_in_our_namespace(pid, proc)):
+                    return int(pid)
         except OSError:
             continue  # it ended meanwhile
     return None
-
-
-def _may_be_wings(directory: str) -> bool:
-    uid = os.stat(directory).st_uid
-    return uid == 0 or (uid == os.geteuid() and _is_in_our_pid_namespace(directory))
-
-
-def _is_in_our_pid_namespace(directory: str) -> bool:
-    """Tell if a process has no pid in a nested namespace. Unlike the namespace's name, this is readable by all."""
-    with open(os.path.join(directory, "status"), "rb") as source:
-        # To the end: the groups before it may be any number.
-        numbers = [line.split()[1:] for line in source if line.startswith(b"NSpid:")]
-    return all(len(each) == 1 for each in numbers)
 
 
 def _command(directory: str) -> bytes:

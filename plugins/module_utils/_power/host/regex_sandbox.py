@@ -71,8 +71,14 @@ class PatternChild:
     def __init__(self, program: str, *arguments: str) -> None:
         if not sys.executable:
             raise NotStarted
+        # Loaded here: most definitions have no pattern.
+        from subprocess import DEVNULL, PIPE, Popen
+
+        command = [sys.executable, "-I", "-S", "-c", _LIMITS + program, str(_PROCESSOR_SECONDS), str(_MEMORY), *arguments]
         try:
-            self._running = _started(program, arguments)
+            # A separate session, so that Ctrl-C in a terminal does not reach it.
+            # pylint: disable-next=ansible-bad-function
+            self._running = Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, cwd="/", bufsize=0, start_new_session=True)
         except (OSError, ValueError) as error:
             raise NotStarted from error
         # A thread may still wait for an answer when the others end.
@@ -87,13 +93,9 @@ class PatternChild:
         return json.loads(self._exchange(json.dumps(question).encode("ascii") + b"\n"))
 
     def end(self) -> None:
-        self._running.kill()
-        for pipe in (self._running.stdin, self._running.stdout):
-            if pipe is not None:
-                # Unwritten data is lost with it.
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        self._running.wait()
+        # The end of the context closes the pipes and waits.
+        with self._running:
+            self._running.kill()
         atexit.unregister(self.end)
 
     def _exchange(self, question: bytes) -> bytes:
@@ -107,23 +109,6 @@ class PatternChild:
             self.end()
             raise RegexTimeout(spent=self._running.returncode == -signal.SIGXCPU)
         return line
-
-
-def _started(program: str, arguments: tuple[str, ...]) -> subprocess.Popen[bytes]:
-    # Loaded here: most definitions have no pattern.
-    import subprocess
-
-    # A separate session, so that Ctrl-C in a terminal does not reach it.
-    # pylint: disable-next=ansible-bad-function
-    return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _LIMITS + program, str(_PROCESSOR_SECONDS), str(_MEMORY), *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-        bufsize=0,
-        start_new_session=True,
-    )
 
 
 def _answer(child: subprocess.Popen[bytes], question: bytes) -> bytes:

@@ -26,11 +26,9 @@ def write_private(directory: str, name: str, content: bytes) -> None:
 
 def read_private(directory: str, name: str) -> bytes | None:
     """Return the content of such a file, or None. Raises OSError, also if others may write to the directory."""
-    try:
-        with _opened(directory) as path, open(os.path.join(path, name), "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
+    with contextlib.suppress(FileNotFoundError), _opened(directory) as path, open(os.path.join(path, name), "rb") as file:
+        return file.read()
+    return None
 
 
 def remove_private(directory: str, name: str) -> None:

@@ -22,7 +22,6 @@ EVENTS_LOCK = "events.lock"
 FROZEN = "frozen"
 PAUSES = ("wings", "maintenance", "maintenance_unreadable", "journal", "engine", "fault", FROZEN)
 _SIZE = 512
-_TEXTS = ("boot_id", "since", "paused")
 UNKNOWN: dict[str, Any] = {"running": None, "since": None, "paused": None}
 
 
@@ -68,7 +67,7 @@ def supervisor_facts(state_directory: str, name: str = SUPERVISOR_LOCK, running:
 def _decoded(text: bytes) -> SupervisorRecord | None:
     fields = unseal(text)
     try:
-        boot, since, paused = (str(fields[name]) for name in _TEXTS)
+        boot, since, paused = (str(fields[name]) for name in ("boot_id", "since", "paused"))
         return SupervisorRecord(int(fields["pid"]), int(fields["pid_start"]), boot, since, paused, fields.get("reverts") is True)
     except (ValueError, TypeError, KeyError):
         return None

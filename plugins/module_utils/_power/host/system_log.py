@@ -27,13 +27,11 @@ _QUIET = (Outcome.DONE, Outcome.UNCHANGED)
 def line_of(result: Result, request: Request) -> str:
     """Return the end of an action on one server, in one line without control characters or secrets."""
     words = [f"{result.action.value} {printable(result.server.uuid)}"]
-    if result.server.name:
-        words.append(f"({result.server.name})")
+    words += [f"({result.server.name})"] if result.server.name else []
     words.append(result.outcome.value)
     words += [result.code] if result.code else []
     words.append(f"in {result.seconds:.1f} s")
-    if result.stop is not None and result.stop.forced:
-        words.append("forced")
+    words += ["forced"] if result.stop is not None and result.stop.forced else []
     words += [f"by {request.origin}"] if request.origin else []
     words += [f"for {request.reason!r}"] if request.reason else []
     words += [f"operation {result.operation}"] if result.operation else []

@@ -27,7 +27,8 @@ from ..model.clock import SYSTEM_CLOCK, Clock
 from ..model.errors import SettingsInvalid
 from ..model.records import dataclass, field
 from ..model.server import Server
-from ..sources.web import Trust, Web, WebFault, checked_address, library
+from ..sources.web import Web, checked_address, library
+from ..sources.web_fault import WebFault
 
 DefinitionOf = Callable[[Server], Optional[Definition]]
 _LARGEST_FILE = 8192
@@ -73,8 +74,7 @@ class WebhookMessage:
 def message_of(receiver: Receiver, events: Sequence[Event], source: str, name: str) -> WebhookMessage:
     """Return the message with the first events. ``source`` is their origin, see `webhook.node_source`; ``name`` is it for people."""
     if receiver.format == DISCORD:
-        lines = discord.discord_message(events, name)
-        return WebhookMessage(events[0].id, discord.CONTENT_TYPE, lines.body, lines.events)
+        return WebhookMessage(events[0].id, discord.CONTENT_TYPE, *discord.discord_message(events, name))
     return WebhookMessage(events[0].id, webhook.CONTENT_TYPE, webhook.cloudevent_body(events[0], source), 1)
 
 
@@ -87,7 +87,7 @@ def _receiver(rule: ReceiverRule) -> Receiver:
     url = (rule.url or _read(rule, "url_file", rule.url_file)).strip()
     secret = rule.secret or (_read(rule, "secret_file", rule.secret_file) if rule.secret_file else "")
     try:
-        check_address(url)
+        split_address(url)
         key = key_of(secret) if secret else None
     except WebFault as fault:
         raise _invalid(rule, f"its address cannot be used: {fault}") from None
@@ -98,12 +98,9 @@ def _receiver(rule: ReceiverRule) -> Receiver:
 
 def _read(rule: ReceiverRule, key: str, path: str) -> str:
     try:
-        descriptor = open_own(path, os.O_RDONLY)
-        try:
-            mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-            text = os.read(descriptor, _LARGEST_FILE)
-        finally:
-            os.close(descriptor)
+        with open(open_own(path, os.O_RDONLY), "rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            text = file.read(_LARGEST_FILE)
     except OSError as error:
         raise _invalid(rule, f"its {key} {path} cannot be read: {error.strerror}") from None
     if mode & _OTHERS:
@@ -122,7 +119,7 @@ def _invalid(rule: ReceiverRule, reason: str) -> SettingsInvalid:
 
 
 def split_address(url: str) -> tuple[str, str]:
-    """Return the address of a receiver's host, and its path and query. Raises `WebFault` for a bad address."""
+    """Return the address of a receiver's host, and its path and query. Raises `WebFault`, which does not show it, for a bad address."""
     try:
         parts = urlsplit(url.strip())
         base = f"{parts.scheme}://{parts.netloc}"
@@ -131,13 +128,7 @@ def split_address(url: str) -> tuple[str, str]:
     path = parts.path or "/"
     if not re.fullmatch(r"[\x21-\x7e]*", path + parts.query):
         raise WebFault("its address holds invalid characters", lasting=True)
-    return base, f"{path}?{parts.query}" if parts.query else path
-
-
-def check_address(url: str) -> None:
-    """Raise `WebFault`, which does not show it, for a bad address."""
-    base, _path = split_address(url)
-    checked_address(base)
+    return checked_address(base), f"{path}?{parts.query}" if parts.query else path
 
 
 POST_SECONDS = 10.0
@@ -164,14 +155,14 @@ class Posted:
 class WebhookClient:
     """Sends messages to a receiver. Keeps its connection. Thread-safe."""
 
-    def __init__(self, receiver: Receiver, trust: Trust | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, receiver: Receiver, clock: Clock = SYSTEM_CLOCK) -> None:
         """Raises `WebFault` for a bad address, `MissingLibrary`."""
         # A missing library fails here, not at each message.
         library()
         self._key = receiver.key
         self._clock = clock
         base, self._path = split_address(receiver.url)
-        self._web = Web(base, "", headers={"User-Agent": "fleet.power", "Accept": "*/*"}, trust=trust)
+        self._web = Web(base, "", headers={"User-Agent": "fleet.power", "Accept": "*/*"})
 
     def post(self, message: WebhookMessage, *, seconds: float = POST_SECONDS, check_cancelled: CheckCancelled = no_check) -> Posted:
         """Send a message within ``seconds``; return its fate, without secrets. Raises what ``check_cancelled`` raises."""

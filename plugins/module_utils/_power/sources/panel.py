@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..definitions.definition import Definition, parse_definition
@@ -24,11 +24,13 @@ from ..host.concurrency import map_concurrently
 from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import Clock
 from ..model.errors import PowerError, SettingsInvalid, SourceDenied, SourceUnreachable
+from ..model.plain import as_map, read_whole
 from ..model.records import dataclass, field
 from ..model.redaction import shown_address
 from ..model.schema import blanked
 from ..model.server import parse_uuid
-from .web import Answer, Web, WebFault
+from .web import Answer, Web
+from .web_fault import WebFault
 
 _BASE = "/api/remote"
 _DENIED = (400, 401, 403)
@@ -170,7 +172,7 @@ class PanelList:
 def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -> PanelList:
     """Read all pages; ``patience`` is for each, ``seconds`` for all. Raises `PanelUnavailable`, and what `PanelApi` raises."""
     deadline = Deadline.after(clock, seconds)
-    total = _Total()
+    pages: list[Answer] = []
     faults: list[BaseException] = []
 
     def look() -> None:
@@ -183,7 +185,8 @@ def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -
             if not left:
                 raise PanelUnavailable(f"its list takes longer than {seconds:.0f} s")
             page = api.page(number, Patience(min(left, patience.seconds), patience.retries), look)
-            total.add(len(_entries(page.value)), page)
+            pages.append(page)
+            _refuse_too_much(pages)
         except BaseException as error:
             # It ends the pages that are under way too.
             faults.append(error)
@@ -192,39 +195,29 @@ def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -
 
     first = read_page(1)
     others: list[Any] = map_concurrently(read_page, range(2, _last_page(first) + 1), at_once=_PAGES_AT_ONCE)
-    return _joined([entry for page in (first, *others) for entry in _entries(page)])
-
-
-class _Total:
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._servers = self._bytes = self._values = 0
-
-    def add(self, servers: int, page: Answer) -> None:
-        with self._guard:
-            self._servers += servers
-            self._bytes += page.size
-            self._values += page.values
-            if self._servers > _MOST_SERVERS:
-                raise PanelUnavailable(f"its list has more than {_MOST_SERVERS} servers")
-            if self._bytes > _MOST_BYTES:
-                raise PanelUnavailable(f"its list is larger than {_MOST_BYTES // 1024 // 1024} MiB")
-            if self._values > _MOST_VALUES:
-                raise PanelUnavailable(f"its list holds more than {_MOST_VALUES} values")
-
-
-def _joined(entries: list[Any]) -> PanelList:
     servers: dict[str, Any] = {}
-    for entry in entries:
+    strays = 0
+    for entry in (entry for page in (first, *others) for entry in _entries(page)):
         uuid = uuid_of(entry)
-        if uuid is not None:
+        if uuid is None:
+            strays += 1
+        else:
             servers.setdefault(uuid, without_uuid(entry))
-    return PanelList(servers, sum(uuid_of(entry) is None for entry in entries))
+    return PanelList(servers, strays)
+
+
+def _refuse_too_much(pages: Sequence[Answer]) -> None:
+    if sum(len(_entries(page.value)) for page in pages) > _MOST_SERVERS:
+        raise PanelUnavailable(f"its list has more than {_MOST_SERVERS} servers")
+    if sum(page.size for page in pages) > _MOST_BYTES:
+        raise PanelUnavailable(f"its list is larger than {_MOST_BYTES // 1024 // 1024} MiB")
+    if sum(page.values for page in pages) > _MOST_VALUES:
+        raise PanelUnavailable(f"its list holds more than {_MOST_VALUES} values")
 
 
 def uuid_of(entry: Any) -> str | None:
     """Return the UUID of an entry. It counts even if the definition inside has another."""
-    uuid = entry.get("uuid") if isinstance(entry, Mapping) else None
+    uuid = as_map(entry).get("uuid")
     return parse_uuid(uuid) if isinstance(uuid, str) else uuid_in(entry)
 
 
@@ -234,16 +227,15 @@ def without_uuid(entry: Any) -> Any:
 
 
 def _entries(page: Any) -> list[Any]:
-    entries = page.get("data") if isinstance(page, Mapping) else None
+    entries = as_map(page).get("data")
     if not isinstance(entries, list):
         raise PanelUnavailable("its list of servers is not a list")
     return entries
 
 
 def _last_page(page: Any) -> int:
-    meta = page.get("meta") if isinstance(page, Mapping) else None
-    last = meta.get("last_page") if isinstance(meta, Mapping) else None
-    if isinstance(last, bool) or not isinstance(last, int) or not 0 <= last <= _MOST_PAGES:
+    last = read_whole(as_map(as_map(page).get("meta")).get("last_page"), below=_MOST_PAGES + 1)
+    if last is None:
         raise PanelUnavailable(f"its list of servers does not say how many pages it has, or more than {_MOST_PAGES}")
     return last
 
@@ -260,45 +252,34 @@ class _Reading:
 class Panel:
     """The Panel during one call. All threads share one read of the list, and a new one if it is too old.
 
-    All share its failure too: for the whole call if the list was never read, else for 10 s. Every method but `seen` and `fetched_at` raises
-    `SourceUnreachable` (no usable answer), `SourceDenied` (bad token), `SettingsInvalid`, `MissingLibrary`, and what ``check_cancelled``
-    raises, which runs at least every second.
+    They share its failure too: for the whole call if the list was never read, else for 10 s. Methods raise `SourceUnreachable` (no usable
+    answer), `SourceDenied` (bad token), `SettingsInvalid`, `MissingLibrary`, and as ``check_cancelled``, which runs at least every second.
     """
 
     def __init__(self, settings: Settings, clock: Clock, api: PanelApi | None = None) -> None:
         self._api = PanelApi(settings, clock) if api is None else api
+        self.address = self._api.address
+        #: The last list read.
+        self.seen: PanelList | None = None
+        #: The monotonic times at which the Panel gave the last results of `definition`, by server.
+        self.fetched_at: dict[str, float] = {}
         self._clock = clock
         self._guard = threading.Lock()
         self._reading: _Reading | None = None
-        self._seen: PanelList | None = None
-        self._fetched_at: dict[str, float] = {}
         self._slots = threading.BoundedSemaphore(_AT_ONCE)
         #: Until then, a fetch has only one try.
         self._troubled = Deadline(clock, 0.0)
 
-    @property
-    def address(self) -> str:
-        return self._api.address
-
-    @property
-    def seen(self) -> PanelList | None:
-        """Return the last list read, or None; makes no request."""
-        return self._seen
-
-    def fetched_at(self, uuid: str) -> float | None:
-        """Return the monotonic time at which the Panel gave the last result of `definition` for a server, or None."""
-        return self._fetched_at.get(uuid)
-
     def listed(self, check_cancelled: CheckCancelled = no_check, *, brief: bool = False) -> PanelList:
         """Return the list of any age; read it now if there is none. ``brief``: one try of at most 10 s."""
-        return self._seen or self._awaited(self._started(brief=brief)[0], check_cancelled)
+        return self.seen or self._awaited(self._started(brief=brief)[0], check_cancelled)
 
     def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
         """Return a server's definition: as listed up to 10 s ago or, with ``again``, as it is now. None if it is not this node's.
 
         The list alone decides that, so an older one is read again. Raises `DefinitionInvalid`, too.
         """
-        self._fetched_at.pop(uuid, None)
+        self.fetched_at.pop(uuid, None)
         reading, is_mine = self._started()
         listed = self._awaited(reading, check_cancelled).servers
         if uuid not in listed:
@@ -310,12 +291,12 @@ class Panel:
             raw = self._fetch(uuid, check_cancelled)
             if raw is None:
                 return None
-        self._fetched_at[uuid] = fetched_at
+        self.fetched_at[uuid] = fetched_at
         return self._parsed(uuid, raw)
 
     def seen_definition(self, uuid: str) -> Definition | None:
         """Return a definition of the last list, without a new request; None if there is none. Raises `DefinitionInvalid`."""
-        servers = {} if self._seen is None else self._seen.servers
+        servers = {} if self.seen is None else self.seen.servers
         return self._parsed(uuid, servers[uuid]) if uuid in servers else None
 
     def _parsed(self, uuid: str, raw: Any) -> Definition:
@@ -337,7 +318,7 @@ class Panel:
 
     def _is_outdated(self, reading: _Reading) -> bool:
         """Tell if a read has ended and is too old. If no read ever succeeded, its failure counts for the whole call."""
-        return reading.over.is_set() and self._seen is not None and self._clock.monotonic() - reading.ended > _FRESH_SECONDS
+        return reading.over.is_set() and self.seen is not None and self._clock.monotonic() - reading.ended > _FRESH_SECONDS
 
     def _awaited(self, reading: _Reading, check_cancelled: CheckCancelled) -> PanelList:
         while not reading.over.wait(_LOOK_SECONDS):
@@ -349,7 +330,7 @@ class Panel:
     def _read(self, reading: _Reading, brief: bool) -> None:
         try:
             patience, seconds = (_BRIEF, _BRIEF_LIST) if brief else (_PATIENT, _LONGEST_LIST)
-            reading.found = self._seen = read_list(self._api, self._clock, patience, seconds)
+            reading.found = self.seen = read_list(self._api, self._clock, patience, seconds)
         except BaseException as error:
             # The waiting threads raise it.
             reading.error = error

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ..definitions.definition import Definition, parse_definition
@@ -161,14 +161,14 @@ class Listed:
         self._warn = warn
         self._uuids: dict[str, None] | None = None
         self._names: dict[str, str | None] = {}
-        self._places: dict[str, str] = {}
+        #: The files of the definitions whose names could not be read; empty if unknown.
+        self.places: dict[str, str] = {}
 
-    def uuids(self, check_cancelled: CheckCancelled = no_check) -> Sequence[str]:
+    def uuids(self, check_cancelled: CheckCancelled = no_check) -> Collection[str]:
         """Return the servers of the source. Raises what the source raises, each time."""
-        return tuple(self._list(check_cancelled))
-
-    def has(self, uuid: str) -> bool:
-        return uuid in self._list(no_check)
+        if self._uuids is None:
+            self._uuids = dict.fromkeys(self.source.uuids(check_cancelled))
+        return self._uuids
 
     def name(self, uuid: str) -> str | None:
         """Return a listed server's name; None, and a warning, if it cannot be read."""
@@ -178,17 +178,8 @@ class Listed:
             except PowerError as error:
                 self._warn(str(error))
                 self._names[uuid] = None
-                self._places[uuid] = str(error.facts.get("where", ""))
+                self.places[uuid] = str(error.facts.get("where", ""))
         return self._names[uuid]
-
-    def place(self, uuid: str) -> str:
-        """Return the file of a definition whose name could not be read; empty if unknown."""
-        return self._places.get(uuid, "")
-
-    def _list(self, check_cancelled: CheckCancelled) -> dict[str, None]:
-        if self._uuids is None:
-            self._uuids = dict.fromkeys(self.source.uuids(check_cancelled))
-        return self._uuids
 
 
 class SourceSet:
@@ -199,12 +190,7 @@ class SourceSet:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        *,
-        task: Sequence[object] = (),
-        containers: Callable[[], Sequence[Server]] = lambda: (),
-        panel: Panel | None = None,
+        self, settings: Settings, *, task: Sequence[object], containers: Callable[[], Sequence[Server]], panel: Panel | None = None
     ) -> None:
         """``containers`` returns the servers with containers on the node. ``panel`` is None if the settings name none."""
         self.warnings: list[str] = []
@@ -239,7 +225,7 @@ class SourceSet:
             if ends_all(error):
                 raise
 
-    def listed(self, source: Listed, check_cancelled: CheckCancelled) -> Sequence[str]:
+    def listed(self, source: Listed, check_cancelled: CheckCancelled) -> Collection[str]:
         """Return the servers of a source, and warn of files without a server's name. Raises what the source raises."""
         uuids = source.uuids(check_cancelled)
         if source is self.directory:

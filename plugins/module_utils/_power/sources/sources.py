@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..definitions.definition import Definition, parse_definition
 from ..model.cancellation import CheckCancelled, no_check
@@ -49,7 +50,11 @@ def unknown(text: str, trouble: Trouble, strays: Sequence[str], *, panel_asked: 
     if not text.strip():
         return ServerNotFound("Cannot find a server: neither UUID, short id nor name was given")
     if trouble.renamed:
-        return _formerly(text, *next(iter(trouble.renamed.items())))
+        uuid, name = next(iter(trouble.renamed.items()))
+        now = f'calls it "{printable(name)}" now; give that name' if name else "gives it no name now; give its UUID"
+        return ServerNotFound(
+            f'Cannot find server "{printable(text)}": the container of server {uuid} was made under this name, but its definition {now}'
+        )
     asked = ", the Panel's list for it included," if panel_asked else ""
     reason = f"no definition and no container on this node{asked} has this UUID, short id or name"
     wanted = text.strip()
@@ -68,13 +73,6 @@ def unknown(text: str, trouble: Trouble, strays: Sequence[str], *, panel_asked: 
     return ServerNotFound(f'Cannot find server "{printable(text)}": {reason}', unread=len(trouble.unread))
 
 
-def _formerly(text: str, uuid: str, name: str) -> ServerNotFound:
-    now = f'calls it "{printable(name)}" now; give that name' if name else "gives it no name now; give its UUID"
-    return ServerNotFound(
-        f'Cannot find server "{printable(text)}": the container of server {uuid} was made under this name, but its definition {now}'
-    )
-
-
 def _first(paths: Sequence[str]) -> str:
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     return next((path for path in paths if path), "one without a place") + more
@@ -89,9 +87,8 @@ class ServerListing:
     def everything(self, action: PowerAction | None, *, check_cancelled: CheckCancelled = no_check) -> list[Server]:
         """Return every server of the sources, by UUID; one with a broken definition has no name and makes a warning.
 
-        Stop and kill leave the Panel out. ``None`` means a read, with one try of at most 10 s at the Panel. ``unlisted`` gets unlisted
-        sources, but not for stop and kill, which need only containers: there, and for a read, they are warnings. Start and restart raise
-        faults of the node itself.
+        Stop and kill leave the Panel out. ``None`` is a read, with one try of at most 10 s at the Panel. ``unlisted`` gets unlisted sources
+        except for stop and kill, which need only containers: there, and for a read, they are warnings. A boot raises the node's faults.
         """
         asked = self._set.first_wins if action is None or action.boots else (self._set.task, self._set.directory)
         if action is None:
@@ -104,7 +101,7 @@ class ServerListing:
             except PowerError as error:
                 if ends_all(error):
                     raise
-                uuids = self._stale_list(error) if action is not None and action.boots else self._leave_out(error, action)
+                uuids = self._instead_of(error, action)
             for uuid in uuids:
                 names[uuid] = names.get(uuid) or source.name(uuid) or ""
         return [Server(uuid, name) for uuid, name in sorted(names.items())]
@@ -122,7 +119,7 @@ class ServerListing:
         faults: list[PowerError] = []
         for source in (self._set.task, self._set.directory, self._set.kept, *(self._set.first_wins if self._set.glanced else ())):
             try:
-                if source.has(uuid):
+                if uuid in source.uuids():
                     return True
             except PowerError as error:
                 faults.append(error)
@@ -130,8 +127,12 @@ class ServerListing:
             raise faults[0]
         return False
 
-    def _stale_list(self, error: PowerError) -> Sequence[str]:
+    def _instead_of(self, error: PowerError, action: PowerAction | None) -> Collection[str]:
         """Return the kept servers in place of an unreachable directory, for a boot: their definitions replace it too."""
+        if action is None or not action.boots:
+            self._set.warn(str(error))
+            self.unlisted += [error] if action is None else []
+            return ()
         if not isinstance(error, (SourceUnreachable, SourceDenied)):
             raise error
         if isinstance(error, SourceDenied) or not self._set.settings.allow_stale or self._set.panel is not None:
@@ -139,12 +140,6 @@ class ServerListing:
             return ()
         self._set.warn(f"{error}; it uses the servers last seen, as allow_stale says")
         return self._set.kept.uuids()
-
-    def _leave_out(self, error: PowerError, action: PowerAction | None) -> Sequence[str]:
-        self._set.warn(str(error))
-        if action is None:
-            self.unlisted.append(error)
-        return ()
 
 
 class ServerSearch:
@@ -164,7 +159,9 @@ class ServerSearch:
         wanted = text.strip() if len(text) <= _LONGEST_NAME else ""
         uuid = parse_uuid(wanted)
         if uuid is not None:
-            return Server(uuid, self._name_at_hand(uuid))
+            with contextlib.suppress(PowerError):
+                return Server(uuid, self._set.given.name(uuid) or self._set.keeps.name(uuid))
+            return Server(uuid)
         layers, trouble = self._layers(action), Trouble(check_cancelled)
         found = self._by_short_id(wanted.lower(), layers, trouble)
         if not found and wanted:
@@ -185,7 +182,10 @@ class ServerSearch:
                 raise
             self._set.glance_at_panel(no_check)
             return self.identify(text, PowerAction.START)
-        if not self._is_at_hand(server.uuid):
+        is_at_hand = False
+        with contextlib.suppress(PowerError):
+            is_at_hand = self._set.panel is None or self._listing.has(server.uuid)
+        if not is_at_hand:
             self._set.glance_at_panel(no_check)
         return server
 
@@ -217,7 +217,7 @@ class ServerSearch:
                 return found
         return {}
 
-    def _uuids(self, source: Listed, trouble: Trouble) -> Sequence[str]:
+    def _uuids(self, source: Listed, trouble: Trouble) -> Collection[str]:
         try:
             return self._set.listed(source, trouble.look)
         except PowerError as error:
@@ -226,25 +226,13 @@ class ServerSearch:
             trouble.out_of_reach.append(error)
             return ()
 
-    def _is_at_hand(self, uuid: str) -> bool:
-        try:
-            return self._set.panel is None or self._listing.has(uuid)
-        except PowerError:
-            return False
-
     def _name(self, source: Listed, uuid: str, trouble: Trouble) -> str | None:
         """Return the server's name; the kept one if its definition cannot be read, None if that is unknown."""
         name = source.name(uuid)
         if name is None:
-            trouble.unread.setdefault(uuid, source.place(uuid))
+            trouble.unread.setdefault(uuid, source.places.get(uuid, ""))
             name = self._set.kept.name(uuid) or None
         return name
-
-    def _name_at_hand(self, uuid: str) -> str:
-        try:
-            return self._set.given.name(uuid) or self._set.keeps.name(uuid)
-        except PowerError:
-            return ""
 
     def _unknown(self, text: str, action: PowerAction, trouble: Trouble) -> PowerError:
         if trouble.out_of_reach:
@@ -267,12 +255,9 @@ class Sources:
 
     def __init__(self, sources: SourceSet) -> None:
         self._set = sources
-        self.listing = ServerListing(self._set)
-        self.search = ServerSearch(self._set, self.listing)
-
-    @property
-    def warnings(self) -> list[str]:
-        return self._set.warnings
+        self.warnings = sources.warnings
+        self.listing = ServerListing(sources)
+        self.search = ServerSearch(sources, self.listing)
 
     def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition:
         """Return the definition of the first source that has the server.
@@ -343,7 +328,7 @@ class Sources:
 
     def fetched_at(self, uuid: str) -> float | None:
         """Return the monotonic time at which the Panel gave the last definition; None for one from another source."""
-        return None if self._set.panel is None else self._set.panel.fetched_at(uuid)
+        return None if self._set.panel is None else self._set.panel.fetched_at.get(uuid)
 
     def keep_list(self) -> None:
         """Keep the Panel's list if it was read, for actions that may write. Never raises: a failure is a warning."""

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..host.library_faults import certificate_fault, chain, compression_fault, refuse_negative_chunks
+from ..host.library_faults import compression_fault, refuse_negative_chunks
 from ..host.listener import Vouching
 from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import SYSTEM_CLOCK
@@ -24,7 +24,9 @@ from ..model.errors import MissingLibrary
 from ..model.records import dataclass, field
 from ..model.redaction import TokenMask, shown_address
 from ..model.schema import one_line, parsed_json, values_in
+from .web_fault import Untrusted, WebFault, fault_of, too_late
 
+#: Bytes of the body of an answer, and of one read.
 _LARGEST = 16 * 1024 * 1024
 _CHUNK = 16 * 1024
 _LOOK_SECONDS = 0.25
@@ -39,24 +41,11 @@ _DEEPEST = 100
 _MOST_VALUES, _MOST_MASKED = 360_000, 180_000
 
 
-class WebFault(Exception):
-    """No usable answer. The text is the reason, as the end of a sentence; ``lasting``: a retry soon does not help."""
-
-    def __init__(self, reason: str, *, lasting: bool = False) -> None:
-        super().__init__(reason)
-        self.lasting = lasting
-
-
-class Untrusted(WebFault):
-    """The other side may not have the token; nothing was sent."""
-
-
 @dataclass(frozen=True)
 class Answer:
     """An answer. ``headers`` have lower case names; ``value`` is the parsed JSON or None; ``text`` is its beginning.
 
-    The token is masked everywhere; see `Web` for the one exception. ``size`` is that of the body in bytes; ``values`` is the count of
-    `values_in`.
+    The token is masked everywhere; see `Web` for the one exception. ``size`` counts the body's bytes, ``values`` what `values_in` counts.
     """
 
     status: int
@@ -113,16 +102,9 @@ class Web:
     """An HTTP API below one address. Thread-safe; it keeps connections for later exchanges."""
 
     def __init__(
-        self,
-        base: str,
-        authorization: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        trust: Trust | None = None,
-        verbatim: bool = False,
-        largest: int = _LARGEST,
+        self, base: str, authorization: str, *, headers: Mapping[str, str] | None = None, trust: Trust | None = None, verbatim: bool = False
     ) -> None:
-        """``authorization`` is the header's value, empty for none; ``largest`` bounds the body of an answer, in bytes.
+        """``authorization`` is the header's value, empty for none.
 
         ``verbatim`` leaves the ``value`` of a good answer unmasked: for values that are never shown. Raises `WebFault` for a bad address,
         an address with a user, and headers that cannot be sent.
@@ -135,7 +117,6 @@ class Web:
             raise WebFault("its token or a header holds characters that cannot be sent", lasting=True)
         self._mask = TokenMask(authorization)
         self._verbatim = verbatim
-        self._largest = largest
         self._trust = trust or Trust()
         self._guard = threading.Lock()
         self._session: Any = None
@@ -181,24 +162,23 @@ class Web:
     def _exchange(self, request: Mapping[str, Any], seconds: float, check_cancelled: CheckCancelled, *, head_counts: bool) -> Answer:
         """Run it in a thread: the library's timeout bounds only a single read, and no name look-up."""
         requests, exchange, deadline = library(), Exchange(), Deadline.after(SYSTEM_CLOCK, seconds)
+        arguments = (requests, exchange, {**request, "timeout": seconds}, head_counts)
         try:
-            threading.Thread(
-                target=self._run, args=(requests, exchange, {**request, "timeout": seconds}, head_counts), name="web", daemon=True
-            ).start()
+            threading.Thread(target=self._run, args=arguments, name="web", daemon=True).start()
         except RuntimeError as error:
             raise WebFault("no thread can be started to ask it; this machine is at a limit") from error
         try:
             while not exchange.over.wait(min(_LOOK_SECONDS, deadline.left)) and exchange.answer is None:
                 check_cancelled()
                 if deadline.is_over:
-                    raise _too_late(seconds)
+                    raise too_late(seconds)
         finally:
             if not exchange.over.is_set():
                 exchange.abandon()
         if exchange.answer is not None:
             return exchange.answer
-        failure = exchange.error or _too_late(seconds)
-        fault = failure if isinstance(failure, WebFault) else _fault(requests, failure, seconds)
+        failure = exchange.error or too_late(seconds)
+        fault = failure if isinstance(failure, WebFault) else fault_of(failure, seconds)
         if fault is None:
             raise failure
         raise type(fault)(self._mask.text(str(fault)), lasting=fault.lasting) from None
@@ -215,8 +195,10 @@ class Web:
                     exchange.answer = Answer(int(response.status_code), _headers(response, self._mask), None, "")
                     self._body(response, _DRAINED_BYTES)
                 else:
-                    self._refuse_compressed(response)
-                    exchange.answer = answer_of(response, self._body(response, self._largest), self._mask, verbatim=self._verbatim)
+                    why = compression_fault(self._mask.text(response.headers.get("Content-Encoding", "")))
+                    if why:
+                        raise WebFault(why, lasting=response.status_code < 500)
+                    exchange.answer = answer_of(response, self._body(response, _LARGEST), self._mask, verbatim=self._verbatim)
         except BaseException as error:
             exchange.error = error
         finally:
@@ -248,11 +230,6 @@ class Web:
             except ValueError:
                 where = "no address"
             raise WebFault(f"it redirects to another address ({shown_address(where)}), which is not followed")
-
-    def _refuse_compressed(self, response: Any) -> None:
-        why = compression_fault(self._mask.text(response.headers.get("Content-Encoding", "")))
-        if why:
-            raise WebFault(why, lasting=response.status_code < 500)
 
     def _body(self, response: Any, largest: int) -> bytes:
         body, raw = bytearray(), response.raw
@@ -292,11 +269,10 @@ def _headers(response: Any, mask: TokenMask) -> dict[str, str]:
 def checked_address(base: str) -> str:
     """Return an address in the form that `Web` uses. Raises `WebFault`, which does not show it, for a bad one."""
     trimmed = base.rstrip("/")
-    try:
+    good = False
+    with contextlib.suppress(ValueError):
         parts = urlsplit(trimmed)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and _ADDRESS.fullmatch(trimmed) is not None
-    except ValueError:
-        good = False
     if not good or parts.query or parts.fragment or "?" in trimmed or "#" in trimmed:
         raise WebFault("that is not an address; expected http://HOST or https://HOST, perhaps with a port and a path", lasting=True)
     if "@" in parts.netloc:
@@ -394,45 +370,3 @@ def _adapter(requests: Any, context: ssl.SSLContext | None, current: threading.l
                 super().cert_verify(conn, url, verify, cert)
 
     return Adapter(pool_maxsize=_MOST_IDLE)
-
-
-_CUT = "the connection was cut before the answer was whole"
-
-
-def _too_late(seconds: float) -> WebFault:
-    return WebFault(f"no answer within {seconds:.3g} s")
-
-
-def _fault(requests: Any, error: BaseException, seconds: float) -> WebFault | None:
-    """Return the fault in our words: the libraries' may quote a proxy's password. None for an unrelated error."""
-    import urllib3.exceptions
-
-    if not isinstance(error, (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError)):
-        return None
-    links = chain(error)
-
-    def found(*kinds: Any) -> Any:
-        return next((link for link in links if isinstance(link, kinds)), None)
-
-    why = certificate_fault(links)
-    if why:
-        return WebFault(f"its certificate cannot be verified: {why}", lasting=True)
-    if found(requests.exceptions.ProxyError):
-        return WebFault("the proxy that the environment names gives no way to it")
-    if found(TimeoutError, socket.timeout, requests.exceptions.Timeout):
-        return _too_late(seconds)
-    if found(ssl.SSLEOFError, ssl.SSLZeroReturnError):
-        # For example, an idle connection that the server closes at this moment.
-        return WebFault(_CUT)
-    if found(ssl.SSLError, requests.exceptions.SSLError):
-        return WebFault("it does not speak TLS as expected", lasting=True)
-    if found(socket.gaierror):
-        return WebFault(f"its name cannot be looked up ({found(socket.gaierror).strerror})")
-    if found(ConnectionRefusedError):
-        return WebFault("connection refused")
-    systems = [link for link in links if isinstance(link, OSError) and link.errno is not None and link.strerror]
-    if systems and not isinstance(systems[0], ConnectionError):
-        return WebFault(str(systems[0].strerror).lower())
-    if any("Connection" in type(link).__name__ or "Protocol" in type(link).__name__ for link in links):
-        return WebFault(_CUT)
-    return WebFault(f"an exchange with it is not possible ({type(error).__name__})", lasting=True)

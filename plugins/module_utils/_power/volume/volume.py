@@ -3,9 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A server's data directory: safe access, usage and ownership.
 
-The server's process writes the data directory, so its content may be hostile. Every access starts at a descriptor of the directory and goes
-down one name at a time with ``O_NOFOLLOW``, so symbolic links are refused. Only the administrator's path to the data directory may have
-links, except in its last part.
+The server's process writes it, so its content may be hostile. Every access starts at a descriptor of the directory and goes down one name
+at a time with ``O_NOFOLLOW``, so symbolic links are refused. Only the administrator's path to it may have links, except in its last part.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from ..model.errors import PrebootFailed
-from .volume_walk import DIRECTORY, Bounds, Survey, Walk, reason_of, shown_path
+from .volume_walk import DIRECTORY, GONE, Bounds, Survey, Walk, reason_of, shown_path
 
 #: The largest configuration file that is read, since it is held in memory.
 FILE_LIMIT = 16 * 1024 * 1024
@@ -38,26 +37,25 @@ class FileRefusedError(Exception):
 
 def names_of(relative: str, verb: str) -> list[bytes]:
     """Return the names that lead to a file. ``..`` is resolved in the text as in Wings: no link can change its meaning here."""
+    begin = f"Cannot {verb} file {shown_path(relative)}"
     parts: list[str] = []
     for part in relative.split("/"):
         if part == "..":
             if not parts:
-                raise PrebootFailed(
-                    f"Cannot {verb} file {shown_path(relative)}: it leads out of the data directory; correct process_configuration.configs"
-                )
+                raise PrebootFailed(f"{begin}: it leads out of the data directory; correct process_configuration.configs")
             parts.pop()
         elif part not in ("", "."):
             parts.append(part)
     if not parts or "\0" in relative:
-        raise PrebootFailed(f"Cannot {verb} file {shown_path(relative)}: the path names no file")
+        raise PrebootFailed(f"{begin}: the path names no file")
     try:
         # Not os.fsencode: the meaning of "é" in a definition must not depend on this process's locale.
         names = [part.encode("utf-8", "surrogateescape") for part in parts]
     except UnicodeEncodeError as error:
-        raise PrebootFailed(f"Cannot {verb} file {shown_path(relative)}: the path is not valid Unicode") from error
+        raise PrebootFailed(f"{begin}: the path is not valid Unicode") from error
     # Checked early: below a missing directory, the name would fail only at the write.
     if max(map(len, names)) > _LONGEST_NAME:
-        raise PrebootFailed(f"Cannot {verb} file {shown_path(relative)}: a name in its path is longer than {_LONGEST_NAME} bytes")
+        raise PrebootFailed(f"{begin}: a name in its path is longer than {_LONGEST_NAME} bytes")
     return names
 
 
@@ -161,8 +159,7 @@ class Volume:
     def create(self, uid: int, gid: int) -> bool:
         """Create it with mode 0700 and ``uid:gid``; missing parents get 0711 and our user. True if it was created.
 
-        Anything else in its place is an error, also a symbolic link. If the owner cannot be set, it is removed again: a directory with the
-        wrong owner must not look like a world.
+        Anything else in its place is an error, also a link. A new one is removed if its owner cannot be set: it must not look like a world.
         """
         try:
             _make_parents(os.path.dirname(os.path.abspath(self.path)))
@@ -194,8 +191,7 @@ class Volume:
         """Measure everything in one walk, and give it to ``owner`` (uid, gid) if given. See ``Survey``.
 
         The walk ends at its ``bounds`` with a partial result. It calls ``altered`` for each changed owner, since it may end early. It calls
-        ``check_cancelled`` at first and then several times a second; an exception ends the walk. Vanishing or moving files are no error,
-        and a missing directory is empty.
+        ``check_cancelled`` at first, then several times a second, which may raise. Files may vanish or move. A missing directory is empty.
         """
         root = self._root()
         if root is None:
@@ -218,8 +214,8 @@ class Volume:
     def write(self, relative: str, content: bytes, *, uid: int, gid: int) -> None:
         """Replace a file atomically and durably, with the errors of ``read_text``; other hard links keep the old content.
 
-        An existing file keeps its owner and permission bits; a new one gets ``uid:gid`` and 0644, missing parents ``uid:gid`` and 0755.
-        After an error the old file is unchanged.
+        An existing file keeps its owner and permission bits, and after an error its content; a new one gets ``uid:gid`` and 0644, missing
+        parents ``uid:gid`` and 0755.
         """
         parts = names_of(relative, "write")
         try:
@@ -233,10 +229,8 @@ class Volume:
     def _root(self) -> int | None:
         try:
             return os.open(self.path, DIRECTORY)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
         except (OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno == errno.ELOOP:
+            if isinstance(error, OSError) and error.errno in GONE:
                 return None
             raise _failed("open data directory", self.path, error) from error
 

@@ -41,7 +41,7 @@ _DEEPEST = 100_000
 _KIND = 0o170000
 _REGULAR, _DIRECTORY = stat.S_IFREG, stat.S_IFDIR
 #: Errors for a listed directory that has changed or vanished.
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,7 @@ class Survey:
 
 def shown_path(text: str, limit: int = 200) -> str:
     """Return ``text`` for a message: one line, no control characters, no invalid UTF-8, at most ``limit`` characters."""
-    cut = text if len(text) <= limit else text[:limit] + "..."
-    return visible(cut)
+    return visible(text if len(text) <= limit else text[:limit] + "...")
 
 
 def reason_of(error: Exception) -> str:
@@ -154,13 +153,6 @@ class Walk:
         if self._deadline.is_over:
             raise _CutError(f"takes longer than {self._bounds.seconds:g} s to look through")
 
-    def _count(self, entries: int) -> None:
-        self._entries_left -= entries
-        if self._entries_left < 0:
-            raise _CutError(f"holds more than {self._bounds.entries} files and directories")
-        if len(self._levels) > _DEEPEST:
-            raise _CutError(f"is deeper than {_DEEPEST} levels")
-
     def _descend(self, name: str) -> None:
         try:
             below = os.open(name, DIRECTORY, dir_fd=self._here)
@@ -168,7 +160,7 @@ class Walk:
             self._unreadable += 1
             return
         except OSError as error:
-            if error.errno in _GONE:
+            if error.errno in GONE:
                 return
             raise self._failed("open", name, error) from error
         try:
@@ -241,7 +233,11 @@ class Walk:
             entries = list(itertools.islice(listing, _BATCH))
             if not entries:
                 return
-            self._count(len(entries))
+            self._entries_left -= len(entries)
+            if self._entries_left < 0:
+                raise _CutError(f"holds more than {self._bounds.entries} files and directories")
+            if len(self._levels) > _DEEPEST:
+                raise _CutError(f"is deeper than {_DEEPEST} levels")
             try:
                 try:
                     statuses = [entry.stat(follow_symlinks=False) for entry in entries]
