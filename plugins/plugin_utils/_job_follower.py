@@ -51,7 +51,7 @@ class NodeOfTask:
     begin: Callable[[str], dict[str, Any]]
     #: Closes the connection; the next call makes a new one.
     disconnect: Callable[[], None]
-    give_up: Callable[[str], None]
+    give_up: Callable[[str], object]
 
 
 def new_job() -> str:

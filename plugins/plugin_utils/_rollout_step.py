@@ -30,6 +30,9 @@ from ansible_collections.fleet.power.plugins.plugin_utils._variables import give
 
 _STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
 _NEEDED = ("servers", "complete", "code", "msg", "module_stderr", "unreachable", "before_batch_failed")
+#: Seconds between two looks at the clock: it may be set, and the machine may sleep.
+_LOOK_SECONDS = 1.0
+_REMIND_SECONDS = 1800.0
 
 
 class RolloutPlay:
@@ -97,11 +100,6 @@ class RolloutPlay:
         if not isinstance(found, Mapping) or found.get("skipped"):
             return None
         return {key: plain_value(found[key]) for key in _NEEDED if key in found}
-
-
-#: Seconds between two looks at the clock: it may be set, and the machine may sleep.
-_LOOK_SECONDS = 1.0
-_REMIND_SECONDS = 1800.0
 
 
 def wait_for(seconds: float, meanwhile: Callable[[], None]) -> None:

@@ -10,12 +10,7 @@ from typing import Any
 
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.fleet.power.plugins.module_utils._fleet.options import (
-    likely_meant,
-    renamed_fault,
-    slip_words,
-    variables_fault,
-)
+from ansible_collections.fleet.power.plugins.module_utils._fleet.options import likely_meant, renamed_fault, slip_words, variables_fault
 
 
 def plain_value(value: Any) -> Any:

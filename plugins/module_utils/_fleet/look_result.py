@@ -12,16 +12,14 @@ from .._power.model.errors import Incomplete
 
 #: Ansible puts it before each failure.
 _PREFIX = "Task failed: "
+LIST_INCOMPLETE = Incomplete.code
+#: The code of an unseen server whose node gives none.
+NOT_SEEN = "not_seen"
 
 
 def reason_in(result: Mapping[str, Any], otherwise: str) -> str:
     """Return the reason in a result, or ``otherwise``."""
     return str(result.get("msg") or otherwise).removeprefix(_PREFIX)
-
-
-LIST_INCOMPLETE = Incomplete.code
-#: The code of an unseen server whose node gives none.
-NOT_SEEN = "not_seen"
 
 
 def is_unseen(entry: Mapping[str, Any]) -> bool:

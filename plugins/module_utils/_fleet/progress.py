@@ -148,7 +148,7 @@ class Board:
 
     def _composed(self, free: int) -> Iterator[str]:
         """Yield at most ``free`` lines: failures first, and a sum of the rest if needed."""
-        held, self._held = sorted(self._held, key=lambda each: _rank(each[1])), []
+        held, self._held = sorted(self._held, key=lambda each: "said" not in each[1] and not _is_failure(each[1])), []
         alone = held if len(held) <= free else held[: free - 1]
         for host, news in alone:
             yield f"{host} {news['said']}" if "said" in news else f"{host} {_name(news)} {_words(news)}"
@@ -174,10 +174,6 @@ class Board:
 def pace(followed: int) -> tuple[float, float]:
     """Return seconds to gather news, and to answer without any. With more hosts, answers are rarer and have more news."""
     return max(1.0, min(30.0, followed * followed / 10)), max(10.0, min(60.0, followed * 4.0))
-
-
-def _rank(news: Mapping[str, Any]) -> bool:
-    return "said" not in news and not _is_failure(news)
 
 
 def _is_refused(news: Mapping[str, Any], codes: Sequence[str]) -> bool:

@@ -25,6 +25,14 @@ _WINGS_LABELS = ("Service", "ContainerType")
 _MOST_LABELS = 64
 #: An address that another source gives a host: ssh cannot take it for an option, a user or a port.
 _ADDRESS = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}")
+#: Safe in a host pattern, in a file name below host_vars, and in a shell.
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_LIKE_SHORT_ID = re.compile(r"[0-9a-f]{8}", re.IGNORECASE)
+POWER_UNKNOWN = "power_unknown"
+POWER_OUTDATED = "power_outdated"
+_RESERVED = frozenset(("all", "ungrouped", "localhost", "nodes", "127.0.0.1"))
+_NO_SLUG = re.compile(r"[^a-z0-9]+")
+_LONGEST_LABEL = 100
 
 
 class SourceKind(str, Enum):
@@ -147,16 +155,6 @@ def variables_of(entry: ServerEntry) -> dict[str, Any]:
     """Return the host variables of a server. All exist, and each has one type or is null."""
     variables = {variable: getattr(entry, name) for name, variable in _VARIABLES}
     return {**variables, "server_short_id": entry.short_id, "server_labels": dict(entry.labels or {})}
-
-
-#: Safe in a host pattern, in a file name below host_vars, and in a shell.
-_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_LIKE_SHORT_ID = re.compile(r"[0-9a-f]{8}", re.IGNORECASE)
-POWER_UNKNOWN = "power_unknown"
-POWER_OUTDATED = "power_outdated"
-_RESERVED = frozenset(("all", "ungrouped", "localhost", "nodes", "127.0.0.1"))
-_NO_SLUG = re.compile(r"[^a-z0-9]+")
-_LONGEST_LABEL = 100
 
 
 def host_names(entries: Sequence[ServerEntry], ways: Sequence[str], taken: Collection[str]) -> dict[str, str]:

@@ -29,6 +29,7 @@ _NAME, _MESSAGE, _SHORT_MESSAGE, _LINE = 60, 500, 120, 200
 #: The number of failures with details and a log; further ones get one line.
 _AT_LENGTH = 50
 _BATCHES, _NODES, _TOP, _NAMES = 100, 500, 10, 50
+_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -263,9 +264,6 @@ def _moment(moment: datetime | None) -> str:
 
 def _clock(moment: datetime) -> str:
     return moment.astimezone().strftime("%H:%M:%S")
-
-
-_HERE = Path(__file__).parent
 
 
 def page(record: Record, shown: Shown) -> str:

@@ -32,6 +32,13 @@ BEGUN, CLOSED = "begun", "closed"
 _NAMESPACE = UUID("5b0a4a0e-2f0b-4c1c-9d5a-3f6d1c7e8a42")
 _MOST_NAMED = 20
 _INTERRUPTED = "its command ended before it did"
+FOLDER = "rollout-events"
+KEPT_SECONDS = 86400
+_SCHEMA = 1
+#: The first look that finds an event older than a day adds this ending.
+_OLD = ".old"
+_NAME = re.compile(rf"[0-9a-f]+-(?:{BEGUN}|{CLOSED})-[0-9a-f]{{16}}\.json(?:{re.escape(_OLD)})?")
+_LOOK_SECONDS = 0.05
 
 
 def begun_event(record: Record) -> Event | None:
@@ -93,15 +100,6 @@ def _failed(row: Row) -> dict[str, Any]:
 
 def _event(record: Record, word: str, kind: EventType, at: str, data: Mapping[str, Any]) -> Event:
     return Event(kind, at, data, id=str(uuid5(_NAMESPACE, f"{record.run} {record.began_at} {word}")))
-
-
-FOLDER = "rollout-events"
-KEPT_SECONDS = 86400
-_SCHEMA = 1
-#: The first look that finds an event older than a day adds this ending.
-_OLD = ".old"
-_NAME = re.compile(rf"[0-9a-f]+-(?:{BEGUN}|{CLOSED})-[0-9a-f]{{16}}\.json(?:{re.escape(_OLD)})?")
-_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,10 @@ from .values import RolloutError
 
 VARIABLE = "rollout_receivers"
 _FILES = ("url_file", "secret_file")
+#: Seconds for all receivers together, at the beginning and at the end.
+SEND_SECONDS = 5.0
+_GRACE_SECONDS = 0.3
+_FIRST_PAUSE = 0.5
 
 
 def read_receivers(given: object) -> tuple[Receiver, ...]:
@@ -47,12 +51,6 @@ def read_receivers(given: object) -> tuple[Receiver, ...]:
 def _paths(rule: Mapping[str, object]) -> dict[str, object]:
     said = {name: value for name, value in rule.items() if value not in (None, "")}
     return {name: os.path.expanduser(value) if name in _FILES and isinstance(value, str) else value for name, value in said.items()}
-
-
-#: Seconds for all receivers together, at the beginning and at the end.
-SEND_SECONDS = 5.0
-_GRACE_SECONDS = 0.3
-_FIRST_PAUSE = 0.5
 
 
 @dataclass(frozen=True)

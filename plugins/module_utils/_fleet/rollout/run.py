@@ -37,6 +37,13 @@ from .values import (
     Candidate,
 )
 
+LONGEST_MESSAGE = 500
+_LINES = 3
+#: Codes of requested servers that a node left out: their turn never came.
+_NEVER_BEGUN = ("failure_budget", "interrupted_by_signal")
+#: Codes of a task that broke off, so that its effects are unknown.
+_BROKEN = ("interrupted", INTERNAL_ERROR)
+
 
 def batches_by_node(record: Record, nodes: Sequence[str]) -> dict[str, list[int]]:
     """Return the batches for which each node has tasks: its own, and some that it only passes. Nodes are in the play's order.
@@ -55,10 +62,6 @@ def batches_by_node(record: Record, nodes: Sequence[str]) -> dict[str, list[int]
         found[node] = sorted(numbers.union(range(met + 1, last + 1)))
         met = max(met, last)
     return found
-
-
-LONGEST_MESSAGE = 500
-_LINES = 3
 
 
 def judge_soak(row: Row, answer: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
@@ -120,12 +123,6 @@ def _run_seen(entry: Mapping[str, Any] | None) -> tuple[str, str] | None:
         return None
     container = entry.get("container") or {}
     return str(container.get("id") or ""), str(container.get("started_at") or "")
-
-
-#: Codes of requested servers that a node left out: their turn never came.
-_NEVER_BEGUN = ("failure_budget", "interrupted_by_signal")
-#: Codes of a task that broke off, so that its effects are unknown.
-_BROKEN = ("interrupted", INTERNAL_ERROR)
 
 
 def add_batches(record: Record, batches: Sequence[Batch]) -> None:

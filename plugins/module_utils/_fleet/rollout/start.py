@@ -42,6 +42,8 @@ from .values import (
 )
 
 Answer = Mapping[str, Any]
+#: The selection: a resumed run keeps that of the first one.
+_SELECTION = ("action", "servers", "states", "labels", "eggs", "outdated", "priorities")
 
 
 @dataclass
@@ -234,10 +236,6 @@ def _ended(row: Row, outcome: str, code: str, msg: str) -> Row:
     ended = Row(row.node, row.server, row.name, outcome=outcome, code=code, msg=msg, asked_by=asked_by, unseen=unseen)
     ended.again = _was_tried(row)
     return ended
-
-
-#: The selection: a resumed run keeps that of the first one.
-_SELECTION = ("action", "servers", "states", "labels", "eggs", "outdated", "priorities")
 
 
 @dataclass(frozen=True)

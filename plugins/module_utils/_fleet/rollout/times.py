@@ -35,6 +35,12 @@ _WRITTEN = re.compile(
     rf"(?:(?P<date>\d{{4}}-\d\d-\d\d)[T ])?{_TIME}(?:(?P<offset>{_OFFSET})|\s+(?P<zone>[A-Za-z][A-Za-z0-9_+/-]{{0,63}}))?", re.ASCII
 )
 _LONGEST_SHOWN = 60
+#: Seconds from a stop to SIGKILL if neither the rolling run nor a known definition sets another number.
+STOP_SECONDS = 600
+#: Servers of one node at a time without a setting of the rolling run: the default of a small node.
+_AT_ONCE = 8
+#: In a line: the nodes by name, and the length of a server's name.
+_NODES, _LONGEST_NAME = 3, 40
 
 
 @dataclass(frozen=True)
@@ -176,10 +182,6 @@ def _timestamp(moment: float | None) -> str | None:
     return None if moment is None else datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-#: Seconds from a stop to SIGKILL if neither the rolling run nor a known definition sets another number.
-STOP_SECONDS = 600
-
-
 def longest_batch(action: str, given: Mapping[str, Any], policy: PlayerPolicy | None) -> tuple[float, float]:
     """Return the seconds that a batch may take: once, and for each round of a node. Raises `RolloutError` for wrong seconds.
 
@@ -201,10 +203,6 @@ def longest_batch(action: str, given: Mapping[str, Any], policy: PlayerPolicy | 
 def _seconds(given: Mapping[str, Any], name: str, default: float) -> float:
     value = given.get(name)
     return float(default) if value is None else parse_seconds(name, value)
-
-
-#: Servers of one node at a time without a setting of the rolling run: the default of a small node.
-_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -257,10 +255,6 @@ def rounds(record: Record, max_parallel: int) -> dict[int, int]:
     for (batch, _node), count in counts.items():
         most[batch] = max(most.get(batch, 0), count)
     return {batch: math.ceil(count / (max_parallel or _AT_ONCE)) for batch, count in most.items()}
-
-
-_NODES = 3
-_LONGEST_NAME = 40
 
 
 def batch_name(record: Record, number: int) -> str:
