@@ -16,9 +16,8 @@ attributes:
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
   idempotent:
-    description:
-      - When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
-      - This assumes that the system controlled by the module has not changed in a relevant way.
+    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change. This
+      assumes that the system controlled by the module has not changed in a relevant way.
   platform:
     description: Target OS and families that can be operated against.
     support: full
