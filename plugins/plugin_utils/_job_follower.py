@@ -119,10 +119,8 @@ class JobFollower:
             time.sleep(_RETRY_SECONDS)
 
     def rejoined(self, error: AnsibleConnectionFailure, elapsed: Elapsed | None) -> dict[str, Any]:
-        """Return the result of a module that lost its connection before its answer. ``elapsed``: since when it may have begun.
-
-        If it certainly has not begun, it begins now. The node may answer that it has no directory for the files of a job.
-        """
+        """Return the result of a module that lost its connection before its answer. ``elapsed``: since when it may have begun. Without
+        that, it begins now. The node may answer that it has no directory for the files of a job."""
         self._elapsed = elapsed
         self._lose(error)
         answer = self._patiently(self._fetched_or_begun)

@@ -147,10 +147,8 @@ class RolloutSteps:
     notifications: RunNotifications
 
     def go_on(self, number: int | None, fault: Callable[[], str]) -> dict[str, Any]:
-        """Count the last batch and begin this one. Without a number, or if no batch may begin, report.
-
-        ``fault`` returns why this batch must not begin, or an empty text. Returns the task's result: the work of each node, or the verdict.
-        """
+        """Count the last batch and begin this one. Without a number, or if no batch may begin, report. ``fault`` returns why this batch
+        must not begin, or an empty text. Return the task's result: the work of each node, or the verdict."""
         try:
             record, work = self._advance(number, fault)
         except RolloutError as error:

@@ -59,12 +59,10 @@ _COUNTS = ("servers", "ended", "failed", "for_players", "frozen")
 
 
 class Board:
-    """The state of all servers that the tasks of one Ansible act on, and the news not yet shown.
-
-    Moments are in seconds since 1970. ``state`` is a result of `state`, empty at the beginning.
-    """
+    """The state of all servers that the tasks of one Ansible act on, and the news not yet shown. Moments are in seconds since 1970."""
 
     def __init__(self, state: Mapping[str, Any]) -> None:
+        """``state`` is a result of `state`, empty at the beginning."""
         self._hosts: dict[str, dict[str, Any]] = dict(state.get("hosts", {}))
         self._shown_at: list[float] = list(state.get("shown_at", ()))
         #: News not yet shown: the host, and the news of one of its servers.
@@ -98,10 +96,7 @@ class Board:
                 self._note(host, news, now)
 
     def lines(self, now: float) -> list[str]:
-        """Return the lines to show now, within the limit for a second; the rest is kept.
-
-        After the last task, nothing is kept: one more line shows the rest.
-        """
+        """Return the lines to show now, within the limit for a second; the rest is kept. After the last task, one more line shows it."""
         free = self.free(now) or int(not self.followed)
         if self._held and free:
             lines = [*self._composed(free)]

@@ -105,10 +105,8 @@ def _order(entry: Mapping[str, Any]) -> tuple[int, str, str]:
 
 
 def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = (), *, now: datetime, width: int) -> list[str]:
-    """Return the table of all servers in ``width`` columns, a count, and the reason of each unread node and server.
-
-    ``states`` limits the rows; empty is any state. Unread servers always have a row, and the count has all.
-    """
+    """Return the table of all servers in ``width`` columns, a count, and the reason of each unread node and server. The rows are those
+    in ``states``, empty for all, and those of unread servers; the count has all."""
     rows: list[Sequence[object]] = []
     for each in nodes:
         rows.extend(_row(each.node, entry, now) for entry in each.servers if not states or is_unseen(entry) or entry["state"] in states)

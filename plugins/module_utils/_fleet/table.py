@@ -139,16 +139,14 @@ def _aligned(text: str, width: int, right: bool) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """A column, its least width, and when it gives way to others.
-
-    ``enough`` columns of the terminal are as good as its full width; with less, a column that can go is left out. ``least`` is the least
-    width of a column that never goes. ``goes`` orders the columns that are left out, the lowest first; None is never. ``fills`` orders the
-    columns that get the spare width, the lowest first.
-    """
+    """A column, its least width, and when it gives way to others."""
 
     heading: str
+    #: So many columns of the terminal are as good as its full width; with less, a column that can go is left out.
     enough: int = 0
+    #: The least width of a column that never goes.
     least: int = 0
+    #: The order of the columns that are left out, the lowest first; None: never. And of those that get the spare width.
     goes: int | None = None
     fills: int = 0
     #: Cut in its middle: names of one group often differ only at their end.

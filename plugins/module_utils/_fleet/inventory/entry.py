@@ -69,21 +69,20 @@ class ServerEntry:
 
 @dataclass(frozen=True)
 class SourceReading:
-    """The content of one source. ``node`` is the node that was read, None for a source of many.
-
-    ``connections`` holds variables and ``addresses`` a host name, by the source's own names for nodes. ``missing`` are known nodes that
-    could not be read, with a sentence each; ``lacking`` are nodes with an incomplete list. ``doubtful`` are the UUIDs of servers whose
-    container may run under another name.
-    """
+    """The content of one source. ``connections`` and ``addresses`` have its own names for nodes."""
 
     kind: SourceKind
+    #: The node that was read, None for a source of many.
     node: str | None = None
     entries: tuple[ServerEntry, ...] = ()
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
+    #: Known nodes that could not be read, with a sentence each.
     missing: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    #: Nodes with an incomplete list, with a sentence each.
     lacking: Mapping[str, str] = field(default_factory=dict)
+    #: UUIDs of servers whose container may run under another name.
     doubtful: tuple[str, ...] = ()
 
 
@@ -158,10 +157,7 @@ def variables_of(entry: ServerEntry) -> dict[str, Any]:
 
 
 def host_names(entries: Sequence[ServerEntry], ways: Sequence[str], taken: Collection[str]) -> dict[str, str]:
-    """Return a host name by UUID: the first of ``ways`` that is safe, unique and not ``taken``; at last the UUID.
-
-    A name that looks like a short id or a UUID is never used: an owner could imitate another server.
-    """
+    """Return a host name by UUID: the first of ``ways`` that is safe, unique and not ``taken``; at last the UUID."""
     names: dict[str, str] = {}
     used = {*taken, *_RESERVED}
     for way in (*ways, "uuid"):
@@ -187,6 +183,7 @@ def _way(way: str) -> Callable[[ServerEntry], str | None]:
 
 
 def _chosen(name: str | None) -> str | None:
+    """Return a name if it is safe. With one that looks like a short id or a UUID, an owner could imitate another server."""
     if name is None or not _SAFE.fullmatch(name) or _LIKE_SHORT_ID.fullmatch(name) or parse_uuid(name) is not None:
         return None
     return name

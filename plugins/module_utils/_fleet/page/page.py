@@ -34,17 +34,15 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Shown:
-    """One state of the page: the time, the current step, how to resume (`report.parts_of_going_on`), about how many seconds are left, and
-    the live news.
-
-    ``result`` is set at the end.
-    """
+    """One state of the page: the time, the current step, how to resume (`report.parts_of_going_on`), and the live news."""
 
     now: datetime
     doing: str = ""
     going_on: Sequence[str] = ()
+    #: About how many seconds are left.
     left: float | None = None
     live: Live = field(default_factory=dict)
+    #: At the end.
     result: Mapping[str, Any] | None = None
 
 

@@ -104,9 +104,7 @@ def _parsed(text: object) -> Any:
 
 @dataclass(frozen=True)
 class Timed:
-    """The times of one server's action by its node's clock: begin, end, phases with their first seconds, downtime; and whether it still
-    runs.
-    """
+    """The times of one server's action by its node's clock: begin, end, phases with their first seconds; and whether it still runs."""
 
     row: Row
     began: datetime

@@ -152,10 +152,8 @@ class WaitingEvents:
         self._each(".json", lambda folder, name: os.unlink(name, dir_fd=folder) if name in names else None)
 
     def drop_older(self, now: float) -> int:
-        """Drop the events of all receivers that are a day old for the second call in a row; return their number.
-
-        ``now`` is in seconds since 1970. The clock may be wrong in one call. Between the two, the event has another name, and is not sent.
-        """
+        """Drop the events of all receivers that are a day old for the second call in a row; return their number. The clock may be wrong in
+        one call. Between the two, the event has another name, and is not sent."""
         dropped: list[str] = []
 
         def look(folder: int, name: str) -> None:

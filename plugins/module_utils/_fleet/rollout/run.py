@@ -181,11 +181,8 @@ def count_batch(
     answers: Mapping[str, Mapping[str, Any]],
     soak: tuple[Mapping[str, Mapping[str, Any]], Mapping[str, Mapping[str, Any]]] | None = None,
 ) -> None:
-    """Note the outcomes of a batch in its rows, and stop the run if it must not continue.
-
-    ``answers`` has the task's result of each node; a node without one is lost. ``soak`` has the nodes' facts of their servers before and
-    after the soak.
-    """
+    """Note the outcomes of a batch in its rows, and stop the run if it must not continue. ``answers`` has the task's result of each node
+    that is not lost, ``soak`` the nodes' facts of their servers before and after the soak."""
     rows = record.in_batch(number)
     for row in rows:
         answer = answers.get(str(row.node)) or {}

@@ -78,8 +78,7 @@ class _ClockTime:
 def read_window(given: Mapping[str, Any], now: float) -> Window:
     """Return the window of the variables at a moment. Raises `RolloutError` for invalid ones.
 
-    With two times of day, a deadline before the begin means that the window is open now. After a begin with a date, a deadline without one
-    is the first such time after it.
+    With two times of day, a deadline before the begin: the window is open now. A deadline without a date comes after a begin with one.
     """
     begin, end = (_written(f"rollout_{name}", given.get(name)) for name in ("not_before", "deadline"))
     if begin is None:
@@ -207,13 +206,11 @@ def _seconds(given: Mapping[str, Any], name: str, default: float) -> float:
 
 @dataclass(frozen=True)
 class Waits:
-    """The waits of a rolling run in seconds, and its parallelism.
-
-    ``max_parallel``: servers at a time on one node (0: the node's default). ``forks``: nodes at a time (0: all).
-    """
+    """The waits of a rolling run in seconds, and its parallelism."""
 
     pause: float = 0
     soak: float = 0
+    #: Servers at a time on one node (0: the node's default), and nodes at a time (0: all).
     max_parallel: int = 0
     forks: int = 0
 
