@@ -9,7 +9,6 @@ class ModuleDocFragment:
     """The attributes that every module documents."""
 
     DOCUMENTATION = r"""
-options: {}
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying target.
@@ -27,7 +26,6 @@ requirements:
 """
 
     ACTIONGROUP_POWER = r"""
-options: {}
 attributes:
   action_group:
     description: Use C(group/fleet.power.power) in C(module_defaults) to set defaults for this module.
@@ -37,7 +35,6 @@ attributes:
 """
 
     READ_ONLY = r"""
-options: {}
 attributes:
   check_mode:
     support: full

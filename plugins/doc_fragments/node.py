@@ -25,8 +25,7 @@ options:
       settings. With check mode it shows the effect of definitions before you install them.
     type: path
   config:
-    description: The node's settings file. It must exist if you give it. The default is C(/etc/fleet-power/config.yml). Without that file,
-      every setting has its default.
+    description: The node's settings file. It must exist, except the default, C(/etc/fleet-power/config.yml). Each setting has a default.
     type: path
   api_url:
     description:
@@ -50,16 +49,14 @@ options:
     type: str
     aliases: [docker_url]
   tls:
-    description: Use TLS without verification of the engine's certificate. O(validate_certs) has precedence. The default is the environment
-      variable C(DOCKER_TLS), then V(false).
+    description: TLS without verification, unless O(validate_certs) is set. The default is the variable C(DOCKER_TLS), then V(false).
     type: bool
   validate_certs:
     description: Use TLS and verify the engine's certificate. The default is the environment variable C(DOCKER_TLS_VERIFY), then V(false).
     type: bool
     aliases: [tls_verify]
   ca_path:
-    description: File with the certificates of the authorities for O(validate_certs). The default is C(ca.pem) in C(DOCKER_CERT_PATH), if
-      that is set.
+    description: File with certificates of authorities for O(validate_certs). The default is C(ca.pem) in C(DOCKER_CERT_PATH), if set.
     type: path
     aliases: [ca_cert, tls_ca_cert, cacert_path]
   client_cert:
@@ -71,8 +68,7 @@ options:
     type: path
     aliases: [tls_client_key, key_path]
   tls_hostname:
-    description: Host name in the engine's certificate, if it is not the one in O(docker_host). The default is the environment variable
-      C(DOCKER_TLS_HOSTNAME).
+    description: Host name in the certificate, if not that in O(docker_host). The default is the variable C(DOCKER_TLS_HOSTNAME).
     type: str
   api_version:
     description: Version of the Engine API. The default is C(DOCKER_API_VERSION), then the engine's own.

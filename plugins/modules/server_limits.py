@@ -89,8 +89,7 @@ servers:
   contains:
     limits:
       description:
-        - The changed limits; in check mode, the limits that would change. C(key) is a key of the definition without C(settings.), or of the
-          node's settings.
+        - The limits that changed, or would in check mode. C(key) is one of the definition without C(settings.), or of the node's settings.
         - C(before) and C(after) are in the units of the key, such as MB or percent of a core. V(0) and empty are unlimited, V(-1) for swap.
           For C(docker.overhead) they are the memory in bytes with the overhead.
       type: list

@@ -11,8 +11,7 @@ short_description: Read the power state of servers, lock holders and last operat
 version_added: 1.0.0
 description:
   - Reads servers and changes nothing. It takes no lock and waits for none.
-  - A server that cannot be read has C(servers[].state) V(null) and a C(servers[].code). If a list of servers cannot be read, C(complete)
-    is V(false). Neither fails the task.
+  - A server that cannot be read has C(servers[].state) V(null), an unread list C(complete) V(false). Neither fails the task.
   - An unreadable journal is a warning, and its fields are V(null). An unknown name is a warning, and has no entry.
   - A Panel is asked once for servers and definitions, for 10 seconds at most.
   - With O(api_url), the result has only what the endpoint returns. Several servers are read at the same time.
@@ -44,8 +43,7 @@ options:
     type: int
     default: 0
   crashes:
-    description: Return this many last ended runs of each server, at most 100, also those that an action stopped. The journal has no more.
-      No effect with O(api_url).
+    description: Return this many last ended runs of each server, also stopped ones, up to the journal's 100. No effect with O(api_url).
     type: int
     default: 0
 seealso:
@@ -223,8 +221,7 @@ servers:
       returned: not through an endpoint
       sample: {"at": "2026-01-31T12:00:00.000Z", "origin": "alice@web1", "up": true}
     last_operation:
-      description: The last operation that runs, changed something, or failed. V(unchanged) and V(skipped) operations count only if the
-        journal has no other. V(null) if it has none.
+      description: The last operation that runs, changed something, or failed, else the last V(unchanged) or V(skipped). V(null) if none.
       type: dict
       returned: not through an endpoint
       sample: {"action": "restart", "begun_at": "2026-01-31T12:00:00.002Z", "code": null, "ended_at": "2026-01-31T12:00:05.102Z",

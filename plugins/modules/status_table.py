@@ -39,8 +39,7 @@ options:
     choices: [offline, starting, running, stopping]
     default: []
   snapshot:
-    description: A file on the controller for everything that was read, as JSON, mode 0600, written atomically. The guide to the status
-      explains its format.
+    description: A file on the controller for everything that was read, as JSON, mode 0600, written atomically. See the guide to the status.
     type: path
 author: The fleet.power contributors (@fleet-power)
 """
