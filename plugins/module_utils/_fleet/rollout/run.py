@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..._power.model.errors import INTERNAL_ERROR, LEFT_ALONE
+from ..._power.model.errors import INTERNAL_ERROR, LEFT_ALONE, Superseded
 from ..look_result import LIST_INCOMPLETE, code_of, is_unseen, list_fault, reason_in, reason_of
 from ..table import plural
 from .record import Record, Row, left_words, run_key, some_of
@@ -31,7 +31,6 @@ from .values import (
     OUTCOMES,
     REFUSED,
     SKIPPED,
-    SUPERSEDED,
     UNCHANGED,
     UNKNOWN,
     Candidate,
@@ -278,7 +277,7 @@ def _apply_entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
         row.outcome, row.code = UNKNOWN, row.code or NO_ANSWER
     elif (row.outcome == SKIPPED and row.code in _NEVER_BEGUN) or (row.outcome == REFUSED and row.code in LEFT_ALONE):
         row.outcome = NOT_DONE
-    elif row.outcome == CANCELLED and row.code == SUPERSEDED and not row.changed and _is_done_by_another(row, record):
+    elif row.outcome == CANCELLED and row.code == Superseded.code and not row.changed and _is_done_by_another(row, record):
         row.outcome, row.msg = SKIPPED, f"Done by another: {row.msg}"
     elif row.outcome == UNCHANGED and entry.get("state") == OFFLINE and record.action in BOOTS:
         row.outcome, row.code = FAILED, DID_NOT_STAY_UP

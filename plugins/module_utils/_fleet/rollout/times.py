@@ -21,11 +21,11 @@ from typing import Any
 
 from ..._power.model.clock import read_timestamp
 from ..._power.model.players import PlayerPolicy
-from ..._power.model.request import DEFAULT_SETTLE_SECONDS, PowerAction, Request, WaitFor
+from ..._power.model.request import DEFAULT_SETTLE_SECONDS, OnFailedStart, PowerAction, Request, WaitFor
 from ..._power.model.schema import few, one_line
 from ..table import plural
 from .record import Record, Row, outcome_words, some_of
-from .values import BOOTS, DONE, REVERT, RolloutError, parse_seconds
+from .values import BOOTS, DONE, RolloutError, parse_seconds
 
 #: A longer wait is probably a mistake.
 LONGEST_AHEAD_SECONDS = 31 * 24 * 3600.0
@@ -189,7 +189,8 @@ def longest_batch(action: str, given: Mapping[str, Any], policy: PlayerPolicy | 
     """
     if action == PowerAction.KILL.value:
         return 0, 0
-    waits, reverts = given.get("wait_for", WaitFor.CONTAINER.value) != WaitFor.CONTAINER.value, given.get("on_failed_start") == REVERT
+    waits = given.get("wait_for", WaitFor.CONTAINER.value) != WaitFor.CONTAINER.value
+    reverts = given.get("on_failed_start") == OnFailedStart.REVERT.value
     one_stop = _seconds(given, "stop_timeout", STOP_SECONDS)
     stop = 0.0 if action == PowerAction.START.value else one_stop
     ready = _seconds(given, "wait_timeout", Request.wait_timeout) if action in BOOTS and (waits or reverts) else 0.0
