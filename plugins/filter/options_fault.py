@@ -38,11 +38,10 @@ _value:
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.options import options_fault
 
 
 class FilterModule:
-    def filters(self) -> dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, Callable[..., object]]:
         return {"options_fault": lambda given, variable: options_fault(variable, given)}

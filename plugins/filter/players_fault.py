@@ -38,11 +38,10 @@ _value:
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.options import players_fault
 
 
 class FilterModule:
-    def filters(self) -> dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, Callable[..., object]]:
         return {"players_fault": players_fault}
