@@ -21,11 +21,14 @@ options:
     type: list
     elements: dict
   definitions_dir:
-    description: A directory of the node with definitions, one file for each server. It replaces C(system.definitions) of the node's
-      settings. With check mode it shows the effect of definitions before you install them.
+    description:
+      - A directory of the node with definitions, one file for each server. It replaces C(system.definitions) of the node's settings.
+      - With check mode it shows the effect of definitions before you install them.
     type: path
   config:
-    description: The node's settings file. It must exist, except the default, C(/etc/fleet-power/config.yml). Each setting has a default.
+    description:
+      - The node's settings file. It must exist if you give it.
+      - The default is C(/etc/fleet-power/config.yml). Without that file, every setting has its default.
     type: path
   api_url:
     description:
@@ -44,19 +47,27 @@ options:
         option. Over C(http) on this machine, they go only to a listener of root, of the asking user, or of a member of C(system.group).
     type: str
   docker_host:
-    description: Address of the engine, C(unix:///path) or C(tcp://host:port). The default is the environment variable C(DOCKER_HOST), then
-      C(docker.host) of the node's settings, then C(unix:///var/run/docker.sock).
+    description:
+      - Address of the engine, C(unix:///path) or C(tcp://host:port).
+      - The default is the environment variable C(DOCKER_HOST), then C(docker.host) of the node's settings, then
+        C(unix:///var/run/docker.sock).
     type: str
     aliases: [docker_url]
   tls:
-    description: TLS without verification, unless O(validate_certs) is set. The default is the variable C(DOCKER_TLS), then V(false).
+    description:
+      - Use TLS without verification of the engine's certificate. O(validate_certs) has precedence.
+      - The default is the environment variable C(DOCKER_TLS), then V(false).
     type: bool
   validate_certs:
-    description: Use TLS and verify the engine's certificate. The default is the environment variable C(DOCKER_TLS_VERIFY), then V(false).
+    description:
+      - Use TLS and verify the engine's certificate.
+      - The default is the environment variable C(DOCKER_TLS_VERIFY), then V(false).
     type: bool
     aliases: [tls_verify]
   ca_path:
-    description: File with certificates of authorities for O(validate_certs). The default is C(ca.pem) in C(DOCKER_CERT_PATH), if set.
+    description:
+      - File with the certificates of the authorities for O(validate_certs).
+      - The default is C(ca.pem) in C(DOCKER_CERT_PATH), if that is set.
     type: path
     aliases: [ca_cert, tls_ca_cert, cacert_path]
   client_cert:
@@ -68,15 +79,18 @@ options:
     type: path
     aliases: [tls_client_key, key_path]
   tls_hostname:
-    description: Host name in the certificate, if not that in O(docker_host). The default is the variable C(DOCKER_TLS_HOSTNAME).
+    description:
+      - Host name in the engine's certificate, if it is not the one in O(docker_host).
+      - The default is the environment variable C(DOCKER_TLS_HOSTNAME).
     type: str
   api_version:
     description: Version of the Engine API. The default is C(DOCKER_API_VERSION), then the engine's own.
     type: str
     aliases: [docker_api_version]
   timeout:
-    description: Timeout of a call to the engine in seconds, at least 1. After it the code is C(engine_unreachable). The default is the
-      environment variable C(DOCKER_TIMEOUT), then V(60).
+    description:
+      - Timeout of a call to the engine in seconds, at least 1. After it the code is C(engine_unreachable).
+      - The default is the environment variable C(DOCKER_TIMEOUT), then V(60).
     type: int
 requirements:
   - "docker (the Docker SDK for Python) >= 4.1; with requests >= 2.32, docker >= 7.1; with urllib3 >= 2, docker >= 6.1"
@@ -87,13 +101,16 @@ requirements:
     ACTING = r"""
 options:
   wait_seconds:
-    description: Seconds to wait for another action on the same server, V(0) to V(300). V(0) tries once. Any other value becomes V(30), with
-      a warning. A kill does not wait.
+    description:
+      - Seconds to wait for another action on the same server, V(0) to V(300). V(0) tries once. Any other value becomes V(30), with a
+        warning. A kill does not wait.
     type: int
     default: 30
   origin:
-    description: The requester, for those who wait for the lock and in the journal. The action plugin's default is user, controller, play
-      and task. Elsewhere it is the sudo or login user and the SSH client's address.
+    description:
+      - The requester, for those who wait for the lock and in the journal.
+      - The default of the action plugin is user, controller, play and task. Elsewhere it is the sudo or login user and the address of the
+        SSH client.
     type: str
   reason:
     description: The reason, shown and recorded like O(origin).

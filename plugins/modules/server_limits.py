@@ -10,13 +10,15 @@ module: server_limits
 short_description: Set the limits of running servers as their definitions say, without a restart
 version_added: 1.0.0
 description:
-  - Sets memory, swap, CPU time, CPUs, disk weight and threads of a running container as its definition and the node's settings say.
-  - Wings does this on a sync. Some changes need a restart, and the result names them. These are limits that are removed, except of CPU
-    time and threads, unlimited swap, the kernel's own weight, and all that is no limit.
+  - Sets memory, swap, CPU time, CPUs, disk weight and the number of threads of a running container to the values of its definition and the
+    node's settings, as Wings does on a sync.
+  - Some changes need a restart, and the result names them. These are limits that are removed, except of CPU time and threads, unlimited
+    swap, the kernel's own weight, and all that is no limit.
   - Memory and swap change together. Memory below the server's use is refused, code C(limit_below_use).
   - A server that is down is not changed. Its next start uses the new limits.
   - If the engine fails in the middle, the old limits are restored, and the message says so.
-  - It uses lock and journal of M(fleet.power.server_power), as action C(limit). Without a change it takes no lock and records nothing.
+  - It uses the lock of M(fleet.power.server_power) and the same journal, as action C(limit). Without a change it takes no lock and records
+    nothing.
   - A process sees a new C(SERVER_MEMORY) after its next start. The limit itself is in force at once.
 extends_documentation_fragment:
   - fleet.power.attributes
@@ -36,7 +38,8 @@ options:
   server:
     description:
       - The servers, by UUID, by short id (the first 8 characters of the UUID) or by unique name.
-      - V(all), alone, is every server of the node that has a container of this collection or of Wings, or a definition not on the Panel.
+      - V(all), alone, is every server of the node that has a container of this collection or of Wings, or a definition that is not on the
+        Panel.
       - Without it, the action plugin uses the host variable C(server_uuid). The default is never V(all).
       - An empty list selects no server. The task is ok and changes nothing.
       - Quote short ids that consist of digits only, or YAML makes them numbers.
@@ -81,15 +84,18 @@ EXAMPLES = r"""
 
 RETURN = r"""
 servers:
-  description: One entry for each server, in the given order, with the fields of M(fleet.power.server_power). C(action) and each step of
-    C(plan) are V(limit). V(unchanged) also means that only a restart applies the differences, as C(msg) says.
+  description:
+    - One entry for each server, in the given order, as from M(fleet.power.server_power), which explains the other fields. C(action) and
+      each step of C(plan) are V(limit).
+    - V(unchanged) also means that only a restart applies the differences, as C(msg) says.
   type: list
   elements: dict
   returned: when the servers could be acted on at all
   contains:
     limits:
       description:
-        - The limits that changed, or would in check mode. C(key) is one of the definition without C(settings.), or of the node's settings.
+        - The changed limits; in check mode, the limits that would change. C(key) is that of the definition without C(settings.), or of the
+          node's settings.
         - C(before) and C(after) are in the units of the key, such as MB or percent of a core. V(0) and empty are unlimited, V(-1) for swap.
           For C(docker.overhead) they are the memory in bytes with the overhead.
       type: list

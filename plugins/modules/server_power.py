@@ -10,7 +10,8 @@ module: server_power
 short_description: Start, stop, restart and kill servers that are Docker containers
 version_added: 1.0.0
 description:
-  - Starts, stops, restarts and kills servers, each a process in one Docker container, as Pterodactyl Wings does. Each has its own result.
+  - Starts, stops, restarts and kills servers, each a process in one Docker container, as Pterodactyl Wings does. Each server has a result
+    of its own.
   - Each server has a lock on the node. It works between playbooks, ad hoc commands and all other tools, and ends with its holder.
   - A restart checks definition, suspension, data directory, disk limit and container before it stops the server.
   - A kill always wins. It cancels earlier requests, even in the middle of a restart.
@@ -30,12 +31,15 @@ attributes:
     support: full
   idempotent:
     support: partial
-    details: A V(start) of a server that is up, and a V(stop) or V(kill) of an offline one, change nothing. A V(restart) always restarts.
+    details:
+      - A V(start) of a server that is up, and a V(stop) or V(kill) of an offline server, change nothing.
+      - A V(restart) always restarts.
 options:
   server:
     description:
       - The servers, by UUID, by short id (the first 8 characters of the UUID) or by unique name.
-      - V(all), alone, is every server of the node, of all sources that can be listed, and all containers of this collection or of Wings.
+      - V(all), alone, is every server of the node. These are the servers of all sources that can be listed, and all containers of this
+        collection or of Wings.
       - Without it, the action plugin uses the host variable C(server_uuid). The default is never V(all).
       - An empty list selects no server. The task is ok and changes nothing.
       - Quote short ids that consist of digits only, or YAML makes them numbers.
@@ -52,26 +56,30 @@ options:
     required: true
     choices: [start, stop, restart, kill]
   only:
-    description: Act only on servers in one of these power states. The state is read at the server's turn and again under its lock. The
-      others are V(skipped), code C(not_selected). A server whose state cannot be read is V(failed).
+    description:
+      - Act only on servers in one of these power states. The state is read at the server's turn and again under its lock. The others are
+        V(skipped), code C(not_selected).
+      - A server whose state cannot be read is V(failed).
     type: list
     elements: str
     choices: [offline, starting, running, stopping]
   if_meant_up:
     description:
-      - Act only on servers that should be up. Their last action with the outcome V(done) or V(unchanged) was V(start) or V(restart).
-      - Checked before the action and again under the lock. The others are V(skipped), code C(not_selected).
+      - Act only on servers that should be up. Their last action with the outcome V(done) or V(unchanged) was V(start) or V(restart). The
+        others are V(skipped), code C(not_selected). Checked before the action and again under the lock.
       - With V(start), this starts servers that crashed or went down with their node. Stopped or killed servers stay down.
-      - Refused for V(stop), V(kill) and with O(api_url). Code C(intent_unknown), if the journal cannot be read or is new after damage.
+      - Refused for V(stop) and V(kill), and with O(api_url). If the journal cannot be read or was just made again after damage, the code is
+        C(intent_unknown).
     type: bool
     default: false
   outdated:
     description:
-      - For O(action=restart) only. Act only on servers whose container differs from its definition, the node's settings or its image, see
-        C(servers[].outdated) of M(fleet.power.server_power_info). Checked at the server's turn and again under its lock.
-      - The others, and those without a container, are V(skipped), code C(not_selected).
+      - Act only on servers whose container differs from its definition, the node's settings or its image, see C(servers[].outdated) of
+        M(fleet.power.server_power_info). Checked at the server's turn and again under its lock. The others, and those without a container,
+        are V(skipped), code C(not_selected). For O(action=restart) only.
       - If the node cannot compare a server, for example because its definition cannot be read, it is V(refused) or V(failed).
-      - No image is pulled for this. Pull a newer image before. With O(api_url), V(true) is refused.
+      - No image is pulled for this. Pull a newer image before.
+      - V(true) is refused with O(api_url).
     type: bool
     default: false
   retry_reverted:
@@ -84,26 +92,30 @@ options:
   max_parallel:
     description:
       - How many servers are acted on at the same time, each from its turn to the end of its O(wait_for).
-      - V(0) stops all at once, and boots one for each processor, at least 8. With O(max_failures), this limit holds for all actions.
+      - V(0) stops all at once, and boots as many at a time as there are processors, at least 8. With O(max_failures), this limit holds for
+        all actions.
       - With O(api_url), V(0) requests all stops at once. The limit for boots is the processors of the machine that runs the module, at
         least 8. A restart counts as a boot. For hundreds of servers give a number, since each server is polled.
     type: int
     default: 0
   max_failures:
-    description: How many servers may end V(refused), V(cancelled) or V(failed) before no other begins. Begun actions are finished. The rest
-      is V(skipped), code C(failure_budget), and the task fails. V(0) stops at the first failure. Without it, failures stop nothing.
+    description:
+      - How many servers may end V(refused), V(cancelled) or V(failed) before no other begins. Actions that have begun are finished. The
+        rest is V(skipped), code C(failure_budget), and the task fails. V(0) stops at the first failure. Without it, failures stop nothing.
     type: int
   in_order:
     description:
       - Act on all servers of one priority, and on the next priority when these have ended, with their O(wait_for).
-      - V(start) and V(restart) begin with the lowest, V(stop) and V(kill) with the highest. A proxy with V(10) is up longer than its games.
+      - V(start) and V(restart) begin with the lowest priority, V(stop) and V(kill) with the highest. A proxy with V(10) is up before games
+        with V(100), and down after them.
       - The priority comes from O(priorities), then C(system.priorities) of the node's settings, then C(settings.meta.priority) of the
         definition, then V(100). With O(api_url), only O(priorities) and V(100).
     type: bool
     default: false
   stagger:
-    description: Least seconds between the beginnings of two servers, V(0) to V(3600). Unchanged servers do not count. No effect with
-      O(action=kill) and in check mode.
+    description:
+      - Least seconds between the beginnings of two servers, V(0) to V(3600). Unchanged servers do not count.
+      - No effect with O(action=kill) and in check mode.
     type: int
     default: 0
   priorities:
@@ -111,17 +123,20 @@ options:
     type: dict
   stop_timeout:
     description:
-      - Seconds from asking a server to stop to SIGKILL, at most a week. V(0) kills at once. Refused with O(api_url).
+      - Seconds from asking a server to stop to SIGKILL, at most a week. V(0) kills at once.
       - The default is C(process_configuration.stop.timeout) of the definition that made the running container, or of O(definitions). Then
         comes C(system.stop_timeout) of the node's settings, V(600) by default.
       - A new C(stop.timeout) in a definition takes effect after a restart. Check mode shows the timeout in force.
+      - Refused with O(api_url).
     type: int
   wait_for:
     description:
       - When a start counts as done. The lock is released before this wait.
       - V(container), the process was started.
-      - V(running), the process has printed a line of C(process_configuration.startup.done) of the definition, or lives if there is none.
-      - V(healthy), the image's health check passes. Without one, as V(running), with a warning. An O(api_url) must be the HTTP shim.
+      - V(running), the process has printed a line of the definition's C(process_configuration.startup.done). Without such lines, a live
+        process counts.
+      - V(healthy), the image's health check passes. Without a health check it means V(running), with a warning. Refused with an O(api_url)
+        that is not the HTTP shim of this collection.
     type: str
     default: container
     choices: [container, running, healthy]
@@ -133,8 +148,9 @@ options:
     description:
       - What happens after a V(start) or V(restart) that fails. Refused for V(stop) and V(kill), and with O(api_url).
       - V(leave), the server stays as it is.
-      - V(revert), if a new version is not ready within O(wait_timeout), or ends within O(settle) seconds after that, the supervisor takes
-        it down and starts the previous container. The server is V(failed), code C(reverted). O(wait_for=container) means V(running) then.
+      - V(revert), if a new version of the server does not become ready within O(wait_timeout), or ends within O(settle) seconds after
+        that, the supervisor takes it down and starts the previous container again. The server is V(failed), code C(reverted). With this,
+        O(wait_for=container) means V(running).
       - "B(Attention:) an old version can destroy data that the new one converted. Set C(revertible: false) in C(revert.rules) of the node's
         settings for such servers. They stay down instead, code C(left_down)."
       - V(revert) needs root and a running supervisor, else the server is V(refused), code C(revert_unavailable). Without a previous version
@@ -144,25 +160,33 @@ options:
     type: str
     choices: [leave, revert]
   settle:
-    description: For O(on_failed_start=revert). Seconds that a new version must stay up after it is ready, V(0) to V(3600). The action ends
-      then. Refused for V(stop) and V(kill), and with O(api_url). The default is C(revert.settle) of the node's settings, else V(30).
+    description:
+      - Seconds that a new version must stay up after it is ready, V(0) to V(3600), for O(on_failed_start=revert). The action ends after
+        them. Refused for V(stop) and V(kill), and with O(api_url).
+      - The default is C(revert.settle) of the node's settings, V(30) if they have none.
     type: int
   players_at_most:
     description:
-      - Wait, at most O(max_delay), until at most this many people play, V(0) to V(1000000). Bots do not count if the game separates them.
-      - Unknown players count as too many. Too many cancel a countdown at its end, unless O(max_delay) is over with O(on_max_delay=proceed).
+      - Wait until at most this many people play on the server, V(0) to V(1000000), for at most O(max_delay). Bots do not count if the game
+        separates them.
+      - Unknown players count as too many. A countdown is cancelled if this is so at its end, unless O(max_delay) is over with
+        O(on_max_delay=proceed).
       - Players are counted every 5 seconds. The wait needs neither the lock nor a place of O(max_parallel).
-      - Only with O(action=stop) and O(action=restart), for servers that are up. An O(api_url) must be the HTTP shim.
+      - For O(action=stop) and O(action=restart) of servers that are up. Refused with other actions, and with an O(api_url) that is not the
+        HTTP shim of this collection.
       - The node's settings say which game a server plays. See R(Players, ansible_collections.fleet.power.docsite.players_guide).
     type: int
   max_delay:
-    description: Seconds from the request of the whole task, also with O(in_order), that the action may wait for players, V(0) to V(604800).
-      The default is V(0) with O(players_at_most), else the first mark of O(warn). A smaller value than that mark is refused.
+    description:
+      - How many seconds after the request the action may wait for players, V(0) to V(604800). The request is that of the whole task, also
+        with O(in_order).
+      - The default is V(0) with O(players_at_most), else the first mark of O(warn). A smaller value than that mark is refused.
     type: int
   on_max_delay:
     description:
       - What happens if too many players are there after O(max_delay).
-      - V(skip), it is V(refused), code C(players_online), or C(players_unknown) if uncounted. The task fails, but not for O(max_failures).
+      - V(skip) ends the server V(refused), code C(players_online), or C(players_unknown) if they cannot be counted. The task fails, but
+        O(max_failures) does not count it.
       - V(proceed) acts at that moment. A countdown of O(warn) begins that much earlier. It needs O(max_delay).
       - The default is V(skip) with O(players_at_most), else V(proceed).
     type: str
@@ -175,17 +199,22 @@ options:
       - Without O(players_at_most) the countdown begins at once. With O(max_delay), it ends then.
       - Countdowns of one task that begin at nearly the same time end at the same moment, up to O(max_parallel) of them. With O(stagger)
         they end that many seconds apart. Both may be later than O(max_delay).
-      - A signal, three minutes without the controller, or a refusal at its end cancels the countdown, with a message to players. Another
-        stop, start, restart or kill of the server cancels it too. The outcome is V(cancelled), code C(superseded) or C(cancelled_by_kill).
+      - The countdown is cancelled, with a message to players, by a signal, after the controller is gone for three minutes, or by a refusal
+        at its end. Another stop, start, restart or kill of the server cancels it too. The outcome is V(cancelled), code C(superseded) or
+        C(cancelled_by_kill).
     type: list
     elements: int
   warn_message:
-    description: The message, with C({time}), C({action}), C({reason}) and C({server}) filled in. Players get one line of plain text of at
-      most 200 characters. The default is C(Server {action} in {time}. {reason}).
+    description:
+      - The message, with C({time}), C({action}), C({reason}) and C({server}) filled in. Players get one line of plain text of at most 200
+        characters.
+      - The default is C(Server {action} in {time}. {reason}).
     type: str
   adopt:
-    description: Replace a container of the server's name that neither this collection nor Wings made. Its anonymous volumes stay, but are
-      no longer attached. With O(api_url), V(true) is refused.
+    description:
+      - Replace a container of the server's name that neither this collection nor Wings made. Its anonymous volumes stay, but are no longer
+        attached.
+      - V(true) is refused with O(api_url).
     type: bool
     default: false
   once:
@@ -203,7 +232,8 @@ options:
 notes:
   - The module runs on the node, as root or as a member of the groups C(docker) and C(fleet-power). With O(api_url) it runs anywhere, as any
     user, without lock and journal.
-  - It acts on all servers at the same time, in the given order under O(max_parallel). A failure stops others only with O(max_failures).
+  - It acts on the servers of one task at the same time, in the given order as far as O(max_parallel) limits it. A failed server never stops
+    the others, unless O(max_failures) says so.
   - With O(server=all), V(restart) acts on servers that are up and leaves the others out of the result. V(start) and V(restart) skip
     suspended servers; a suspended server that you name is refused. V(stop) and V(kill) do not ask the Panel.
   - With O(server=all), the module acts on all servers that it sees. Then the task fails with code V(incomplete) if it could not see some,
@@ -262,7 +292,13 @@ EXAMPLES = r"""
     action: restart
     once: "deployment {{ deployment_id }}"
 
-- name: Restart only outdated servers, and go back to the previous version of those that do not come up
+- name: Restart only outdated servers
+  fleet.power.server_power:
+    server: all
+    action: restart
+    outdated: true
+
+- name: Restart outdated servers, and go back to the previous version of those that do not come up
   fleet.power.server_power:
     server: all
     action: restart
@@ -372,8 +408,9 @@ servers:
       returned: when there is one
       sample: suspended
     msg:
-      description: The reason in a sentence. In check mode, the stop timeout of a server that the action would stop. If the task names one
-        server and it fails, this is RV(msg) too; in an ad hoc command only there.
+      description:
+        - The reason in a sentence. In check mode, the stop timeout of a server that the action would stop. If the task names one server and
+          it fails, this is RV(msg) too; in an ad hoc command only there.
       type: str
       returned: when there is one
       sample: "Cannot restart server 566bf9d7-c55a-45f8-91a6-e55e9b9b1325: it is suspended"
@@ -381,6 +418,7 @@ servers:
       description: Whether the engine or the disk was changed.
       type: bool
       returned: always
+      sample: true
     state_before:
       description: Power state before, one of V(offline), V(starting), V(running), V(stopping).
       type: str
@@ -400,14 +438,18 @@ servers:
       returned: in check mode, when the server would be stopped
       sample: {"from": "container", "seconds": 120}
     stop:
-      description: How it was stopped, V(command), V(signal), V(native) (the container's own stop signal) or V(kill) (without grace), and
-        how long it took. C(forced), SIGKILL ended it, after the grace or by a kill. RV(servers[].msg) names the kill.
+      description:
+        - How the server was stopped, V(command), V(signal), V(native) (the container's own stop signal) or V(kill) (without grace), and how
+          long it took.
+        - C(forced), SIGKILL ended it, after the grace or by a kill. RV(servers[].msg) names the kill.
       type: dict
       returned: when it was; if brief, when it was forced
       sample: {"forced": false, "how": "command", "seconds": 4.213}
     lock:
-      description: How long the action waited for the lock, and its holder. C(holder), if the lock was not acquired, or is held in check
-        mode. It may also have C(phase_deadline), C(reason) and C(operation).
+      description:
+        - How long the action waited for the lock, and its holder.
+        - C(holder) is returned when the lock was not acquired, and in check mode when it is held. It may also have C(phase_deadline),
+          C(reason) and C(operation).
       type: dict
       returned: when there was a wait or a holder
       sample:
@@ -419,8 +461,9 @@ servers:
       returned: when O(players_at_most) or O(warn) was given and the server was up
       sample: {"max": 20, "online": 3, "unknown_reason": null}
     player_wait:
-      description: How long the action waited for players, and the marks of O(warn) at which they got a message. C(announced), all messages
-        reached the game. Null if there were none.
+      description:
+        - How long the action waited for players, and the marks of O(warn) at which they got a message.
+        - C(announced), all messages reached the game. Null if there were none.
       type: dict
       returned: when O(players_at_most) or O(warn) was given and the server was up, not in check mode
       sample: {"announced": true, "marks": [60, 30, 10], "seconds": 61.024}
@@ -435,8 +478,9 @@ servers:
       returned: when O(action) was V(start) or V(restart) and the process ended
       sample: 1
     run:
-      description: The run that was started, or that was already up. If the server is in another run later, it did not stay up. The id of
-        its container, and when it started, by the engine's clock.
+      description:
+        - The run that was started, or that was already up. If the server is in another run later, it did not stay up.
+        - The id of its container, and when it started, by the engine's clock.
       type: dict
       returned: when O(action) was V(start) or V(restart) and the server was up, not through an endpoint
       sample: {"container": "4d2f1b...", "started_at": "2026-01-31T12:00:00.123456789Z"}
@@ -456,21 +500,26 @@ servers:
       description:
         - The steps before the start. V(volume), the data directory exists; V(container), a container exists; V(disk), limit and owner;
           V(placement), the new container replaces the old one; V(configuration), the configuration files.
-        - Without C(-v), only steps that changed something, failed, or took over a second. V(image), V(mounts) and V(ports) can only refuse.
+        - Without C(-v), only steps that changed something, failed, or took more than a second. A refusal may also come from V(image),
+          V(mounts) or V(ports).
       type: list
       elements: dict
       returned: when there are any
       sample: [{"changed": true, "seconds": 0.021, "step": "placement"}]
     hooks:
-      description: The hooks that ran, with the last lines of their output, at most 20, secrets masked. In check mode, the hooks that would
-        run. Without C(exit_code), the hook was ended, or did not start.
+      description:
+        - The hooks that ran, with the last lines of their output, at most 20, secrets masked. In check mode, the hooks that would run.
+        - Without C(exit_code), the hook was ended, or did not start.
       type: list
       elements: dict
       returned: when there are any, not in an ad-hoc command without C(-v) that went well
       sample: [{"exit_code": 0, "hook": "post_stop", "output": ["snapshot 79766175 saved"], "seconds": 12.3}]
     proof:
-      description: The proof of a new version with O(on_failed_start=revert), as in M(fleet.power.server_power_info). C(ended) is V(open) if
-        the action ended before it.
+      description:
+        - The proof of a new version, with O(on_failed_start=revert). C(ended) is V(proved), V(reverted), V(left_down), V(void) (somebody
+          acted on the server), V(failed) (there was no way back), or V(open) if the action ended before it.
+        - C(run) is the run of the new version. C(differs) has the keys in which the versions
+          differ. C(restored) and C(not_restored) are configuration files that were put back, and those that were not.
       type: dict
       returned: if the action put a new version on trial
       sample: {"at": "2026-01-31T04:12:00.123Z", "differs": ["image"], "ended": "reverted", "msg": "its process ended with exit code 3",
@@ -488,7 +537,8 @@ servers:
     downtime:
       description:
         - How long the server was down, by the engine's clock, from the end of the run that the action ended until the next run started.
-        - C(ready_seconds), until that run was ready, if that was waited for and came. If none started, only C(since), when the run ended.
+        - C(ready_seconds), until that run was ready, if that was waited for and came. If the action started no run, there is only C(since),
+          when the run ended.
       type: dict
       returned: >-
         when the action ended a run and the time is known; if brief, only for V(start) and V(restart), and not in an ad hoc command
@@ -505,8 +555,9 @@ servers:
       sample: {"ended_at": "2026-01-31T12:00:05.102Z", "id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10",
                "requested_at": "2026-01-31T12:00:00.000Z"}
 summary:
-  description: Counts by outcome. For several servers also C(text), a line with name, outcome and code for each of at most 20 servers that
-    are neither V(done) nor V(unchanged).
+  description:
+    - Counts by outcome. For several servers also C(text), a line with name, outcome and code for each of at most 20 servers that are
+      neither V(done) nor V(unchanged).
   type: dict
   returned: when the servers could be acted on at all
   sample: {"done": 7, "refused": 1, "text": ["Overdue: refused, suspended"]}

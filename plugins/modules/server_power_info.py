@@ -11,12 +11,16 @@ short_description: Read the power state of servers, lock holders and last operat
 version_added: 1.0.0
 description:
   - Reads servers and changes nothing. It takes no lock and waits for none.
-  - A server that cannot be read has C(servers[].state) V(null), an unread list C(complete) V(false). Neither fails the task.
+  - A server that cannot be read has an entry with C(servers[].state) V(null) and a C(servers[].code). If a list of servers cannot be read,
+    C(complete) is V(false). Neither fails the task.
   - An unreadable journal is a warning, and its fields are V(null). An unknown name is a warning, and has no entry.
   - A Panel is asked once for servers and definitions, for 10 seconds at most.
-  - With O(api_url), the result has only what the endpoint returns. Several servers are read at the same time.
-  - It looks in logs for unseen readiness lines, half a second in all. If many boot, a ready server may be V(starting) until the next call.
-  - Games of servers that are up are asked for their players, several at a time, for 10 seconds in all. The node's settings name the games.
+  - With O(api_url), the result has only what the endpoint returns.
+  - Several servers are read at the same time.
+  - If no readiness line was seen yet, the module looks for it in the logs, for half a second in all. If many servers boot at once, a ready
+    server may still be V(starting). The next call continues.
+  - Games of servers that are up are asked for their players, several at a time, for 10 seconds in all. The node's settings say which game a
+    server plays.
 extends_documentation_fragment:
   - fleet.power.attributes
   - fleet.power.attributes.read_only
@@ -34,16 +38,21 @@ options:
     elements: str
     aliases: [servers, uuid]
   tail:
-    description: Return this many last lines of each server's log, at most 10000. Values of its environment with 6 characters or more are
-      masked. With O(api_url), logs are read one after another, and Wings returns at most 100 lines of each.
+    description:
+      - Return this many last lines of each server's log, at most 10000. Values of its environment with 6 characters or more are masked.
+      - With O(api_url), logs are read one after another, and Wings returns at most 100 lines of each.
     type: int
     default: 0
   operations:
-    description: Return this many last operations of each server, at most 100. The journal has no more. No effect with O(api_url).
+    description:
+      - Return this many last operations of each server, at most 100. The journal has no more.
+      - No effect with O(api_url).
     type: int
     default: 0
   crashes:
-    description: Return this many last ended runs of each server, also stopped ones, up to the journal's 100. No effect with O(api_url).
+    description:
+      - Return this many last ended runs of each server, at most 100, also those that an action stopped. The journal has no more.
+      - No effect with O(api_url).
     type: int
     default: 0
 seealso:
@@ -95,10 +104,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 complete:
-  description: Whether C(servers) has every server. V(false) if a list cannot be read, such as the Panel's or the directory of definitions.
-    C(msg) says why. The HTTP shim of this collection reports this for its list. A list of Wings counts as complete.
+  description:
+    - Whether C(servers) has every server. V(false) if a list cannot be read, such as that of the Panel or the directory of definitions.
+      C(msg) says why.
+    - The HTTP shim of this collection reports this for its list. A list of Wings counts as complete.
   type: bool
   returned: success
+  sample: true
 servers:
   description: One entry for each server. Unknown values are V(null). Values that an endpoint does not return are left out.
   type: list
@@ -134,9 +146,11 @@ servers:
       description: Whether it is suspended.
       type: bool
       returned: always
+      sample: false
     priority:
-      description: Its place with C(in_order) of M(fleet.power.server_power). A lower one starts first and stops last. From
-        C(system.priorities) of the node's settings, then C(settings.meta.priority) of its definition, then V(100).
+      description:
+        - Its place with C(in_order) of M(fleet.power.server_power). A lower one starts first and stops last.
+        - From C(system.priorities) of the node's settings, then C(settings.meta.priority) of its definition, then V(100).
       type: int
       returned: not through an endpoint
       sample: 100
@@ -163,10 +177,12 @@ servers:
                "started_at": "2026-01-31T12:00:00.123456789Z"}
     outdated:
       description:
-        - Whether its container differs from its definition, the node's settings and its image, as its next start decides without a pull.
+        - Whether its container differs from its definition, the node's settings and its image, as its next start would decide. No image is
+          pulled. V(null) without a container.
         - Keys are those of the definition without C(settings.), such as V(build.memory_limit) or C(environment.NAME), V(image), also if its
-          tag names another image, and whole keys of the node's settings. V(fleet.power) is a change of this collection. Values are omitted.
-        - V(null) without a container. C(is_outdated) is V(null) if unknown. A warning says why, unless it has no definition.
+          tag now names another image, and keys of the node's settings with their whole names. V(fleet.power) is a change in another version
+          of this collection. Values are never returned.
+        - C(is_outdated) is V(null) if unknown. A warning says why, unless it has no definition.
         - C(differs) has the keys that differ, V(null) if unknown, for example for a container of Wings or an earlier version; C(why) says
           why. C(restart) has those that need a restart, C(in_place) those that M(fleet.power.server_limits) can set while the server runs.
         - C(failed) is V(true) if this definition with this image failed and was taken back; see the guide to updates. An action with
@@ -191,9 +207,11 @@ servers:
       description: Its lock holder, V(null) if there is none.
       type: dict
       returned: not through an endpoint
+      sample: null
     countdown:
       description:
-        - The action that waits for its players or counts down, V(null) if there is none. C(since), when that began; C(due), when it ends.
+        - The action that waits for the server's players or counts down, V(null) if there is none. C(since), when the wait began; C(due),
+          when the wait or the countdown ends.
         - C(phase) is V(waiting), until few enough players are there, or V(counting), players get messages.
         - C(origin) and C(reason) are left out if unknown.
       type: dict
@@ -201,8 +219,9 @@ servers:
       sample: {"action": "restart", "due": "2026-01-31T04:10:00.000Z", "operation": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10",
                "origin": "alice@web1", "phase": "counting", "reason": "update", "since": "2026-01-31T04:00:00.000Z"}
     freeze:
-      description: The freeze that forbids its starts and restarts, V(null) if there is none. All values are V(null) if that is unknown.
-        C(supervisor), the supervisor starts nothing, too. C(node), the whole node is frozen.
+      description:
+        - The freeze that forbids its starts and restarts, V(null) if there is none. All values are V(null) if that is unknown.
+        - C(supervisor), the supervisor starts nothing, too. C(node), the whole node is frozen.
       type: dict
       returned: always, with an endpoint if it reports it
       sample: {"at": "2026-01-31T00:00:00.000Z", "is_frozen": true, "node": true, "origin": "alice@web1", "reason": "final",
@@ -221,7 +240,9 @@ servers:
       returned: not through an endpoint
       sample: {"at": "2026-01-31T12:00:00.000Z", "origin": "alice@web1", "up": true}
     last_operation:
-      description: The last operation that runs, changed something, or failed, else the last V(unchanged) or V(skipped). V(null) if none.
+      description:
+        - The last operation that runs, changed something, or failed. V(unchanged) and V(skipped) operations count only if the journal
+          has no other. V(null) if it has none.
       type: dict
       returned: not through an endpoint
       sample: {"action": "restart", "begun_at": "2026-01-31T12:00:00.002Z", "code": null, "ended_at": "2026-01-31T12:00:05.102Z",
@@ -269,8 +290,9 @@ servers:
                 "log": ["java.lang.OutOfMemoryError"], "oom_killed": false, "operation": null, "origin": null, "seconds": 93.5,
                 "started_at": "2026-01-31T04:10:26.623456789Z", "verdict": "crashed"}]
     utilization:
-      description: Its use of resources, with the endpoint's own names and units. Wings has C(memory_bytes), C(memory_limit_bytes),
-        C(disk_bytes), C(cpu_absolute) (percent of one core), C(uptime) (milliseconds), and C(rx_bytes) and C(tx_bytes) in C(network).
+      description:
+        - Its use of resources, with the endpoint's own names and units. Wings has C(memory_bytes), C(memory_limit_bytes), C(disk_bytes),
+          C(cpu_absolute) (percent of one core), C(uptime) (milliseconds), and C(rx_bytes) and C(tx_bytes) in C(network).
       type: dict
       returned: through an endpoint, if it reports them
       sample: {"cpu_absolute": 12.3, "disk_bytes": 52428800, "memory_bytes": 734003200, "memory_limit_bytes": 1177600000,
@@ -282,8 +304,9 @@ servers:
       returned: when O(tail) is not V(0)
       sample: ["ready"]
     code:
-      description: Why the server could not be read, such as V(engine_error), V(engine_unreachable) or V(source_unreachable). All values
-        except C(server), C(short_id), C(name), C(code) and C(msg) are V(null) then. See the guide to codes.
+      description:
+        - Why the server could not be read, such as V(engine_error), V(engine_unreachable) or V(source_unreachable). All values except
+          C(server), C(short_id), C(name), C(code) and C(msg) are V(null) then. See the guide to codes.
       type: str
       returned: where the server could not be seen
       sample: engine_error
@@ -296,7 +319,8 @@ supervisor:
   description:
     - The supervisor of the node, V(null) if unknown, for example through an endpoint. C(running) is V(null) if unknown; a warning says why.
     - C(paused) says why it starts nothing, V(null) if it is not paused. V(wings), Wings runs; V(maintenance), a maintenance is under way;
-      V(maintenance_unreadable), its file cannot be read; V(journal), the journal cannot be used; V(engine), the engine does not answer.
+      V(maintenance_unreadable), the file of a maintenance cannot be read; V(journal), the journal cannot be used; V(engine), the engine
+      does not answer.
   type: dict
   returned: success
   sample: {"paused": null, "running": true, "since": "2026-01-31T00:00:00.000Z"}
@@ -304,6 +328,7 @@ freeze:
   description: The freeze of the whole node, as C(freeze) of a server. V(null) if there is none, and through an endpoint.
   type: dict
   returned: success
+  sample: null
 events:
   description:
     - The node's events and their receivers, V(null) if unknown, for example through an endpoint. C(running) and C(since) are of the service

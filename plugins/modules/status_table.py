@@ -11,7 +11,8 @@ short_description: Print the servers of all nodes of a play as one table
 version_added: 1.0.0
 description:
   - Prints the results of M(fleet.power.server_power_info) on all hosts of the play, a line for each server, by node, priority and name.
-  - The table has E(COLUMNS) columns, else those of the terminal, else 120. Less important ones are cut or left out. O(snapshot) has all.
+  - The table fits the terminal, and has 120 columns without one. The environment variable E(COLUMNS) has precedence. Less important columns
+    are cut or left out first. O(snapshot) has everything.
   - After the table, it fails if a host was unreachable or could not be read, if a server could not be read, or if a list of servers is
     incomplete. The table names each with the reason. Hosts that the command has lost before count too.
   - With C(run_once), Ansible's recap would count the failure for the first host. RV(unseen) names the right hosts; see the example.
@@ -28,8 +29,9 @@ attributes:
     details: A snapshot contains the time at which it was written.
 options:
   seen:
-    description: Name of the variable with the registered result of M(fleet.power.server_power_info). That task needs C(ignore_errors) and
-      C(ignore_unreachable), or the table has no reason for failed hosts.
+    description:
+      - Name of the variable with the registered result of M(fleet.power.server_power_info). That task needs C(ignore_errors) and
+        C(ignore_unreachable), or the table has no reason for failed hosts.
     type: str
     required: true
   states:
@@ -39,8 +41,12 @@ options:
     choices: [offline, starting, running, stopping]
     default: []
   snapshot:
-    description: A file on the controller for everything that was read, as JSON, mode 0600, written atomically. See the guide to the status.
+    description:
+      - A file on the controller for everything that was read, as JSON, mode 0600, written atomically. The guide to the status explains its
+        format.
     type: path
+seealso:
+  - module: fleet.power.server_power_info
 author: The fleet.power contributors (@fleet-power)
 """
 

@@ -39,7 +39,7 @@ _OURS = {
     "task": "command",
     "Elsewhere it is": "The default is",
     "comes from priorities, then": "comes from",
-    "A signal, three minutes without the controller, or a refusal": "A signal or a refusal",
+    " by a signal, after the controller is gone for three minutes,": " by a signal,",
 }
 _ONLY_MODULE = re.compile("api_url|action plugin|Any other value")
 
