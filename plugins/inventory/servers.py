@@ -32,17 +32,22 @@ options:
       - Nodes by the name of their inventory host.
       - If an earlier inventory source has the host, its servers get all variables of that host and its groups that begin with C(ansible_).
       - Each node is a map with these optional keys. A node with neither C(docker_host) nor C(url) is not asked.
-      - C(docker_host) (text) is its engine, with C(unix://), C(tcp://), C(http://), C(https://), or C(ssh://) with C(docker) on the node.
+      - C(docker_host) (text) is the address of its engine, with C(unix://), C(tcp://), C(http://), C(https://) or C(ssh://). The last uses
+        the controller's C(ssh) and the node's C(docker) command.
       - C(tls), C(validate_certs) (booleans), C(ca_path), C(client_cert), C(client_key), C(tls_hostname), C(api_version) (text) are as in
         M(fleet.power.server_power).
-      - C(ssh_args) (text) replaces O(ssh_args). C(panel_node) (text) is the Panel's name of the node, if it differs.
-      - C(url) and C(token) (text) are its HTTP endpoint, of Wings or of this collection, and token. C(validate_certs) defaults to V(true).
+      - C(ssh_args) (text) replaces O(ssh_args).
+      - C(url) and C(token) (text) are the address of its HTTP endpoint, of Wings or of this collection, and the node's token.
+        C(validate_certs) is V(true) by default then.
+      - C(panel_node) (text) is the Panel's name of the node, if it differs.
       - C(vars) (a map) are variables for the hosts of its servers, with precedence. Their templates are evaluated for the server's host.
       - Templates in the other keys are evaluated when the file is read, with extra variables only.
     type: dict
     default: {}
   ssh_args:
-    description: Arguments for C(ssh), for nodes whose C(docker_host) begins with C(ssh://). It never asks for a password here.
+    description:
+      - Arguments for C(ssh), for nodes whose C(docker_host) begins with C(ssh://).
+      - C(ssh) never asks for a password here.
     type: str
   snapshot:
     description:
@@ -72,9 +77,11 @@ options:
   hostnames:
     description:
       - Sources of a host's name. The first safe name that no other server, host or group has is used, else the UUID.
-      - V(name) is the server's name, if it consists of letters, digits, dots, hyphens and underscores, and looks like no short id or UUID.
+      - V(name) is the server's name, if it consists of letters, digits, dots, hyphens and underscores, and does not look like a short id or
+        a UUID.
       - V(slug) is the name in small letters, with hyphens for all other characters. C(Cobalt Survival) becomes C(cobalt-survival).
-      - V(short_id) is the first part of the UUID, V(uuid) all of it. C(label:NAME) is the value of a label.
+      - V(short_id) is the first part of the UUID, V(uuid) all of it.
+      - C(label:NAME) is the value of a label.
       - Owners of servers may change names. If that is a risk, use only V(short_id) or V(uuid).
     type: list
     elements: str
@@ -86,10 +93,11 @@ options:
     default: 10
   unreachable:
     description:
-      - What happens if a source cannot be read. V(warn), there is a warning, the variable C(fleet_power_unread) of all hosts has its name,
-        and nothing is cached. V(fail), the whole file fails, as always if no source can be read.
+      - What happens if a source cannot be read. With V(warn) there is a warning, its name is in the variable C(fleet_power_unread) of all
+        hosts, and nothing is cached. With V(fail) the whole file fails.
       - This also applies to a node of a snapshot with an incomplete list of servers. A server that could not be read is still a host, in
         the group C(power_unknown) and in no group of states.
+      - If no source can be read, the file always fails.
     type: str
     choices: [warn, fail]
     default: warn

@@ -25,8 +25,10 @@ _MODE = 0o640
 
 
 def define(container: str, node: Node, *, write: bool = False) -> tuple[str, str]:
-    """Return the definition of a container, given by name or id, as YAML; with ``write`` also how to take the container over. ``write``
-    puts it into the directory of definitions, replaces no file, and changes nothing else. Raises `PowerError`."""
+    """Return the definition of a container, given by name or id, as YAML; with ``write`` also how to take the container over.
+
+    ``write`` puts it into the directory of definitions, and replaces no file. Nothing else changes. Raises `PowerError`.
+    """
     engine = node.engine
     # Other texts would lead to other addresses of the engine.
     inspected = engine.raw(container) if re.fullmatch("[a-zA-Z0-9][a-zA-Z0-9_.-]*", container) else None

@@ -60,8 +60,11 @@ def definition_of(
     tag_moved: bool = False,
     resolve: Callable[[str], str] = posixpath.normpath,
 ) -> Drafted:
-    """Draft the definition of a container from the engine's answers about it and its image; None: the image is gone. ``tag_moved``: the
-    tag means another one. ``resolve`` is that of `container_spec`. Raises `NotDefinable`, `DefinitionInvalid`."""
+    """Draft the definition of a container from the engine's answers about it and its image; None: the image is gone.
+
+    ``tag_moved``: the tag now means another image. ``resolve`` is that of `container_spec`. Raises `NotDefinable`, and `DefinitionInvalid`
+    for values that no definition has.
+    """
     drafted = Drafted(inspected, image or {}, settings)
     if image is None:
         drafted.differing.append("its image, which is gone: the command, variables and labels here include the image's")

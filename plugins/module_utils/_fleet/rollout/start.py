@@ -276,10 +276,10 @@ def understand(given: Mapping[str, Any], nodes: Sequence[str], old: Record | Non
 
 
 def open_run(given: Mapping[str, Any], answers: Mapping[str, Answer | None], new: NewRun, old: Record | None = None) -> Record:
-    """Return the record with all batches, stopped if the run must not begin. Raises `RolloutError` for an invalid request.
+    """Return the record with all batches, stopped if the run must not begin.
 
-    ``given`` are the role's variables without their prefix, ``answers`` those of the nodes of the play, None for a lost one. ``old`` is the
-    record to resume.
+    ``given`` are the role's variables without their prefix. ``answers`` has the answer of each node of the play, None for a lost one.
+    ``old`` is the record to resume. Raises `RolloutError` for an invalid request, before any change.
     """
     understood = understand(given, list(answers), old)
     given, asked, pace = understood.given, understood.criteria, understood.pacing

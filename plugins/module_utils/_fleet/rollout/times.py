@@ -78,7 +78,8 @@ class _ClockTime:
 def read_window(given: Mapping[str, Any], now: float) -> Window:
     """Return the window of the variables at a moment. Raises `RolloutError` for invalid ones.
 
-    With two times of day, a deadline before the begin: the window is open now. A deadline without a date comes after a begin with one.
+    With two times of day, a deadline before the begin means that the window is open now. After a begin with a date, a deadline without one
+    is the first such time after it.
     """
     begin, end = (_written(f"rollout_{name}", given.get(name)) for name in ("not_before", "deadline"))
     if begin is None:
