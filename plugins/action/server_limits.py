@@ -9,7 +9,5 @@ from ansible_collections.fleet.power.plugins.plugin_utils._server_action import 
 
 
 class ActionModule(ServerAction):
-    """The action plugin that runs before the module of the same name."""
-
     _adds_origin = True
     _run = "run_limits_module"

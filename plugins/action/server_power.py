@@ -100,7 +100,4 @@ class ActionModule(ServerAction):
                     self._connection.reset()
             self._connection.close()
 
-        def give_up(job: str) -> None:
-            run(give_up_command(job))
-
-        return NodeOfTask(run, fetch, begin, disconnect, give_up)
+        return NodeOfTask(run, fetch, begin, disconnect, lambda job: run(give_up_command(job)))

@@ -9,6 +9,4 @@ from ansible_collections.fleet.power.plugins.plugin_utils._server_action import 
 
 
 class ActionModule(ServerAction):
-    """The action plugin that runs before the module of the same name."""
-
     _run = "run_info_module"

@@ -9,16 +9,14 @@ class ModuleDocFragment:
     """The attributes that every module documents."""
 
     DOCUMENTATION = r"""
-options: {}
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying target.
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
   idempotent:
-    description:
-      - When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
-      - This assumes that the system controlled by the module has not changed in a relevant way.
+    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change. This
+      assumes that the system controlled by the module has not changed in a relevant way.
   platform:
     description: Target OS and families that can be operated against.
     support: full
@@ -28,7 +26,6 @@ requirements:
 """
 
     ACTIONGROUP_POWER = r"""
-options: {}
 attributes:
   action_group:
     description: Use C(group/fleet.power.power) in C(module_defaults) to set defaults for this module.
@@ -38,7 +35,6 @@ attributes:
 """
 
     READ_ONLY = r"""
-options: {}
 attributes:
   check_mode:
     support: full

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Options shared by the modules that act on a node: which servers, their definitions, the settings, the engine."""
+    """Options of the modules that look at a node: definitions, settings, the engine; and of those that act on it."""
 
     DOCUMENTATION = r"""
 options:
@@ -96,4 +96,23 @@ requirements:
   - "docker (the Docker SDK for Python) >= 4.1; with requests >= 2.32, docker >= 7.1; with urllib3 >= 2, docker >= 6.1"
   - "requests"
   - "PyYAML, where settings or definitions are YAML files"
+"""
+
+    ACTING = r"""
+options:
+  wait_seconds:
+    description:
+      - Seconds to wait for another action on the same server, V(0) to V(300). V(0) tries once. Any other value becomes V(30), with a
+        warning. A kill does not wait.
+    type: int
+    default: 30
+  origin:
+    description:
+      - The requester, for those who wait for the lock and in the journal.
+      - The default of the action plugin is user, controller, play and task. Elsewhere it is the sudo or login user and the address of the
+        SSH client.
+    type: str
+  reason:
+    description: The reason, shown and recorded like O(origin).
+    type: str
 """

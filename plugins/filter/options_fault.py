@@ -11,8 +11,7 @@ short_description: Find options that some modules do not have
 version_added: 1.0.0
 author: The fleet.power contributors (@fleet-power)
 description:
-  - Variables such as C(power_options) hold options for both M(fleet.power.server_power) and M(fleet.power.server_power_info). The filter
-    names options that only one of them has.
+  - Names options in variables such as C(power_options) that M(fleet.power.server_power) and M(fleet.power.server_power_info) do not share.
 positional: variable
 options:
   _input:
@@ -39,11 +38,10 @@ _value:
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.options import options_fault
 
 
 class FilterModule:
-    def filters(self) -> dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, Callable[..., object]]:
         return {"options_fault": lambda given, variable: options_fault(variable, given)}

@@ -10,9 +10,8 @@ name: players_fault
 short_description: Why options for players are wrong
 version_added: 1.0.0
 author: The fleet.power contributors (@fleet-power)
-description:
-  - Returns the sentence with which M(fleet.power.server_power) would refuse options for players, such as
-    O(fleet.power.server_power#module:players_at_most).
+description: Returns the sentence with which M(fleet.power.server_power) would refuse options for players, such as
+  O(fleet.power.server_power#module:players_at_most).
 positional: action
 options:
   _input:
@@ -39,11 +38,10 @@ _value:
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.options import players_fault
 
 
 class FilterModule:
-    def filters(self) -> dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, Callable[..., object]]:
         return {"players_fault": players_fault}

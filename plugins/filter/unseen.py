@@ -45,11 +45,10 @@ _value:
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.look_result import unseen_in
 
 
 class FilterModule:
-    def filters(self) -> dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, Callable[..., object]]:
         return {"unseen": lambda result, among=None: unseen_in(result, among)}

@@ -10,10 +10,8 @@ name: variables_fault
 short_description: Find misspelt variables of this collection
 version_added: 1.0.0
 author: The fleet.power contributors (@fleet-power)
-description:
-  - Ansible ignores unknown variables. The lookup names extra variables (C(-e)) that begin as this collection's do and are within two edits
-    of one of them, such as C(rollout_players_at_mots).
-  - It warns about such variables in the inventory or in a play.
+description: Ansible ignores unknown variables. The lookup names extra variables (C(-e)) that begin as this collection's do and are within
+  two edits of one of them, such as C(rollout_players_at_mots). It warns about such variables in the inventory or in a play.
 options:
   _terms:
     description: Hosts whose variables are checked, besides those of the task's host.

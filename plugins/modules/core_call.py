@@ -22,8 +22,6 @@ attributes:
   idempotent:
     support: full
 options: {}
-seealso:
-  - module: fleet.power.server_power
 author: The fleet.power contributors (@fleet-power)
 """
 

@@ -22,13 +22,10 @@ options:
     description:
       - V(definitions) returns the definitions that may be written to the node. A definition that a start could not use is not among them.
       - V(validate) checks all variables of the node, and prints and returns each fault and each warning.
-      - V(together) warns of servers that several hosts of the play have, by the results of V(validate). It fails if there was nothing to
-        check. Use C(run_once).
+      - V(together) warns of servers that several hosts of the play have, by V(validate). It fails if nothing was checked. Use C(run_once).
     type: str
     required: true
     choices: [definitions, validate, together]
-seealso:
-  - module: fleet.power.server_power_info
 author: The fleet.power contributors (@fleet-power)
 """
 
@@ -45,24 +42,20 @@ files:
   type: list
   elements: str
   returned: step definitions
-  sample: [566bf9d7-c55a-45f8-91a6-e55e9b9b1325.yml]
 listed:
   description: The UUIDs of the list of definitions, in its order. An empty text stands for a definition without one.
   type: list
   elements: str
   returned: step definitions
-  sample: [0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001]
 broken:
   description: Names of the files that may not be written, also those that the list would make.
   type: list
   elements: str
   returned: step definitions
-  sample: []
 refused:
   description: Why no definition may be written, empty if they may.
   type: str
   returned: step definitions
-  sample: ""
 faults:
   description: The faults. For step definitions one sentence; for step validate one entry for each fault, with C(place), C(key) and C(msg).
   type: raw
@@ -73,21 +66,17 @@ doubts:
   type: list
   elements: dict
   returned: step validate
-  sample: []
 failure:
   description: The number of faults as a sentence, empty if there is none.
   type: str
   returned: step validate
-  sample: ""
 servers:
   description: The UUIDs of the node's servers.
   type: list
   elements: str
   returned: step validate
-  sample: [566bf9d7-c55a-45f8-91a6-e55e9b9b1325]
 given:
   description: Whether the node has any of these variables.
   type: bool
   returned: steps definitions and validate
-  sample: true
 """

@@ -9,9 +9,8 @@ DOCUMENTATION = r"""
 module: rollout_step
 short_description: One step of a rolling run, on the controller
 version_added: 1.0.0
-description:
-  - The steps of the role P(fleet.power.rollout#role); use that role. Its tasks call each step with C(run_once).
-  - Nothing is done on a node. The run is recorded in one file on the controller, before a node is asked for anything.
+description: The steps of the role P(fleet.power.rollout#role); use that role. Its tasks call each step with C(run_once). Nothing is done on
+  a node. The run is recorded in one file on the controller, before a node is asked for anything.
 extends_documentation_fragment: fleet.power.attributes
 attributes:
   check_mode:
@@ -29,9 +28,8 @@ options:
       - V(clear) comes first, in a play of its own. It removes the last result, and fails if O(nodes) is empty.
       - V(take_up) begins a run. It removes the last result, and lists actions of the run to resume that may still be in flight.
       - V(plan) selects the servers and makes the batches.
-      - V(next) counts the last batch and begins O(batch). It returns the work of each node. Without O(batch), or if no other batch may
-        begin, it prints the table, writes the result, and fails unless all servers ended well. It prints a line at the beginning and at the
-        end of a batch.
+      - V(next) counts the last batch and begins O(batch), with a line for each. It returns the work of each node. Without O(batch), or if
+        no other batch may begin, it prints the table, writes the result, and fails unless all servers ended well.
       - V(soak) waits, if an action on a server of the batch ended well.
       - V(blame) fails for the failures of the node that it is called for.
       - V(confirm) comes last, in a play of its own. It fails if the run has not ended.
@@ -94,8 +92,6 @@ options:
     description: File of the tasks before the batch, for V(next). If it cannot be used, no batch begins.
     type: str
     default: ""
-seealso:
-  - module: fleet.power.server_power
 author: The fleet.power contributors (@fleet-power)
 """
 
@@ -124,34 +120,28 @@ before:
   description: Whether any node has tasks before the batches.
   type: bool
   returned: by step V(plan)
-  sample: false
 file:
   description: The run's file.
   type: str
   returned: by step V(plan)
-  sample: /home/alice/.ansible/fleet_power/resume-1b2c3d4e.json
 run:
   description: The run's id.
   type: str
   returned: by steps V(plan), and V(next) at the end of the run
-  sample: 1b2c3d4e
 runs:
   description: Ids of the runs that may still be in flight.
   type: list
   elements: str
   returned: by step V(take_up)
-  sample: [1b2c3d4e]
 nodes:
   description: Names of their nodes.
   type: list
   elements: str
   returned: by step V(take_up)
-  sample: [node-1]
 until:
   description: When the wait for actions in flight ends, in seconds since 1970.
   type: float
   returned: by step V(take_up)
-  sample: 1769860800.5
 counts:
   description: Number of servers by outcome.
   type: dict
@@ -162,10 +152,8 @@ failed_nodes:
   type: list
   elements: str
   returned: by step V(next) unless all ended well
-  sample: [node-2]
 resume_file:
   description: The resume file for the rest, V(null) if nothing is left.
   type: str
   returned: by step V(next) at the end of the run
-  sample: null
 """

@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - fleet.power.attributes
   - fleet.power.attributes.actiongroup_power
   - fleet.power.node
+  - fleet.power.node.acting
 attributes:
   check_mode:
     support: full
@@ -45,21 +46,6 @@ options:
     type: list
     elements: str
     aliases: [servers, uuid]
-  wait_seconds:
-    description:
-      - Seconds to wait for another action on the same server, V(0) to V(300). V(0) tries once. Any other value becomes V(30), with a
-        warning.
-    type: int
-    default: 30
-  origin:
-    description:
-      - The requester, for those who wait for the lock and in the journal.
-      - The default of the action plugin is user, controller, play and task. Elsewhere it is the sudo or login user and the address of the
-        SSH client.
-    type: str
-  reason:
-    description: The reason, shown and recorded like O(origin).
-    type: str
 notes:
   - The module runs on the node, as root or as a member of the groups C(docker) and C(fleet-power).
   - An endpoint has C(POST /api/servers/UUID/sync) for this. With an O(api_url) that is not empty, or an endpoint in the node's settings,

@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - fleet.power.attributes
   - fleet.power.attributes.actiongroup_power
   - fleet.power.node
+  - fleet.power.node.acting
 attributes:
   check_mode:
     support: full
@@ -120,12 +121,6 @@ options:
   priorities:
     description: Priorities for O(in_order), whole numbers by name or UUID. Other servers' entries are ignored.
     type: dict
-  wait_seconds:
-    description:
-      - Seconds to wait for another action on the same server, V(0) to V(300). V(0) tries once. Any other value becomes V(30), with a
-        warning. No effect with O(action=kill).
-    type: int
-    default: 30
   stop_timeout:
     description:
       - Seconds from asking a server to stop to SIGKILL, at most a week. V(0) kills at once.
@@ -222,15 +217,6 @@ options:
       - V(true) is refused with O(api_url).
     type: bool
     default: false
-  origin:
-    description:
-      - The requester, for those who wait for the lock and in the journal.
-      - The default of the action plugin is user, controller, play and task. Elsewhere it is the sudo or login user and the address of the
-        SSH client.
-    type: str
-  reason:
-    description: The reason, shown and recorded like O(origin).
-    type: str
   once:
     description:
       - A key of your choice, such as the id of a deployment. The action is done once under it. The reason begins with it.

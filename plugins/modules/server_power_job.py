@@ -9,9 +9,8 @@ DOCUMENTATION = r"""
 module: server_power_job
 short_description: Fetch the result of a job
 version_added: 1.0.0
-description:
-  - A step of M(fleet.power.server_power); use that module. Its action plugin polls an action on the node as a job, and calls this module at
-    the end. See R(Watching, ansible_collections.fleet.power.docsite.watching_guide).
+description: A step of M(fleet.power.server_power); use that module. Its action plugin polls an action on the node as a job, and calls this
+  module at the end. See R(Watching, ansible_collections.fleet.power.docsite.watching_guide).
 extends_documentation_fragment: fleet.power.attributes
 attributes:
   check_mode:
@@ -26,8 +25,6 @@ options:
     description: The id of the job.
     type: str
     required: true
-seealso:
-  - module: fleet.power.server_power
 author: The fleet.power contributors (@fleet-power)
 """
 
@@ -49,7 +46,6 @@ fleet_absent:
   description: V(true), if the node has no such job.
   type: bool
   returned: if there is none
-  sample: true
 fleet_life:
   description: Identifies the time between two boots of the node.
   type: str

@@ -51,7 +51,7 @@ class NodeOfTask:
     begin: Callable[[str], dict[str, Any]]
     #: Closes the connection; the next call makes a new one.
     disconnect: Callable[[], None]
-    give_up: Callable[[str], None]
+    give_up: Callable[[str], object]
 
 
 def new_job() -> str:
@@ -119,10 +119,8 @@ class JobFollower:
             time.sleep(_RETRY_SECONDS)
 
     def rejoined(self, error: AnsibleConnectionFailure, elapsed: Elapsed | None) -> dict[str, Any]:
-        """Return the result of a module that lost its connection before its answer. ``elapsed``: since when it may have begun.
-
-        If it certainly has not begun, it begins now. The node may answer that it has no directory for the files of a job.
-        """
+        """Return the result of a module that lost its connection before its answer. ``elapsed``: since when it may have begun. Without
+        that, it begins now. The node may answer that it has no directory for the files of a job."""
         self._elapsed = elapsed
         self._lose(error)
         answer = self._patiently(self._fetched_or_begun)

@@ -16,6 +16,10 @@ from ansible.utils.display import Display
 #: Callbacks whose standard output people read. Other callbacks may print for programs. awx_display is ansible-runner's: it turns all output
 #: but standard error into events.
 _READ_BY_PEOPLE = frozenset(("default", "minimal", "oneline", "debug", "tree", "awx_display"))
+#: Columns without a terminal: in a file, a pipe, a CI log.
+NO_TERMINAL = 120
+#: The least value of Ansible's `Display.columns`, also without a terminal. It is one less than the terminal has.
+_ANSIBLES_LEAST = 79
 
 
 def speak(text: str) -> None:
@@ -76,22 +80,11 @@ def _print_at_once() -> None:
 _print_at_once()
 
 
-#: Columns without a terminal: in a file, a pipe, a CI log.
-NO_TERMINAL = 120
-#: The least value of Ansible's `Display.columns`, also without a terminal. It is one less than the terminal has.
-_ANSIBLES_LEAST = 79
-
-
-def _width() -> int | None:
-    try:
-        return os.get_terminal_size().columns or None
-    except OSError:
-        return None
-
-
-#: A task's fork has no terminal. The process with the terminal loads the action plugin earlier, to check whether it runs once for all
-#: hosts.
-_AS_LOADED = _width()
+#: The terminal's columns, 0 without one. A task's fork has no terminal. The process with the terminal loads the action plugin earlier, to
+#: check whether it runs once for all hosts.
+_AS_LOADED = 0
+with contextlib.suppress(OSError):
+    _AS_LOADED = os.get_terminal_size().columns
 
 
 def terminal_width() -> int:
@@ -99,7 +92,7 @@ def terminal_width() -> int:
     wished = os.environ.get("COLUMNS", "")
     if wished.isdecimal() and int(wished) > 0:
         return int(wished)
-    if _AS_LOADED is not None:
+    if _AS_LOADED:
         return _AS_LOADED
     # This module was loaded in the fork: use Ansible's own value, unless it may mean no terminal.
     seen = Display().columns or 0

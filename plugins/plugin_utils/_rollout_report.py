@@ -120,10 +120,8 @@ class RunReport:
 
 @contextlib.contextmanager
 def shared_state(path: str, *, create: bool = False, patiently: bool = True) -> Iterator[dict[str, Any]]:
-    """Return the JSON object of a file under the file's lock; keep what the caller changes. An emptied object is removed.
-
-    It is empty without the file, for an unreadable one, and if another process has the lock and this one must not wait.
-    """
+    """Return the JSON object of a file under the file's lock; keep what the caller changes. An emptied object is removed. It is empty
+    without a readable file, and if another process has the lock and this one must not wait."""
     state: dict[str, Any] = {}
     with contextlib.ExitStack() as held:
         text = None

@@ -30,6 +30,9 @@ from ansible_collections.fleet.power.plugins.plugin_utils._variables import give
 
 _STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
 _NEEDED = ("servers", "complete", "code", "msg", "module_stderr", "unreachable", "before_batch_failed")
+#: Seconds between two looks at the clock: it may be set, and the machine may sleep.
+_LOOK_SECONDS = 1.0
+_REMIND_SECONDS = 1800.0
 
 
 class RolloutPlay:
@@ -99,11 +102,6 @@ class RolloutPlay:
         return {key: plain_value(found[key]) for key in _NEEDED if key in found}
 
 
-#: Seconds between two looks at the clock: it may be set, and the machine may sleep.
-_LOOK_SECONDS = 1.0
-_REMIND_SECONDS = 1800.0
-
-
 def wait_for(seconds: float, meanwhile: Callable[[], None]) -> None:
     """Wait, and call ``meanwhile`` each second. Raises `AnsibleError` if Ansible ends meanwhile."""
     run, until = os.getppid(), time.monotonic() + seconds
@@ -149,10 +147,8 @@ class RolloutSteps:
     notifications: RunNotifications
 
     def go_on(self, number: int | None, fault: Callable[[], str]) -> dict[str, Any]:
-        """Count the last batch and begin this one. Without a number, or if no batch may begin, report.
-
-        ``fault`` returns why this batch must not begin, or an empty text. Returns the task's result: the work of each node, or the verdict.
-        """
+        """Count the last batch and begin this one. Without a number, or if no batch may begin, report. ``fault`` returns why this batch
+        must not begin, or an empty text. Return the task's result: the work of each node, or the verdict."""
         try:
             record, work = self._advance(number, fault)
         except RolloutError as error:

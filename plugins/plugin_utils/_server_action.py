@@ -57,7 +57,10 @@ class ServerAction(ActionBase):  # type: ignore[misc]
         """Run the module with the task's arguments and the added ones."""
         variables = task_vars or {}
         result: dict[str, Any] = super().run(tmp, variables)
-        arguments = with_server_of_host(self._task.args, variables, self._templar)
+        arguments = dict(self._task.args)
+        if variables.get("server_uuid") and all(arguments.get(name) is None for name in _SERVER_NAMES):
+            # The module refuses an empty one.
+            arguments["server"] = self._templar.template(variables["server_uuid"])
         if self._adds_origin and not arguments.get("origin"):
             arguments["origin"] = self._origin(variables)
         with _turn(self._node(variables)):
@@ -106,13 +109,6 @@ class ServerAction(ActionBase):  # type: ignore[misc]
         play = task_vars.get("ansible_play_name")
         where = AD_HOC if play in (None, _AD_HOC_PLAY) else f"play {play}, task {self._task.get_name()}"
         return f"{controller_user()} ({where})"
-
-
-def with_server_of_host(arguments: Mapping[str, Any], task_vars: Mapping[str, Any], templar: Any) -> dict[str, Any]:
-    """Return a task's arguments. If they name no server, they get the server of the host; the module refuses an empty one."""
-    if task_vars.get("server_uuid") and all(arguments.get(name) is None for name in _SERVER_NAMES):
-        return {**arguments, "server": templar.template(task_vars["server_uuid"])}
-    return dict(arguments)
 
 
 def was_reached(host: str) -> bool:

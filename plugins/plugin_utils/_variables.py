@@ -10,12 +10,7 @@ from typing import Any
 
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.fleet.power.plugins.module_utils._fleet.options import (
-    likely_meant,
-    renamed_fault,
-    slip_words,
-    variables_fault,
-)
+from ansible_collections.fleet.power.plugins.module_utils._fleet.options import likely_meant, renamed_fault, slip_words, variables_fault
 
 
 def plain_value(value: Any) -> Any:
@@ -30,11 +25,8 @@ def plain_value(value: Any) -> Any:
 
 
 def given_fault(loader: Any, variables: Mapping[str, Any], hosts: Iterable[str] = ()) -> str:
-    """Return why variables are unusable, as a sentence; empty without a fault.
-
-    It refuses misspelt extra variables, and old names from anywhere. Misspelt variables of the inventory or a play only give a warning:
-    those of ``variables``, and of ``hosts``.
-    """
+    """Return why variables are unusable, as a sentence; empty without a fault. These are misspelt extra variables, and old names from
+    anywhere. Misspelt ones of the inventory or a play, in ``variables`` and of ``hosts``, only give a warning."""
     extra = load_extra_vars(loader)
     names = set(variables).union(*(raw_variables(variables["hostvars"], host) for host in hosts))
     fault = renamed_fault(names | set(extra)) or variables_fault(extra)

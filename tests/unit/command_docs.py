@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.fleet.power.plugins.doc_fragments.node import ModuleDocFragment
 from ansible_collections.fleet.power.plugins.module_utils._command.arguments import ACT_HELP, COMMANDS, PROGRAM, flag_of, parser
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import joined
@@ -52,8 +53,8 @@ def options_of(name: str) -> Iterator[argparse.Action]:
 
 
 def _documented() -> Mapping[str, Any]:
-    options: Mapping[str, Any] = yaml.safe_load(server_power.DOCUMENTATION)["options"]
-    return options
+    texts = (ModuleDocFragment.ACTING, server_power.DOCUMENTATION)
+    return {name: option for text in texts for name, option in yaml.safe_load(text)["options"].items()}
 
 
 def manual() -> str:

@@ -47,12 +47,10 @@ ACT_HELP: Mapping[str, str] = {
     "definitions_dir": "the directory of definitions",
 }
 #: Too rare for the help that fits a screen. The manual has them.
-RARE = frozenset(
-    (
-        *("on_max_delay", "warn_message", "max_parallel", "max_failures", "in_order", "stagger", "once", "origin", "definitions_dir"),
-        *("settle", "retry_reverted", "adopt"),
-    )
-)
+RARE = {
+    *("on_max_delay", "warn_message", "max_parallel", "max_failures", "in_order", "stagger", "once", "origin", "definitions_dir"),
+    *("settle", "retry_reverted", "adopt"),
+}
 _OF_BOOTS = frozenset(("if_meant_up", "wait_for", "wait_timeout", "on_failed_start", "settle", "adopt"))
 _OF_RESTARTS = frozenset(("outdated", "retry_reverted"))
 _OF_PLAYERS = frozenset(("players_at_most", "max_delay", "on_max_delay", "warn", "warn_message", "stop_timeout"))

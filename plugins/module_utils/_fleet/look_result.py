@@ -12,16 +12,14 @@ from .._power.model.errors import Incomplete
 
 #: Ansible puts it before each failure.
 _PREFIX = "Task failed: "
+LIST_INCOMPLETE = Incomplete.code
+#: The code of an unseen server whose node gives none.
+NOT_SEEN = "not_seen"
 
 
 def reason_in(result: Mapping[str, Any], otherwise: str) -> str:
     """Return the reason in a result, or ``otherwise``."""
     return str(result.get("msg") or otherwise).removeprefix(_PREFIX)
-
-
-LIST_INCOMPLETE = Incomplete.code
-#: The code of an unseen server whose node gives none.
-NOT_SEEN = "not_seen"
 
 
 def is_unseen(entry: Mapping[str, Any]) -> bool:
@@ -49,10 +47,8 @@ def list_fault(result: Mapping[str, Any]) -> str | None:
 
 
 def unseen_in(result: Mapping[str, Any], among: Collection[str] | None = None) -> list[str]:
-    """Return a sentence for each thing that a look did not show, or only for these servers (``among``, by UUID).
-
-    An incomplete list matters for the servers that it lacks. A failed look shows nothing, even if its task ignores errors.
-    """
+    """Return a sentence for each thing that a look did not show, or only for these servers (``among``, by UUID). An incomplete list
+    matters for the servers that it lacks. A failed look shows nothing, even if its task ignores errors."""
     if "servers" not in result and not result.get("skipped"):
         return [f"Cannot see any server: {reason_of(result)}"] if among is None or among else []
     servers = result.get("servers") or []

@@ -14,49 +14,7 @@ from .._power.model.players import PLAYER_OPTIONS, PlayerPolicy, read_policy
 from .._power.model.request import PowerAction
 from .._power.options import POWER_OPTIONS, SHARED_OPTIONS
 
-
-def options_fault(variable: str, given: Iterable[object]) -> str | None:
-    """Return why ``variable`` must not have these options, as a sentence; None if all are allowed. ``given`` are names, or a map."""
-    if isinstance(given, (str, bytes)):
-        return f"Cannot use {variable}: it is text; give a map of options"
-    aliases = {alias for option in SHARED_OPTIONS.values() for alias in option.aliases}
-    wrong = sorted({str(name) for name in given} - {*SHARED_OPTIONS, *aliases})
-    if not wrong:
-        return None
-    return f"Cannot use {', '.join(wrong)} in {variable}: only options of both looking and acting are allowed: {', '.join(SHARED_OPTIONS)}"
-
-
 _WHOLE = re.compile(r"\s*[+-]?\d{1,12}\s*", re.ASCII)
-
-
-def player_policy(action: str, given: Mapping[str, Any]) -> PlayerPolicy | None:
-    """Return an action's notice for players, None without options. Numbers and lists may be text. Raises `SettingsInvalid`."""
-    options = {name: _typed(name, given[name]) for name in PLAYER_OPTIONS if given.get(name) is not None}
-    return read_policy(action, PowerAction(action).traits.affects_players, options)
-
-
-def players_fault(given: Mapping[str, Any], action: str) -> str | None:
-    """Return why an action cannot have these options for players, as a sentence; None if it can."""
-    try:
-        player_policy(action, given)
-    except SettingsInvalid as error:
-        return str(error)
-    return None
-
-
-def _typed(name: str, value: object) -> object:
-    """Return a value in the option's type; a wrong value stays unchanged."""
-    kind = POWER_OPTIONS[name].type
-    if kind == "list":
-        each = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
-        return [_number(item) for item in each]
-    return _number(value) if kind == "int" else value
-
-
-def _number(value: object) -> object:
-    return int(value) if isinstance(value, str) and _WHOLE.fullmatch(value) else value
-
-
 _NAMES = {
     "power": "action become hosts options priorities servers",
     "status": "snapshot states",
@@ -91,6 +49,45 @@ _EDITS = 2
 _LONG_PREFIX = 7
 #: The length of a rest that may have one or two wrong letters after a wrong prefix of ours. A shorter one may be another word.
 _LONG_RESTS = (6, 8)
+
+
+def options_fault(variable: str, given: Iterable[object]) -> str | None:
+    """Return why ``variable`` must not have these options, as a sentence; None if all are allowed. ``given`` are names, or a map."""
+    if isinstance(given, (str, bytes)):
+        return f"Cannot use {variable}: it is text; give a map of options"
+    aliases = {alias for option in SHARED_OPTIONS.values() for alias in option.aliases}
+    wrong = sorted({str(name) for name in given} - {*SHARED_OPTIONS, *aliases})
+    if not wrong:
+        return None
+    return f"Cannot use {', '.join(wrong)} in {variable}: only options of both looking and acting are allowed: {', '.join(SHARED_OPTIONS)}"
+
+
+def player_policy(action: str, given: Mapping[str, Any]) -> PlayerPolicy | None:
+    """Return an action's notice for players, None without options. Numbers and lists may be text. Raises `SettingsInvalid`."""
+    options = {name: _typed(name, given[name]) for name in PLAYER_OPTIONS if given.get(name) is not None}
+    return read_policy(action, PowerAction(action).traits.affects_players, options)
+
+
+def players_fault(given: Mapping[str, Any], action: str) -> str | None:
+    """Return why an action cannot have these options for players, as a sentence; None if it can."""
+    try:
+        player_policy(action, given)
+    except SettingsInvalid as error:
+        return str(error)
+    return None
+
+
+def _typed(name: str, value: object) -> object:
+    """Return a value in the option's type; a wrong value stays unchanged."""
+    kind = POWER_OPTIONS[name].type
+    if kind == "list":
+        each = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+        return [_number(item) for item in each]
+    return _number(value) if kind == "int" else value
+
+
+def _number(value: object) -> object:
+    return int(value) if isinstance(value, str) and _WHOLE.fullmatch(value) else value
 
 
 def likely_meant(name: str) -> list[str]:

@@ -59,12 +59,10 @@ _COUNTS = ("servers", "ended", "failed", "for_players", "frozen")
 
 
 class Board:
-    """The state of all servers that the tasks of one Ansible act on, and the news not yet shown.
-
-    Moments are in seconds since 1970. ``state`` is a result of `state`, empty at the beginning.
-    """
+    """The state of all servers that the tasks of one Ansible act on, and the news not yet shown. Moments are in seconds since 1970."""
 
     def __init__(self, state: Mapping[str, Any]) -> None:
+        """``state`` is a result of `state`, empty at the beginning."""
         self._hosts: dict[str, dict[str, Any]] = dict(state.get("hosts", {}))
         self._shown_at: list[float] = list(state.get("shown_at", ()))
         #: News not yet shown: the host, and the news of one of its servers.
@@ -98,10 +96,7 @@ class Board:
                 self._note(host, news, now)
 
     def lines(self, now: float) -> list[str]:
-        """Return the lines to show now, within the limit for a second; the rest is kept.
-
-        After the last task, nothing is kept: one more line shows the rest.
-        """
+        """Return the lines to show now, within the limit for a second; the rest is kept. After the last task, one more line shows it."""
         free = self.free(now) or int(not self.followed)
         if self._held and free:
             lines = [*self._composed(free)]
@@ -148,7 +143,7 @@ class Board:
 
     def _composed(self, free: int) -> Iterator[str]:
         """Yield at most ``free`` lines: failures first, and a sum of the rest if needed."""
-        held, self._held = sorted(self._held, key=lambda each: _rank(each[1])), []
+        held, self._held = sorted(self._held, key=lambda each: "said" not in each[1] and not _is_failure(each[1])), []
         alone = held if len(held) <= free else held[: free - 1]
         for host, news in alone:
             yield f"{host} {news['said']}" if "said" in news else f"{host} {_name(news)} {_words(news)}"
@@ -174,10 +169,6 @@ class Board:
 def pace(followed: int) -> tuple[float, float]:
     """Return seconds to gather news, and to answer without any. With more hosts, answers are rarer and have more news."""
     return max(1.0, min(30.0, followed * followed / 10)), max(10.0, min(60.0, followed * 4.0))
-
-
-def _rank(news: Mapping[str, Any]) -> bool:
-    return "said" not in news and not _is_failure(news)
 
 
 def _is_refused(news: Mapping[str, Any], codes: Sequence[str]) -> bool:

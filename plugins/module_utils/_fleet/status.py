@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from .._power.model.clock import timestamp
@@ -19,21 +19,14 @@ from .._power.model.schema import few
 from .._power.model.server import UNHEALTHY, PowerState
 from .._power.model.supervision import CRASHES, Hang, SupervisionState, Verdict
 from .look_result import called, code_of, is_unseen, list_fault, reason_of
-from .table import Column, plural, render_within, render_wrapped, text_of, wrapped
+from .table import Column, plural, render_within, render_wrapped, short_moment, text_of, wrapped
 
 #: Of the snapshot. A reader refuses a greater number, and ignores unknown fields.
 SCHEMA = 1
 #: The connection variables of a node that are no secrets: a snapshot has no others, in either direction.
 CONNECTION = (
-    "ansible_host",
-    "ansible_port",
-    "ansible_user",
-    "ansible_connection",
-    "ansible_python_interpreter",
-    "ansible_ssh_private_key_file",
-    "ansible_ssh_args",
-    "ansible_ssh_common_args",
-    "ansible_ssh_extra_args",
+    *("ansible_host", "ansible_port", "ansible_user", "ansible_connection", "ansible_python_interpreter"),
+    *("ansible_ssh_private_key_file", "ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"),
 )
 _COLUMNS = (
     Column("NODE", enough=12, least=4, fills=3, ends_count=True),
@@ -50,7 +43,24 @@ _COLUMNS = (
 )
 _STATE, _PLAYERS, _OUTDATED = 3, 4, 5
 _OF_THE_MOMENT = ("log", "operations", "crashes")
-_LONGEST_REASON = 300
+_LONGEST_REASON, _LONGEST_ERROR = 300, 200
+#: Verdicts of a server that is down and stays down.
+STAYS_DOWN = {
+    Verdict.STOPPED_EXTERNALLY.value: "stopped at the engine",
+    Verdict.ENDED.value: "ended",
+    Verdict.ENDED_UNOBSERVED.value: "ended unseen",
+    Verdict.INITIALLY_DOWN.value: "down before it was supervised",
+}
+#: Why the supervisor leaves a server up that hangs.
+_LEFT_UP = {Hang.SUSPECT.value: "hangs with others: suspect is the node", Hang.TOO_OFTEN.value: "hangs, restarted too often"}
+_PAUSES = {
+    "wings": "Wings is alive",
+    "maintenance": "a maintenance has not ended",
+    "maintenance_unreadable": "whether a maintenance has ended cannot be read",
+    "journal": "the journal cannot be used",
+    "engine": "the engine does not answer",
+    "frozen": "the node is frozen",
+}
 
 
 @dataclass(frozen=True)
@@ -83,9 +93,9 @@ def node_seen(node: str, variables: Mapping[str, Any], result: Mapping[str, Any]
     servers = result.get("servers")
     if result.get("failed") or result.get("unreachable") or servers is None:
         return NodeSeen(node, connection, error=reason_of(result)[:_LONGEST_REASON], reachable=not result.get("unreachable"))
-    fault, supervisor, events = list_fault(result), result.get("supervisor"), result.get("events")
+    fault = list_fault(result)
     lacking = None if fault is None else fault[:_LONGEST_REASON]
-    facts: dict[str, Any] = {"supervisor": supervisor, "events": events, "freeze": result.get("freeze")}
+    facts: dict[str, Any] = {name: result.get(name) for name in ("supervisor", "events", "freeze")}
     return NodeSeen(node, connection, sorted(servers, key=_order), lacking=lacking, **facts)
 
 
@@ -95,10 +105,8 @@ def _order(entry: Mapping[str, Any]) -> tuple[int, str, str]:
 
 
 def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = (), *, now: datetime, width: int) -> list[str]:
-    """Return the table of all servers in ``width`` columns, a count, and the reason of each unread node and server.
-
-    ``states`` limits the rows; empty is any state. Unread servers always have a row, and the count has all.
-    """
+    """Return the table of all servers in ``width`` columns, a count, and the reason of each unread node and server. The rows are those
+    in ``states``, empty for all, and those of unread servers; the count has all."""
     rows: list[Sequence[object]] = []
     for each in nodes:
         rows.extend(_row(each.node, entry, now) for entry in each.servers if not states or is_unseen(entry) or entry["state"] in states)
@@ -107,14 +115,14 @@ def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = (), *, now
         if each.lacking is not None:
             rows.append((each.node, None, None, "list not whole", *[None] * 7))
     below = [_counts(nodes), *_freeze_lines(nodes), *_supervisor_lines(nodes), *event_lines(nodes)]
-    columns = _columns(rows)
+    longest_state = max((len(str(row[_STATE]).partition(", ")[0]) for row in rows), default=0)
+    columns = [replace(each, least=longest_state + 1) if index == _STATE else each for index, each in enumerate(_COLUMNS)]
     # Without games there is no column of players; without outdated containers no column of differences.
-    for index in (_OUTDATED, _PLAYERS):
-        if all(row[index] is None for row in rows):
-            columns, rows = _without(columns, index), [_without(row, index) for row in rows]
-    table = render_within(columns, rows, width).split("\n")
+    absent = [index for index in (_PLAYERS, _OUTDATED) if all(row[index] is None for row in rows)]
+    shown = [index for index in range(len(columns)) if index not in absent]
+    table = render_within([columns[index] for index in shown], [[row[index] for index in shown] for row in rows], width)
     return [
-        *table,
+        *table.split("\n"),
         "",
         *(line for sentence in below for line in wrapped(sentence, width)),
         *_table(("RECEIVER", "EVENTS"), receiver_rows(nodes, now), width),
@@ -131,20 +139,10 @@ def plain_lines(nodes: Sequence[NodeSeen], now: datetime) -> list[str]:
     return [*lines, *below, *(f"{name}: {text}" for name, text in (*receiver_rows(nodes, now), *_errors(nodes)))]
 
 
-def _columns(rows: Sequence[Sequence[object]]) -> list[Column]:
-    """Return the columns; that of states has room for the longest state and the sign of a cut."""
-    longest = max((len(str(row[_STATE]).partition(", ")[0]) for row in rows), default=0)
-    return [*_COLUMNS[:_STATE], replace(_COLUMNS[_STATE], least=longest + 1), *_COLUMNS[_STATE + 1 :]]
-
-
-def _without(cells: Sequence[Any], index: int) -> list[Any]:
-    return [*cells[:index], *cells[index + 1 :]]
-
-
 def failure(nodes: Sequence[NodeSeen]) -> str | None:
     """Return one sentence if a node or one of its servers could not be read."""
     unread = [each.node for each in nodes if each.error is not None]
-    partial = [each.node for each in nodes if each.error is None and not _is_whole(each)]
+    partial = [each.node for each in nodes if each.error is None and _fault(each)]
     parts = [f"look at {_some(unread, nodes)}"] if unread else []
     parts += [f"see all servers of {_some(partial, nodes)}"] if partial else []
     return f"Cannot {', or '.join(parts)}; the reasons are below the table, the other nodes are complete" if parts else None
@@ -152,11 +150,7 @@ def failure(nodes: Sequence[NodeSeen]) -> str | None:
 
 def faults(nodes: Sequence[NodeSeen]) -> dict[str, str]:
     """Return a sentence for each incomplete node."""
-    return {each.node: _fault(each) for each in nodes if not _is_whole(each)}
-
-
-def _is_whole(seen: NodeSeen) -> bool:
-    return seen.error is None and seen.lacking is None and not seen.unseen
+    return {each.node: fault for each in nodes if (fault := _fault(each))}
 
 
 def _some(named: Sequence[str], nodes: Sequence[NodeSeen]) -> str:
@@ -164,6 +158,7 @@ def _some(named: Sequence[str], nodes: Sequence[NodeSeen]) -> str:
 
 
 def _fault(seen: NodeSeen) -> str:
+    """Return why a node is incomplete, or an empty text."""
     if seen.error is not None:
         return f"Cannot look at {seen.node}: {seen.error}"
     parts = []
@@ -198,7 +193,7 @@ def _row(node: str, entry: Mapping[str, Any], now: datetime) -> Sequence[object]
         _player_words(entry),
         # Differences from the definition; none if they are unknown.
         _outdated_words(outdated) if outdated.get("is_outdated") is True else None,
-        _moment(container.get("finished_at") or container.get("started_at"), now),
+        short_moment(container.get("finished_at") or container.get("started_at"), now),
         container.get("exit_code"),
         *_act_words(entry, now),
     )
@@ -254,10 +249,6 @@ def _player_words(entry: Mapping[str, Any]) -> str | None:
     return f"{online}" if most is None else f"{online}/{most}"
 
 
-#: Beyond this the year says more than the time of day.
-_NEAR = timedelta(days=180)
-
-
 def _act_words(entry: Mapping[str, Any], now: datetime) -> tuple[str | None, str | None, str | None]:
     """Return the action of the lock holder, else of a wait for players, else the last one: what, by whom, and why."""
     lock: Mapping[str, Any] = entry.get("lock") or {}
@@ -266,7 +257,7 @@ def _act_words(entry: Mapping[str, Any], now: datetime) -> tuple[str | None, str
     if lock:
         words: str | None = _lock_words(lock, now)
     elif countdown:
-        due = _moment(countdown.get("due"), now) or "an unknown time"
+        due = short_moment(countdown.get("due"), now) or "an unknown time"
         action, phase = (str(countdown.get(name) or "unknown") for name in ("action", "phase"))
         # A countdown ends exactly then; a wait may end earlier.
         words = f"{action} {'at' if phase == COUNTING else 'by'} {due} ({phase})"
@@ -275,23 +266,8 @@ def _act_words(entry: Mapping[str, Any], now: datetime) -> tuple[str | None, str
     return (words, *_asked(lock or countdown or operation))
 
 
-def _moment(timestamp: object, now: datetime) -> str | None:
-    """Return a short timestamp: today's without the date, an old one without the time."""
-    if timestamp is None:
-        return None
-    text = str(timestamp)[:19]
-    try:
-        then = datetime.fromisoformat(text)
-    except ValueError:
-        return text
-    today = now.replace(tzinfo=None)
-    if then.date() == today.date():
-        return f"{then:%H:%M:%S}"
-    return f"{then:%m-%d %H:%M}" if abs(today - then) < _NEAR else f"{then:%Y-%m-%d}"
-
-
 def _lock_words(lock: Mapping[str, Any], now: datetime) -> str:
-    deadline = _moment(lock.get("phase_deadline"), now)
+    deadline = short_moment(lock.get("phase_deadline"), now)
     until = "" if deadline is None else f" until {deadline}"
     action, phase = (str(lock.get(name) or "unknown") for name in ("action", "phase"))
     return f"{phase if phase == action else f'{action}, {phase}'}{until}"
@@ -301,7 +277,7 @@ def _operation_words(operation: Mapping[str, Any], now: datetime) -> str | None:
     if not operation:
         return None
     code = f" ({operation['code']})" if operation.get("code") else ""
-    when = _moment(operation.get("ended_at") or operation.get("begun_at") or operation.get("requested_at"), now) or ""
+    when = short_moment(operation.get("ended_at") or operation.get("begun_at") or operation.get("requested_at"), now) or ""
     return f"{operation.get('action')} {operation.get('outcome') or 'under way'}{code} {when}".rstrip()
 
 
@@ -312,25 +288,6 @@ def _asked(act: Mapping[str, Any]) -> tuple[str | None, str | None]:
     if where.startswith("play "):
         where = where.rpartition(", task ")[0] or where
     return who or None, str(act.get("reason") or "") or where or None
-
-
-#: Verdicts of a server that is down and stays down.
-STAYS_DOWN = {
-    Verdict.STOPPED_EXTERNALLY.value: "stopped at the engine",
-    Verdict.ENDED.value: "ended",
-    Verdict.ENDED_UNOBSERVED.value: "ended unseen",
-    Verdict.INITIALLY_DOWN.value: "down before it was supervised",
-}
-#: Why the supervisor leaves a server up that hangs.
-_LEFT_UP = {Hang.SUSPECT.value: "hangs with others: suspect is the node", Hang.TOO_OFTEN.value: "hangs, restarted too often"}
-_PAUSES = {
-    "wings": "Wings is alive",
-    "maintenance": "a maintenance has not ended",
-    "maintenance_unreadable": "whether a maintenance has ended cannot be read",
-    "journal": "the journal cannot be used",
-    "engine": "the engine does not answer",
-    "frozen": "the node is frozen",
-}
 
 
 def _outdated_words(outdated: Mapping[str, Any]) -> str:
@@ -394,16 +351,17 @@ def _supervisor_lines(nodes: Sequence[NodeSeen]) -> list[str]:
     return lines + [f"Supervisor paused, {_PAUSES.get(why, why)}: {', '.join(named)}" for why, named in sorted(paused.items())]
 
 
-_LONGEST_ERROR = 200
-
-
 def event_lines(nodes: Sequence[NodeSeen]) -> list[str]:
     """Return a line for all receivers together, and one for nodes without events. None if no node has events."""
     sending = [(each.node, each.events) for each in nodes if each.events is not None]
     receivers = [receiver for _node, each in sending for receiver in each.get("receivers") or ()]
     still = [node for node, each in sending if each.get("enabled") and each.get("running") is False]
     without = [node for node, each in sending if each.get("enabled") is False]
-    lines = [_event_counts(receivers)] if receivers else []
+    lines = []
+    if receivers:
+        waiting, dropped = (sum(each.get(name) or 0 for each in receivers) for name in ("waiting", "dropped"))
+        counts = f"{f', {waiting} wait' if waiting else ''}{f', {dropped} dropped' if dropped else ''}"
+        lines.append(f"Events: {plural(len(receivers), 'receiver')}{counts}")
     if still:
         lines.append(f"fleet-power-events does not run: {', '.join(still)}")
     # If no node has events, the operator does not expect any.
@@ -423,23 +381,17 @@ def receiver_rows(nodes: Sequence[NodeSeen], now: datetime) -> list[tuple[str, s
     ]
 
 
-def _event_counts(receivers: Sequence[Mapping[str, Any]]) -> str:
-    waiting, dropped = (sum(each.get(name) or 0 for each in receivers) for name in ("waiting", "dropped"))
-    words = [plural(len(receivers), "receiver"), *([f"{waiting} wait"] if waiting else []), *([f"{dropped} dropped"] if dropped else [])]
-    return f"Events: {', '.join(words)}"
-
-
 def _receiver_words(receiver: Mapping[str, Any], now: datetime, *, is_sending: bool) -> Iterator[str]:
     """Yield the problems of a receiver. Events that wait for a short time are normal."""
     waiting, failing_since = receiver.get("waiting") or 0, receiver.get("failing_since")
     if receiver.get("off"):
         yield "switched off"
     if waiting and (receiver.get("off") or failing_since or not is_sending):
-        since = _moment(receiver.get("oldest_at"), now)
+        since = short_moment(receiver.get("oldest_at"), now)
         yield f"{waiting} wait{f' since {since}' if since else ''}"
     if receiver.get("dropped"):
         yield f"{receiver['dropped']} dropped"
     if failing_since:
-        yield f"failing since {_moment(failing_since, now)}"
+        yield f"failing since {short_moment(failing_since, now)}"
     if receiver.get("error") and (failing_since or receiver.get("off")):
         yield str(receiver["error"])[:_LONGEST_ERROR]

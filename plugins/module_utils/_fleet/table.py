@@ -1,18 +1,21 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Text for a terminal: tables, columns that fit its width, and numbers of things; pure."""
+"""Text for a terminal: tables, columns that fit its width, numbers of things, and moments; pure."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 GAP = "  "
 #: One long cell must not push the others off the screen.
 _LONGEST_CELL = 200
 _ELLIPSIS = "…"
+#: Beyond this the year says more than the time of day.
+_NEAR = timedelta(days=180)
 
 
 def render(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -44,6 +47,21 @@ def aligned(lines: Sequence[Sequence[str]], to_the_right: Sequence[bool]) -> str
 def plural(count: int, noun: str, nouns: str = "") -> str:
     """Return a number of things; ``nouns`` is an irregular plural."""
     return f"{count} {noun if count == 1 else nouns or f'{noun}s'}"
+
+
+def short_moment(timestamp: object, now: datetime) -> str | None:
+    """Return a timestamp in short: today's without the date, an old one without the time."""
+    if timestamp is None:
+        return None
+    text = str(timestamp)[:19]
+    try:
+        then = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    today = now.replace(tzinfo=None)
+    if then.date() == today.date():
+        return f"{then:%H:%M:%S}"
+    return f"{then:%m-%d %H:%M}" if abs(today - then) < _NEAR else f"{then:%Y-%m-%d}"
 
 
 def text_of(cell: object) -> str:
@@ -121,16 +139,14 @@ def _aligned(text: str, width: int, right: bool) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """A column, its least width, and when it gives way to others.
-
-    ``enough`` columns of the terminal are as good as its full width; with less, a column that can go is left out. ``least`` is the least
-    width of a column that never goes. ``goes`` orders the columns that are left out, the lowest first; None is never. ``fills`` orders the
-    columns that get the spare width, the lowest first.
-    """
+    """A column, its least width, and when it gives way to others."""
 
     heading: str
+    #: So many columns of the terminal are as good as its full width; with less, a column that can go is left out.
     enough: int = 0
+    #: The least width of a column that never goes.
     least: int = 0
+    #: The order of the columns that are left out, the lowest first; None: never. And of those that get the spare width.
     goes: int | None = None
     fills: int = 0
     #: Cut in its middle: names of one group often differ only at their end.

@@ -36,6 +36,12 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]*")
 _SAID_CHARACTERS = 300
 _SAID_BYTES = 65_536
 _END_SECONDS = 2.0
+#: States with and without a process, of Docker and of Podman. Any other state is unknown.
+_LIVE = frozenset(("running", "paused", "restarting", "stopping"))
+_DOWN = frozenset(("created", "exited", "dead", "removing", "configured", "initialized", "stopped"))
+#: Added to the timeout of one exchange, for name resolution and the client.
+_SLACK_SECONDS = 2.0
+_NO_ENGINE = "check that a Docker Engine answers there"
 
 
 def ssh_command(address: str, arguments: Sequence[str], seconds: int) -> list[str]:
@@ -156,14 +162,6 @@ def _end(ssh: subprocess.Popen[bytes]) -> None:
     ssh.kill()
     with contextlib.suppress(subprocess.TimeoutExpired):
         ssh.wait(_END_SECONDS)
-
-
-#: States with and without a process, of Docker and of Podman. Any other state is unknown.
-_LIVE = frozenset(("running", "paused", "restarting", "stopping"))
-_DOWN = frozenset(("created", "exited", "dead", "removing", "configured", "initialized", "stopped"))
-#: Added to the timeout of one exchange, for name resolution and the client.
-_SLACK_SECONDS = 2.0
-_NO_ENGINE = "check that a Docker Engine answers there"
 
 
 def read_engine(node: NodeWanted, timeout: int) -> SourceReading:

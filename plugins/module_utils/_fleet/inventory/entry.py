@@ -25,6 +25,14 @@ _WINGS_LABELS = ("Service", "ContainerType")
 _MOST_LABELS = 64
 #: An address that another source gives a host: ssh cannot take it for an option, a user or a port.
 _ADDRESS = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}")
+#: Safe in a host pattern, in a file name below host_vars, and in a shell.
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_LIKE_SHORT_ID = re.compile(r"[0-9a-f]{8}", re.IGNORECASE)
+POWER_UNKNOWN = "power_unknown"
+POWER_OUTDATED = "power_outdated"
+_RESERVED = frozenset(("all", "ungrouped", "localhost", "nodes", "127.0.0.1"))
+_NO_SLUG = re.compile(r"[^a-z0-9]+")
+_LONGEST_LABEL = 100
 
 
 class SourceKind(str, Enum):
@@ -61,21 +69,20 @@ class ServerEntry:
 
 @dataclass(frozen=True)
 class SourceReading:
-    """The content of one source. ``node`` is the node that was read, None for a source of many.
-
-    ``connections`` holds variables and ``addresses`` a host name, by the source's own names for nodes. ``missing`` are known nodes that
-    could not be read, with a sentence each; ``lacking`` are nodes with an incomplete list. ``doubtful`` are the UUIDs of servers whose
-    container may run under another name.
-    """
+    """The content of one source. ``connections`` and ``addresses`` have its own names for nodes."""
 
     kind: SourceKind
+    #: The node that was read, None for a source of many.
     node: str | None = None
     entries: tuple[ServerEntry, ...] = ()
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
+    #: Known nodes that could not be read, with a sentence each.
     missing: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    #: Nodes with an incomplete list, with a sentence each.
     lacking: Mapping[str, str] = field(default_factory=dict)
+    #: UUIDs of servers whose container may run under another name.
     doubtful: tuple[str, ...] = ()
 
 
@@ -149,21 +156,8 @@ def variables_of(entry: ServerEntry) -> dict[str, Any]:
     return {**variables, "server_short_id": entry.short_id, "server_labels": dict(entry.labels or {})}
 
 
-#: Safe in a host pattern, in a file name below host_vars, and in a shell.
-_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_LIKE_SHORT_ID = re.compile(r"[0-9a-f]{8}", re.IGNORECASE)
-POWER_UNKNOWN = "power_unknown"
-POWER_OUTDATED = "power_outdated"
-_RESERVED = frozenset(("all", "ungrouped", "localhost", "nodes", "127.0.0.1"))
-_NO_SLUG = re.compile(r"[^a-z0-9]+")
-_LONGEST_LABEL = 100
-
-
 def host_names(entries: Sequence[ServerEntry], ways: Sequence[str], taken: Collection[str]) -> dict[str, str]:
-    """Return a host name by UUID: the first of ``ways`` that is safe, unique and not ``taken``; at last the UUID.
-
-    A name that looks like a short id or a UUID is never used: an owner could imitate another server.
-    """
+    """Return a host name by UUID: the first of ``ways`` that is safe, unique and not ``taken``; at last the UUID."""
     names: dict[str, str] = {}
     used = {*taken, *_RESERVED}
     for way in (*ways, "uuid"):
@@ -189,6 +183,7 @@ def _way(way: str) -> Callable[[ServerEntry], str | None]:
 
 
 def _chosen(name: str | None) -> str | None:
+    """Return a name if it is safe. With one that looks like a short id or a UUID, an owner could imitate another server."""
     if name is None or not _SAFE.fullmatch(name) or _LIKE_SHORT_ID.fullmatch(name) or parse_uuid(name) is not None:
         return None
     return name

@@ -31,10 +31,8 @@ _PAUSE, _GROWTH, _LONGEST_PAUSE = 0.5, 2.0, 10.0
 
 
 def read_panel(wanted: PanelWanted, timeout: int) -> SourceReading:
-    """Return all servers of the Panel, with the names of its nodes. ``timeout`` is in seconds, for each exchange; three tries.
-
-    Raises `SourceUnreachable`, `SourceDenied`, `SettingsInvalid`, `MissingLibrary`.
-    """
+    """Return all servers of the Panel, with the names of its nodes. ``timeout`` is in seconds, for each exchange; three tries. Raises
+    `SourceUnreachable`, `SourceDenied`, `SettingsInvalid`, `MissingLibrary`."""
     api = _Api(wanted, timeout)
     with contextlib.closing(api), ThreadPoolExecutor(_AT_ONCE) as pool:
         try:

@@ -27,6 +27,11 @@ from .entry import ServerEntry, SourceKind, SourceReading, labels_or_none, state
 from .options import InventoryOptions, NodeWanted
 from .panel import read_panel
 
+#: The most bytes of a snapshot, and its deepest nesting.
+_LARGEST, _DEEPEST = 256 * 1024 * 1024, 100
+#: Nodes at a time: each over ssh is a process of the controller.
+_AT_ONCE = 16
+
 
 def read_endpoint(node: NodeWanted, timeout: int) -> SourceReading:
     """Return the servers of an endpoint. Raises `EndpointUnreachable`, `EndpointError`, `SettingsInvalid`, `MissingLibrary`."""
@@ -35,10 +40,6 @@ def read_endpoint(node: NodeWanted, timeout: int) -> SourceReading:
         entries = [seen.entry(("server", "name")) if isinstance(seen, Unseen) else seen.entry() for seen in endpoint.listed()]
     servers = _entries(node.name, entries)
     return SourceReading(SourceKind.ENDPOINT, node.name, servers, warnings=(*endpoint.warnings, *endpoint.unlisted()))
-
-
-_LARGEST = 256 * 1024 * 1024
-_DEEPEST = 100
 
 
 def read_snapshot(path: str, max_age: int, now: datetime) -> SourceReading:
@@ -133,10 +134,6 @@ def _age(path: str, written: Any, max_age: int, now: datetime) -> tuple[str, ...
     if age <= max_age:
         return ()
     return (f"the snapshot {path} is {age / 60:.0f} minutes old, more than snapshot_max_age={max_age} s; run fleet.power.status again",)
-
-
-#: Nodes at a time: each over ssh is a process of the controller.
-_AT_ONCE = 16
 
 
 @dataclass(frozen=True)

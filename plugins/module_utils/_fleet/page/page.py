@@ -29,21 +29,20 @@ _NAME, _MESSAGE, _SHORT_MESSAGE, _LINE = 60, 500, 120, 200
 #: The number of failures with details and a log; further ones get one line.
 _AT_LENGTH = 50
 _BATCHES, _NODES, _TOP, _NAMES = 100, 500, 10, 50
+_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One state of the page: the time, the current step, how to resume (`report.parts_of_going_on`), about how many seconds are left, and
-    the live news.
-
-    ``result`` is set at the end.
-    """
+    """One state of the page: the time, the current step, how to resume (`report.parts_of_going_on`), and the live news."""
 
     now: datetime
     doing: str = ""
     going_on: Sequence[str] = ()
+    #: About how many seconds are left.
     left: float | None = None
     live: Live = field(default_factory=dict)
+    #: At the end.
     result: Mapping[str, Any] | None = None
 
 
@@ -263,9 +262,6 @@ def _moment(moment: datetime | None) -> str:
 
 def _clock(moment: datetime) -> str:
     return moment.astimezone().strftime("%H:%M:%S")
-
-
-_HERE = Path(__file__).parent
 
 
 def page(record: Record, shown: Shown) -> str:

@@ -21,6 +21,30 @@ from ..rollout.times import batch_name, span
 _MOST_PHASES = 60
 _LONGEST_WORD = 200
 _LONGEST_SECONDS = 10.0**8
+#: How a phase of an action, or a state from an endpoint, is drawn, in the order of the legend.
+_KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "wait": ("waiting for its turn", ("", LOCKED, "queue")),
+    "players": ("waiting for players", (PLAYERS,)),
+    "countdown": ("countdown", (COUNTDOWN,)),
+    "prepare": ("looked at, image", ("prepare", "pull")),
+    "stop": ("stop", ("stop", "stopping")),
+    "preboot": ("pre-boot, hooks", ("preboot", "hook")),
+    "start": ("start", ("start", "observe", "starting")),
+    "ready": ("becoming ready, on trial", (READY, PROOF)),
+    "kill": ("kill", ("kill",)),
+    "act": ("at work", ()),
+}
+WORDS = {kind: words for kind, (words, _phases) in _KINDS.items()}
+DOWN_WORDS = {"down": "down", "booting": "up, not ready"}
+_KIND_OF = {phase: kind for kind, (_words, phases) in _KINDS.items() for phase in phases}
+WIDTH = 1000.0
+#: The least width of a bar, so that it is visible.
+_NARROWEST = 2.0
+#: Up to this number each server has a row. Beyond it: failed, running and the slowest servers.
+MANY = 200
+_FAILED, _SLOWEST, _UNDER_WAY = 200, 50, 50
+#: A smaller error of a node's clock is not shown.
+_CLOCK_SECONDS = 1.0
 
 
 @dataclass
@@ -78,32 +102,9 @@ def _parsed(text: object) -> Any:
         return None
 
 
-#: How a phase of an action, or a state from an endpoint, is drawn, in the order of the legend.
-_KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "wait": ("waiting for its turn", ("", LOCKED, "queue")),
-    "players": ("waiting for players", (PLAYERS,)),
-    "countdown": ("countdown", (COUNTDOWN,)),
-    "prepare": ("looked at, image", ("prepare", "pull")),
-    "stop": ("stop", ("stop", "stopping")),
-    "preboot": ("pre-boot, hooks", ("preboot", "hook")),
-    "start": ("start", ("start", "observe", "starting")),
-    "ready": ("becoming ready, on trial", (READY, PROOF)),
-    "kill": ("kill", ("kill",)),
-    "act": ("at work", ()),
-}
-WORDS = {kind: words for kind, (words, _phases) in _KINDS.items()}
-DOWN_WORDS = {"down": "down", "booting": "up, not ready"}
-_KIND_OF = {phase: kind for kind, (_words, phases) in _KINDS.items() for phase in phases}
-WIDTH = 1000.0
-#: The least width of a bar, so that it is visible.
-_NARROWEST = 2.0
-
-
 @dataclass(frozen=True)
 class Timed:
-    """The times of one server's action by its node's clock: begin, end, phases with their first seconds, downtime; and whether it still
-    runs.
-    """
+    """The times of one server's action by its node's clock: begin, end, phases with their first seconds; and whether it still runs."""
 
     row: Row
     began: datetime
@@ -197,13 +198,6 @@ def _down(timed: Timed, frame: Frame, shift: timedelta) -> Iterator[Bar]:
     yield frame.bar_of("down", began, up, f"down {seconds:.1f} s")
     if ready is not None and ready > seconds:
         yield frame.bar_of("booting", up, began + timedelta(seconds=ready), f"not ready for {ready - seconds:.1f} s more")
-
-
-#: Up to this number each server has a row. Beyond it: failed, running and the slowest servers.
-MANY = 200
-_FAILED, _SLOWEST, _UNDER_WAY = 200, 50, 50
-#: A smaller error of a node's clock is not shown.
-_CLOCK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)

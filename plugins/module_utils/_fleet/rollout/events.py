@@ -32,6 +32,13 @@ BEGUN, CLOSED = "begun", "closed"
 _NAMESPACE = UUID("5b0a4a0e-2f0b-4c1c-9d5a-3f6d1c7e8a42")
 _MOST_NAMED = 20
 _INTERRUPTED = "its command ended before it did"
+FOLDER = "rollout-events"
+KEPT_SECONDS = 86400
+_SCHEMA = 1
+#: The first look that finds an event older than a day adds this ending.
+_OLD = ".old"
+_NAME = re.compile(rf"[0-9a-f]+-(?:{BEGUN}|{CLOSED})-[0-9a-f]{{16}}\.json(?:{re.escape(_OLD)})?")
+_LOOK_SECONDS = 0.05
 
 
 def begun_event(record: Record) -> Event | None:
@@ -95,15 +102,6 @@ def _event(record: Record, word: str, kind: EventType, at: str, data: Mapping[st
     return Event(kind, at, data, id=str(uuid5(_NAMESPACE, f"{record.run} {record.began_at} {word}")))
 
 
-FOLDER = "rollout-events"
-KEPT_SECONDS = 86400
-_SCHEMA = 1
-#: The first look that finds an event older than a day adds this ending.
-_OLD = ".old"
-_NAME = re.compile(rf"[0-9a-f]+-(?:{BEGUN}|{CLOSED})-[0-9a-f]{{16}}\.json(?:{re.escape(_OLD)})?")
-_LOOK_SECONDS = 0.05
-
-
 @dataclass(frozen=True)
 class WaitingEvent:
     """An event of a rolling run, and the name of the file in which it waits for a receiver."""
@@ -154,10 +152,8 @@ class WaitingEvents:
         self._each(".json", lambda folder, name: os.unlink(name, dir_fd=folder) if name in names else None)
 
     def drop_older(self, now: float) -> int:
-        """Drop the events of all receivers that are a day old for the second call in a row; return their number.
-
-        ``now`` is in seconds since 1970. The clock may be wrong in one call. Between the two, the event has another name, and is not sent.
-        """
+        """Drop the events of all receivers that are a day old for the second call in a row; return their number. The clock may be wrong in
+        one call. Between the two, the event has another name, and is not sent."""
         dropped: list[str] = []
 
         def look(folder: int, name: str) -> None:

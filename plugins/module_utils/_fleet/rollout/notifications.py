@@ -28,6 +28,10 @@ from .values import RolloutError
 
 VARIABLE = "rollout_receivers"
 _FILES = ("url_file", "secret_file")
+#: Seconds for all receivers together, at the beginning and at the end.
+SEND_SECONDS = 5.0
+_GRACE_SECONDS = 0.3
+_FIRST_PAUSE = 0.5
 
 
 def read_receivers(given: object) -> tuple[Receiver, ...]:
@@ -47,12 +51,6 @@ def read_receivers(given: object) -> tuple[Receiver, ...]:
 def _paths(rule: Mapping[str, object]) -> dict[str, object]:
     said = {name: value for name, value in rule.items() if value not in (None, "")}
     return {name: os.path.expanduser(value) if name in _FILES and isinstance(value, str) else value for name, value in said.items()}
-
-
-#: Seconds for all receivers together, at the beginning and at the end.
-SEND_SECONDS = 5.0
-_GRACE_SECONDS = 0.3
-_FIRST_PAUSE = 0.5
 
 
 @dataclass(frozen=True)
@@ -145,12 +143,10 @@ class _Round:
 
 
 class RunNotifications:
-    """The notifications of a rolling run; failures are in ``warnings``.
-
-    ``receivers`` reads the receivers each time, and may raise `RolloutError`: a valid value may become invalid.
-    """
+    """The notifications of a rolling run; failures are in ``warnings``."""
 
     def __init__(self, receivers: Callable[[], Sequence[Receiver]], controller: str) -> None:
+        """``receivers`` reads the receivers each time, and may raise `RolloutError`: a valid value may become invalid."""
         self._read = receivers
         self._controller = controller
         self.warnings: list[str] = []
@@ -160,10 +156,8 @@ class RunNotifications:
         self._read()
 
     def expect(self, record: Record, old: Record | None, file: str) -> None:
-        """Note in a new record whether it has receivers; write the unsent events of the record that it resumes.
-
-        The new record replaces the old one in ``file``, so this is the last chance. Raises `RolloutError` if events cannot wait there.
-        """
+        """Note in a new record whether it has receivers; write the unsent events of the record that it resumes, before it replaces that
+        one in ``file``. Raises `RolloutError` if events cannot wait there."""
         with self._warned():
             record.notifies = bool(self._read())
         if record.notifies:

@@ -20,6 +20,8 @@ from ..table import plural
 from .record import FOR_PLAYERS, FROZEN, Record, Row, left_words, outcome_words, some_of
 from .values import FAILURES, NOT_DONE, OFFLINE, OUTCOMES
 
+SCHEMA = 1
+HEADINGS = ("node", "server", "name", "outcome", "code", "seconds", "message")
 _LINES, _LINE_CHARACTERS = 8, 200
 #: The most that a node may report of one server.
 _PHASES, _PHASE_CHARACTERS = 60, 20
@@ -83,10 +85,6 @@ def _downtime(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _number(value: object) -> float | None:
     number = read_number(value, 0, _LONGEST_SECONDS)
     return None if number is None else float(number)
-
-
-SCHEMA = 1
-HEADINGS = ("node", "server", "name", "outcome", "code", "seconds", "message")
 
 
 def table_rows(record: Record) -> list[tuple[object, ...]]:

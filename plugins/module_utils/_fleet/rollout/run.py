@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..._power.model.errors import INTERNAL_ERROR, LEFT_ALONE
+from ..._power.model.errors import INTERNAL_ERROR, LEFT_ALONE, Superseded
 from ..look_result import LIST_INCOMPLETE, code_of, is_unseen, list_fault, reason_in, reason_of
 from ..table import plural
 from .record import Record, Row, left_words, run_key, some_of
@@ -31,11 +31,17 @@ from .values import (
     OUTCOMES,
     REFUSED,
     SKIPPED,
-    SUPERSEDED,
     UNCHANGED,
     UNKNOWN,
     Candidate,
 )
+
+LONGEST_MESSAGE = 500
+_LINES = 3
+#: Codes of requested servers that a node left out: their turn never came.
+_NEVER_BEGUN = ("failure_budget", "interrupted_by_signal")
+#: Codes of a task that broke off, so that its effects are unknown.
+_BROKEN = ("interrupted", INTERNAL_ERROR)
 
 
 def batches_by_node(record: Record, nodes: Sequence[str]) -> dict[str, list[int]]:
@@ -55,10 +61,6 @@ def batches_by_node(record: Record, nodes: Sequence[str]) -> dict[str, list[int]
         found[node] = sorted(numbers.union(range(met + 1, last + 1)))
         met = max(met, last)
     return found
-
-
-LONGEST_MESSAGE = 500
-_LINES = 3
 
 
 def judge_soak(row: Row, answer: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
@@ -122,12 +124,6 @@ def _run_seen(entry: Mapping[str, Any] | None) -> tuple[str, str] | None:
     return str(container.get("id") or ""), str(container.get("started_at") or "")
 
 
-#: Codes of requested servers that a node left out: their turn never came.
-_NEVER_BEGUN = ("failure_budget", "interrupted_by_signal")
-#: Codes of a task that broke off, so that its effects are unknown.
-_BROKEN = ("interrupted", INTERNAL_ERROR)
-
-
 def add_batches(record: Record, batches: Sequence[Batch]) -> None:
     """Put the servers of the batches into the record."""
     record.batches = len(batches)
@@ -184,11 +180,8 @@ def count_batch(
     answers: Mapping[str, Mapping[str, Any]],
     soak: tuple[Mapping[str, Mapping[str, Any]], Mapping[str, Mapping[str, Any]]] | None = None,
 ) -> None:
-    """Note the outcomes of a batch in its rows, and stop the run if it must not continue.
-
-    ``answers`` has the task's result of each node; a node without one is lost. ``soak`` has the nodes' facts of their servers before and
-    after the soak.
-    """
+    """Note the outcomes of a batch in its rows, and stop the run if it must not continue. ``answers`` has the task's result of each node
+    that is not lost, ``soak`` the nodes' facts of their servers before and after the soak."""
     rows = record.in_batch(number)
     for row in rows:
         answer = answers.get(str(row.node)) or {}
@@ -284,7 +277,7 @@ def _apply_entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
         row.outcome, row.code = UNKNOWN, row.code or NO_ANSWER
     elif (row.outcome == SKIPPED and row.code in _NEVER_BEGUN) or (row.outcome == REFUSED and row.code in LEFT_ALONE):
         row.outcome = NOT_DONE
-    elif row.outcome == CANCELLED and row.code == SUPERSEDED and not row.changed and _is_done_by_another(row, record):
+    elif row.outcome == CANCELLED and row.code == Superseded.code and not row.changed and _is_done_by_another(row, record):
         row.outcome, row.msg = SKIPPED, f"Done by another: {row.msg}"
     elif row.outcome == UNCHANGED and entry.get("state") == OFFLINE and record.action in BOOTS:
         row.outcome, row.code = FAILED, DID_NOT_STAY_UP

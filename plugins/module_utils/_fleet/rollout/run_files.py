@@ -20,6 +20,14 @@ from ..._power.host.own_files import replace_file, sync_directory
 from .record import Record, from_json, to_json
 from .values import RolloutError
 
+_FOLDER = "~/.ansible/fleet_power"
+#: The default: a link to the newest result. Each rolling run has a file of its own beside it.
+_LINK = f"{_FOLDER}/rollout.json"
+_RESULTS = re.compile(r"rollout-[0-9a-f]{8}\.json")
+#: Enough for a daily rolling run over three months. A result of 5,000 servers has 3.3 MB.
+_KEPT_RESULTS = 100
+_CONSEQUENCE = "only the lines above say what was done"
+
 
 def write_json(path: str, value: object) -> None:
     """Write JSON, mode 0600. A reader always finds the old file or the new one. Raises OSError."""
@@ -131,15 +139,6 @@ def load(path: str) -> Record:
         reason = json_fault(error) if isinstance(error, json.JSONDecodeError) else "it is not UTF-8 text"
         raise RolloutError(f"Cannot read {path}: {reason}; it should be a resume file", "resume_invalid") from error
     return from_json(value, path)
-
-
-_FOLDER = "~/.ansible/fleet_power"
-#: The default: a link to the newest result. Each rolling run has a file of its own beside it.
-_LINK = f"{_FOLDER}/rollout.json"
-_RESULTS = re.compile(r"rollout-[0-9a-f]{8}\.json")
-#: Enough for a daily rolling run over three months. A result of 5,000 servers has 3.3 MB.
-_KEPT_RESULTS = 100
-_CONSEQUENCE = "only the lines above say what was done"
 
 
 class RunFiles:

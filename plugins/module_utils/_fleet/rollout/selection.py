@@ -12,25 +12,10 @@ from typing import Any
 
 from ..._power.model.errors import SettingsInvalid
 from ..._power.model.report import none_up_message
-from ..._power.model.request import PowerAction, Priorities, read_priorities
-from ..._power.model.server import SHORT_ID_PATTERN, Server, parse_uuid
+from ..._power.model.request import POWER_ACTIONS, OnFailedStart, PowerAction, Priorities, read_priorities
+from ..._power.model.server import SHORT_ID_PATTERN, PowerState, Server, parse_uuid
 from ..look_result import code_of, is_unseen, reason_of
-from .values import (
-    ACTIONS,
-    BOOTS,
-    FAILED_STARTS,
-    STATES,
-    TAKES_DOWN,
-    UP,
-    Amount,
-    Candidate,
-    RolloutError,
-    one_of,
-    parse_amount,
-    parse_count,
-    parse_flag,
-    text_list,
-)
+from .values import BOOTS, UP, Amount, Candidate, RolloutError, one_of, parse_amount, parse_count, parse_flag, text_list
 
 ALL = "all"
 
@@ -71,7 +56,7 @@ class Choice:
 
 def criteria(given: Mapping[str, Any]) -> Criteria:
     """Return the criteria from the role's variables without their prefix. Raises `RolloutError` for invalid ones."""
-    action = one_of("action", given.get("action"), ACTIONS)
+    action = one_of("action", given.get("action"), POWER_ACTIONS)
     names: tuple[str, ...] | None = text_list("servers", given.get("servers"))
     if not names:
         raise RolloutError("Cannot tell which servers to act on: rollout_servers is empty; give names, or all")
@@ -82,7 +67,7 @@ def criteria(given: Mapping[str, Any]) -> Criteria:
     made = Criteria(
         action=action,
         names=names,
-        states=tuple(one_of("states", state, STATES) for state in text_list("states", given.get("states", ()))),
+        states=tuple(one_of("states", state, list(PowerState)) for state in text_list("states", given.get("states", ()))),
         labels={str(key): str(value) for key, value in _map("labels", given.get("labels")).items()},
         eggs=tuple(egg.lower() for egg in text_list("eggs", given.get("eggs", ()))),
         outdated=parse_flag("outdated", given.get("outdated", False)),
@@ -100,7 +85,7 @@ def criteria(given: Mapping[str, Any]) -> Criteria:
 def _check_revert(action: str, given: Mapping[str, Any]) -> None:
     """Check the variables for a start that fails. Raises `RolloutError`."""
     if given.get("on_failed_start") is not None:
-        one_of("on_failed_start", given["on_failed_start"], FAILED_STARTS)
+        one_of("on_failed_start", given["on_failed_start"], list(OnFailedStart))
     for name in ("on_failed_start", "settle"):
         if given.get(name) is not None and action not in BOOTS:
             raise RolloutError(f"Cannot {action} with rollout_{name}: it applies only to {' and '.join(BOOTS)}")
@@ -257,7 +242,7 @@ def pacing(given: Mapping[str, Any], nodes: Sequence[str]) -> Pacing:
 def batches(candidates: Sequence[Candidate], nodes: Sequence[str], action: str, pace: Pacing) -> list[Batch]:
     """Return the batches, the canary's first. Each has one priority: lowest first, or highest first for actions that stop servers."""
     order = {node: number for number, node in enumerate(nodes)}
-    sign = -1 if action in TAKES_DOWN else 1
+    sign = -1 if PowerAction(action).traits.should_be_up is False else 1
 
     def rank(each: Candidate) -> tuple[Any, ...]:
         # A batch has one value of each of these: a node gets them once for the whole batch.

@@ -31,7 +31,6 @@ from .values import (
     STILL_IN_FLIGHT,
     UNCHANGED,
     UNKNOWN,
-    WAITS,
     Amount,
     Candidate,
     RolloutError,
@@ -42,6 +41,8 @@ from .values import (
 )
 
 Answer = Mapping[str, Any]
+#: The selection: a resumed run keeps that of the first one.
+_SELECTION = ("action", "servers", "states", "labels", "eggs", "outdated", "priorities")
 
 
 @dataclass
@@ -236,10 +237,6 @@ def _ended(row: Row, outcome: str, code: str, msg: str) -> Row:
     return ended
 
 
-#: The selection: a resumed run keeps that of the first one.
-_SELECTION = ("action", "servers", "states", "labels", "eggs", "outdated", "priorities")
-
-
 @dataclass(frozen=True)
 class NewRun:
     """The id and begin of a run, check mode, the facts of its `Window`, and the user."""
@@ -269,7 +266,7 @@ def understand(given: Mapping[str, Any], nodes: Sequence[str], old: Record | Non
     if old is not None:
         given = {**given, **{name: old.given[name] for name in _SELECTION if name in old.given}}
     asked = criteria(given)
-    one_of("wait_for", given.get("wait_for", WAITS[0]), WAITS)
+    one_of("wait_for", given.get("wait_for", WaitFor.CONTAINER.value), list(WaitFor))
     try:
         players = player_policy(asked.action, given)
     except SettingsInvalid as error:
@@ -346,7 +343,7 @@ def _all_of(answers: Mapping[str, Answer | None], asked: Criteria) -> Selected:
 def _asks_again(given: Mapping[str, Any]) -> Callable[[str], bool]:
     """Return a test by power state: whether a server whose action is done is requested again, for its readiness or the soak. The request
     has the earlier key, so the node does not act twice."""
-    wait = given.get("wait_for", WAITS[0])
+    wait = given.get("wait_for", WaitFor.CONTAINER.value)
     soaks = parse_seconds("soak", given.get("soak", 0)) > 0
     return lambda state: soaks or wait == WaitFor.HEALTHY.value or (wait == WaitFor.RUNNING.value and state == PowerState.STARTING.value)
 

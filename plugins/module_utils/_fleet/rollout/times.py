@@ -21,11 +21,11 @@ from typing import Any
 
 from ..._power.model.clock import read_timestamp
 from ..._power.model.players import PlayerPolicy
-from ..._power.model.request import DEFAULT_SETTLE_SECONDS, PowerAction, Request, WaitFor
+from ..._power.model.request import DEFAULT_SETTLE_SECONDS, OnFailedStart, PowerAction, Request, WaitFor
 from ..._power.model.schema import few, one_line
 from ..table import plural
 from .record import Record, Row, outcome_words, some_of
-from .values import BOOTS, DONE, REVERT, RolloutError, parse_seconds
+from .values import BOOTS, DONE, RolloutError, parse_seconds
 
 #: A longer wait is probably a mistake.
 LONGEST_AHEAD_SECONDS = 31 * 24 * 3600.0
@@ -35,6 +35,12 @@ _WRITTEN = re.compile(
     rf"(?:(?P<date>\d{{4}}-\d\d-\d\d)[T ])?{_TIME}(?:(?P<offset>{_OFFSET})|\s+(?P<zone>[A-Za-z][A-Za-z0-9_+/-]{{0,63}}))?", re.ASCII
 )
 _LONGEST_SHOWN = 60
+#: Seconds from a stop to SIGKILL if neither the rolling run nor a known definition sets another number.
+STOP_SECONDS = 600
+#: Servers of one node at a time without a setting of the rolling run: the default of a small node.
+_AT_ONCE = 8
+#: In a line: the nodes by name, and the length of a server's name.
+_NODES, _LONGEST_NAME = 3, 40
 
 
 @dataclass(frozen=True)
@@ -176,10 +182,6 @@ def _timestamp(moment: float | None) -> str | None:
     return None if moment is None else datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-#: Seconds from a stop to SIGKILL if neither the rolling run nor a known definition sets another number.
-STOP_SECONDS = 600
-
-
 def longest_batch(action: str, given: Mapping[str, Any], policy: PlayerPolicy | None) -> tuple[float, float]:
     """Return the seconds that a batch may take: once, and for each round of a node. Raises `RolloutError` for wrong seconds.
 
@@ -188,7 +190,8 @@ def longest_batch(action: str, given: Mapping[str, Any], policy: PlayerPolicy | 
     """
     if action == PowerAction.KILL.value:
         return 0, 0
-    waits, reverts = given.get("wait_for", WaitFor.CONTAINER.value) != WaitFor.CONTAINER.value, given.get("on_failed_start") == REVERT
+    waits = given.get("wait_for", WaitFor.CONTAINER.value) != WaitFor.CONTAINER.value
+    reverts = given.get("on_failed_start") == OnFailedStart.REVERT.value
     one_stop = _seconds(given, "stop_timeout", STOP_SECONDS)
     stop = 0.0 if action == PowerAction.START.value else one_stop
     ready = _seconds(given, "wait_timeout", Request.wait_timeout) if action in BOOTS and (waits or reverts) else 0.0
@@ -203,19 +206,13 @@ def _seconds(given: Mapping[str, Any], name: str, default: float) -> float:
     return float(default) if value is None else parse_seconds(name, value)
 
 
-#: Servers of one node at a time without a setting of the rolling run: the default of a small node.
-_AT_ONCE = 8
-
-
 @dataclass(frozen=True)
 class Waits:
-    """The waits of a rolling run in seconds, and its parallelism.
-
-    ``max_parallel``: servers at a time on one node (0: the node's default). ``forks``: nodes at a time (0: all).
-    """
+    """The waits of a rolling run in seconds, and its parallelism."""
 
     pause: float = 0
     soak: float = 0
+    #: Servers at a time on one node (0: the node's default), and nodes at a time (0: all).
     max_parallel: int = 0
     forks: int = 0
 
@@ -257,10 +254,6 @@ def rounds(record: Record, max_parallel: int) -> dict[int, int]:
     for (batch, _node), count in counts.items():
         most[batch] = max(most.get(batch, 0), count)
     return {batch: math.ceil(count / (max_parallel or _AT_ONCE)) for batch, count in most.items()}
-
-
-_NODES = 3
-_LONGEST_NAME = 40
 
 
 def batch_name(record: Record, number: int) -> str:

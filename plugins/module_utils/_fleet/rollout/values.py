@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from ..._power.model.errors import Superseded
-from ..._power.model.request import DEFAULT_PRIORITY, POWER_ACTIONS, OnFailedStart, PowerAction, WaitFor
+from ..._power.model.request import DEFAULT_PRIORITY, PowerAction
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState
 
@@ -32,16 +31,9 @@ CRASHED = "crashed"
 BEFORE_BATCH_FAILED = "before_batch_failed"
 STILL_IN_FLIGHT = "still_in_flight"
 DEADLINE = "deadline"
-SUPERSEDED = Superseded.code
 
-ACTIONS = tuple(action.value for action in POWER_ACTIONS)
-WAITS = tuple(wait.value for wait in WaitFor)
-STATES = tuple(state.value for state in PowerState)
 OFFLINE = PowerState.OFFLINE.value
 BOOTS = tuple(action.value for action in PowerAction if action.boots)
-TAKES_DOWN = tuple(action.value for action in PowerAction if action.traits.should_be_up is False)
-FAILED_STARTS = tuple(each.value for each in OnFailedStart)
-REVERT = OnFailedStart.REVERT.value
 UP = tuple(state.value for state in PowerState if state is not PowerState.OFFLINE)
 
 _FLAGS = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0", "", "none"), False)}
