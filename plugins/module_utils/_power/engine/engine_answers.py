@@ -74,9 +74,7 @@ def _addresses(bindings: Sequence[Mapping[str, Any]] | None) -> tuple[tuple[str,
 
 
 def image_of(found: Mapping[str, Any]) -> ImageSeen:
-    config = found.get("Config") or {}
-    test = (config.get("Healthcheck") or {}).get("Test") or []
-    return ImageSeen(id=str(found["Id"]), healthcheck=bool(test) and test[0] != "NONE", volumes=tuple(config.get("Volumes") or ()))
+    return ImageSeen(id=str(found["Id"]), volumes=tuple((found.get("Config") or {}).get("Volumes") or ()))
 
 
 def server_of(row: Mapping[str, Any]) -> str | None:

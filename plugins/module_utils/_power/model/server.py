@@ -163,7 +163,6 @@ class ListedContainer:
 @dataclass(frozen=True)
 class ImageSeen:
     id: str
-    healthcheck: bool = False
     volumes: tuple[str, ...] = ()
 
 
