@@ -14,9 +14,14 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions import definition_text
 from ansible_collections.fleet.power.tests.unit import journal_support, scripted_engine
 from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
+from hypothesis import HealthCheck, settings
 
 #: The inventory plugin needs Ansible.
 collect_ignore_glob = [] if importlib.util.find_spec("ansible") else ["test_inventory*.py"]
+
+# A slow or busy machine makes no test fail.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(name="node")

@@ -31,11 +31,14 @@ class ScriptedEngine:
         self._listener = listener
         self._tls = tls
         self._links: list[socket.socket] = []
+        #: A TLS connection takes one write at a time.
+        self._writing = threading.Lock()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def say(self, data: bytes) -> None:
         assert self.link is not None
-        self.link.sendall(data)
+        with self._writing:
+            self.link.sendall(data)
 
     def hang_up(self) -> None:
         assert self.link is not None
@@ -65,7 +68,8 @@ class ScriptedEngine:
             self.asked.append(head.split()[1])
             self.link = link
             if self.answer:
-                link.sendall(self.answer)
+                with self._writing:
+                    link.sendall(self.answer)
 
 
 @contextlib.contextmanager

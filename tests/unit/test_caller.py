@@ -160,7 +160,7 @@ def test_a_line_names_server_outcome_and_origin() -> None:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
 def test_a_line_contains_only_printable_characters(name: str, origin: str, reason: str, msg: str) -> None:
     assert line_of(ended(name=name, msg=msg), asked(origin, reason)).isprintable()

@@ -23,7 +23,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, Example, csv_tables, examples, literals
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 CORPUS = Path(__file__).parent / "fixtures" / "config_files"
@@ -76,7 +76,7 @@ def _endings(name: str) -> set[str]:
 
 
 CASES = [case for path in sorted(CORPUS.iterdir()) for case in cases(path.name)]
-PATIENT = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PATIENT = settings(max_examples=150)
 PARSER = st.sampled_from(sorted(PARSERS))
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=12))
 MATCHES = st.one_of(

@@ -97,7 +97,7 @@ SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan
 TREES = st.recursive(SCALARS, lambda inner: st.one_of(st.dictionaries(KEYS, inner, max_size=3), st.lists(inner, max_size=3)), max_leaves=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     values=st.dictionaries(KEYS, TREES, max_size=4),
     path=st.lists(KEYS, min_size=1, max_size=3),
@@ -259,7 +259,7 @@ LINES = [
 
 
 @needs_tomllib
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from(LINES), max_size=7))
 def test_our_reader_and_pythons_agree_on_toml(lines: list[str]) -> None:
     text = "".join(f"{line}\n" for line in lines)
@@ -278,7 +278,7 @@ VALUES: st.SearchStrategy[Value] = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from(LINES), max_size=7), st.lists(st.tuples(st.sampled_from(PATHS), VALUES), min_size=1, max_size=3))
 def test_edits_give_valid_toml_and_a_second_edit_changes_nothing(lines: list[str], rules: list[tuple[str, Value]]) -> None:
     rules = list(dict(rules).items())
@@ -295,7 +295,7 @@ def test_edits_give_valid_toml_and_a_second_edit_changes_nothing(lines: list[str
 
 
 @needs_tomllib
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(LINES), max_size=7), st.sampled_from(["n", "new.table.key", "b.n", "a.n.m", 'a["x y"]']))
 def test_a_new_key_changes_nothing_else(lines: list[str], match: str) -> None:
     text = "\n".join(lines)

@@ -129,7 +129,7 @@ WRITTEN = st.tuples(
 FILES = st.dictionaries(SECTIONS, st.dictionaries(NAMES, WRITTEN, min_size=1, max_size=4), min_size=1, max_size=3)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(file=FILES, value=st.one_of(PLAIN, st.integers(), st.booleans(), st.none()), end=st.sampled_from(["\n", "\r\n"]), choice=st.data())
 def test_pythons_reader_finds_the_new_value_and_every_other_key_unchanged(
     file: dict[str, dict[str, tuple[str, str, str, str]]], value: object, end: str, choice: st.DataObject
@@ -151,7 +151,7 @@ def test_pythons_reader_finds_the_new_value_and_every_other_key_unchanged(
     assert [line for line in after.split(end) if line[:1] in ";#["] == [line for line in before.split(end) if line[:1] in ";#["]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(file=FILES, value=PLAIN, section=SECTIONS)
 def test_a_new_key_changes_no_other_key(file: dict[str, dict[str, tuple[str, str, str, str]]], value: str, section: str) -> None:
     before = "".join(
@@ -260,7 +260,7 @@ def escaped(text: str, more: str) -> str:
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     entries=ENTRIES,
     value=st.one_of(ANY_TEXT, st.integers(), st.booleans(), st.none()),

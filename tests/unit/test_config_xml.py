@@ -178,7 +178,7 @@ TREES = CHILDREN.map(lambda pieces: "<a>" + "".join(f"{piece}</b>" if piece.ends
 FILES = TREES | st.lists(st.sampled_from(PIECES), max_size=9).map("".join)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(FILES, st.lists(st.tuples(st.sampled_from(PATHS), VALUES), min_size=1, max_size=2))
 def test_edits_give_valid_xml_and_a_second_edit_changes_nothing(text: str, rules: list[tuple[str, Value]]) -> None:
     try:
@@ -194,7 +194,7 @@ def test_edits_give_valid_xml_and_a_second_edit_changes_nothing(text: str, rules
         return
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(TREES, st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8), st.sampled_from(["n", "b2.n"]))
 def test_a_new_element_has_the_value_of_the_rule_and_changes_no_other(text: str, value: str, path: str) -> None:
     try:

@@ -225,7 +225,7 @@ SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan
 TREES = st.recursive(SCALARS, lambda inner: st.one_of(st.dictionaries(KEYS, inner, max_size=3), st.lists(inner, max_size=3)), max_leaves=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     tree=st.dictionaries(KEYS, TREES, max_size=4),
     path=st.lists(KEYS, min_size=1, max_size=3),
@@ -283,7 +283,7 @@ def test_a_question_mark_in_a_block_needs_no_quotes() -> None:
     assert replace_yaml("a: 1\n", [ConfigRule("a", "Ready?")]) == "a: Ready?\n"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     name=WORDS.filter(bool),
     value=st.one_of(WORDS, st.none(), st.booleans()),

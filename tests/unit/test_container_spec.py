@@ -291,7 +291,7 @@ class TestHash:
 
 
 class TestAnyDefinition:
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=80)
     @given(
         st.fixed_dictionaries(
             {},

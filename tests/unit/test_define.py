@@ -254,7 +254,7 @@ def test_a_value_that_no_definition_can_have_is_refused() -> None:
         definition_of(*plain(Labels={"x": "\0"}), node_settings())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.dictionaries(TEXT, TEXT, max_size=5), TEXT, st.lists(TEXT, max_size=3))
 def test_any_text_becomes_a_definition(texts: dict[str, str], text: str, words: list[str]) -> None:
     container, image = plain(

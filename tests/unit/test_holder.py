@@ -66,7 +66,7 @@ def test_a_record_reads_back_as_it_was_written(holder: Holder) -> None:
     assert decode(text) == holder
 
 
-@settings(deadline=None, database=None)
+@settings(database=None)
 @given(origin=st.text(), reason=st.text(), left=st.text(), times=st.sampled_from([1, 40, 3000]))
 @example(origin="\x00", reason='"\\', left="\U0001f600", times=3000)
 @example(origin="\udcff", reason="\ud800", left="", times=1)
@@ -100,7 +100,7 @@ def test_a_mixture_of_two_records_is_never_a_third_record() -> None:
         assert decode(one[:place] + BLANK[place:]) in (None, decode(one))
 
 
-@settings(deadline=None, database=None)
+@settings(database=None)
 @given(st.binary(max_size=RECORD_SIZE))
 @example(BLANK)
 @example(b"\0" * RECORD_SIZE)
@@ -193,7 +193,7 @@ ENDED = EndedHere(Run("e" * 64, "2026-12-31T23:59:59.123456789Z"), "restart", ge
 LONGEST = replace(FULL, generation=10**9, leftover=replace(LEFTOVER, generation=10**9), ended=ENDED)
 
 
-@settings(deadline=None, database=None)
+@settings(database=None)
 @given(origin=st.text(), reason=st.text(), times=st.sampled_from([1, 40, 3000]))
 def test_a_full_record_keeps_the_complete_ended_run(origin: str, reason: str, times: int) -> None:
     longest = replace(LONGEST, origin=origin * times, reason=reason * times, ended=replace(ENDED, origin=origin * times))

@@ -103,7 +103,7 @@ class TestKeys:
         assert "environment.RCON_PASSWORD" in label
         assert all(len(value) in (0, 12) and (not value or int(value, 16) >= 0) for value in label.values())
 
-    @hypothesis_settings(max_examples=60, deadline=None)
+    @hypothesis_settings(max_examples=60)
     @given(st.dictionaries(st.text("ABé☃-. x", min_size=1, max_size=4), st.text("ab=", max_size=3), max_size=3), st.data())
     def test_the_parts_differ_exactly_when_the_whole_differs(self, environment: dict[str, str], data: st.DataObject) -> None:
         other = data.draw(st.dictionaries(st.sampled_from([*environment, "X"]), st.text("ab=", max_size=3), max_size=3))

@@ -162,7 +162,7 @@ def count_ends(lines: list[str]) -> Counter[str]:
     return counted
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(EVENTS)
 def test_the_lines_in_a_second_are_limited_and_each_end_is_reported_once(events: list[tuple[float, str, list[dict[str, Any]]]]) -> None:
     state: dict[str, Any] = {}

@@ -120,7 +120,7 @@ def test_terminal_escapes_are_stripped(escaped: bytes, plain: bytes) -> None:
 
 
 class TestLines:
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(st.lists(st.binary(max_size=12) | st.sampled_from([b"\r\n", b"\n", b"\r", b"x" * LONGEST, b"y" * (LONGEST + 1)]), max_size=12))
     def test_lines_are_the_same_however_the_stream_is_cut(self, chunks: list[bytes]) -> None:
         whole, pieces = Lines(), Lines()
@@ -136,7 +136,7 @@ class TestLines:
 
 
 class TestReadableLines:
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(st.binary(max_size=200), st.integers(1, 5), st.integers(0, 30))
     def test_output_of_a_server_becomes_few_short_printable_lines(self, log: bytes, count: int, limit: int) -> None:
         lines = readable_lines(log, count, limit)

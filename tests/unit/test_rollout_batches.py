@@ -341,7 +341,7 @@ def test_window_times_give_the_open_or_the_next_window(now: str, given: dict[str
     assert window(now, **given) == expected
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     zone=st.sampled_from(ZONES),
     now=st.integers(650_000_000, 2_100_000_000),

@@ -224,7 +224,7 @@ class TestValues:
             "settings config.yml: unknown keys ignored: token:..., docker.key=...",
         )
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         st.sampled_from([key.name for key in KEYS]),
         st.recursive(

@@ -36,7 +36,7 @@ def frame(payload: bytes, stream: int = 1) -> bytes:
     return bytes([stream, 0, 0, 0]) + len(payload).to_bytes(4, "big") + payload
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=40)), max_size=8), st.data())
 def test_frames_are_separated_regardless_of_the_cuts_in_the_stream(frames: list[tuple[int, bytes]], data: st.DataObject) -> None:
     stream = b"".join(frame(payload, number) for number, payload in frames)
