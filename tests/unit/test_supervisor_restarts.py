@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -110,6 +111,15 @@ class TestRestart:
         signals = [call[1] for call in watched.fake.engine.calls if call[0] == "signal"]
         assert signals == ["SIGTERM", "SIGKILL"] and watched.fake.live
         assert watched.fake.clock.monotonic() - began == pytest.approx(37, abs=1)
+
+    def test_it_is_left_alone_if_it_recovers_during_the_pull(self, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+        watched.fake.configure(supervisor={"restart_unhealthy": True}, docker={"pull": "always"})
+        recover = functools.partial(watched.fake.engine.change, UUID, health="healthy")
+        monkeypatch.setattr(watched.fake.engine.images, "pull", lambda *_of_the_image: recover())
+        before = watched.fake.seen().run
+        hang(watched)
+        assert watched.fake.seen().run == before
+        assert "signal" not in [call[0] for call in watched.fake.engine.calls]
 
     def test_no_hook_runs_after_the_stop(self, watched: Watched) -> None:
         hook = {"command": ["/no/such/program"]}

@@ -170,6 +170,11 @@ class Request:
         """True for a start by the supervisor after a run's end."""
         return self.ended_run is not None and self.action is PowerAction.START
 
+    @property
+    def follows_hang(self) -> bool:
+        """True for a restart by the supervisor of a server that hangs."""
+        return self.ended_run is not None and self.action is PowerAction.RESTART
+
     def generation(self, uuid: str) -> int:
         """Return the kill generation of ``uuid`` at the request; if that is unknown, that of all servers."""
         return self.generations.get(uuid, self.generations.get(ALL, 0))

@@ -96,7 +96,7 @@ def start_container(context: ActionContext, lock: PowerLock, staged: Staged, *, 
 
 def _started_run(context: ActionContext, snapshot: Snapshot) -> SeenRun:
     request, row = context.request, context.request.ended_run
-    if row is not None and not request.follows_end:
+    if row is not None and request.follows_hang:
         # Its restart has written the row.
         with contextlib.suppress(JournalUnusable, OSError):
             row = context.node.journal.ended_runs.of_run(row.run)

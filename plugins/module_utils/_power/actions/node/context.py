@@ -110,11 +110,8 @@ def refuse_after_newer_run(context: ActionContext, snapshot: Snapshot | None) ->
         raise NotSelected(context.cannot("another run has followed the one that ended"))
 
 
-def require_hanging(context: ActionContext, seen: Observed) -> None:
+def require_hanging(context: ActionContext, snapshot: Snapshot | None) -> None:
     """Raise `NotSelected` if the supervisor's restart finds its run over, healthy or paused. Certain under the lock."""
-    request, snapshot = context.request, seen.snapshot
-    if request.ended_run is None or request.follows_end:
-        return
     if snapshot is None or not snapshot.live or snapshot.paused or snapshot.health != UNHEALTHY:
         raise NotSelected(context.cannot("it no longer hangs"))
 

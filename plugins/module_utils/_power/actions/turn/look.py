@@ -130,7 +130,8 @@ def _require_chosen(context: ActionContext, seen: Observed, *, with_record: bool
         require_selected(context.request, context.uuid, seen.state)
     _require_should_be_up(context, seen, with_record=with_record)
     refuse_after_newer_run(context, seen.snapshot)
-    require_hanging(context, seen)
+    if context.request.follows_hang:
+        require_hanging(context, seen.snapshot)
     _refuse_on_trial(context)
     if context.request.proof is not None:
         from .revert import require_failed

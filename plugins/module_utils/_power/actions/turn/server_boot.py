@@ -13,7 +13,7 @@ from ...model.server import Snapshot
 from ..boot.container import Boot, Staged, pull, stage, unstage
 from ..boot.prepare import boot_step, preboot, prepare
 from ..boot.startup import AwaitedRun, start
-from ..node.context import STALE_SECONDS, ActionContext
+from ..node.context import STALE_SECONDS, ActionContext, require_hanging
 from ..node.node import Observed
 from .stop import end_run
 
@@ -24,6 +24,9 @@ def boot_server(context: ActionContext, lock: PowerLock, boot: Boot, seen: Obser
     try:
         staged = _stage(context, lock, boot, seen.snapshot)
         _begin_proof(context, boot, seen.snapshot, staged)
+        if context.request.follows_hang:
+            # The pull may have taken minutes.
+            require_hanging(context, node.engine.inspect(context.uuid))
         began = node.clock.monotonic()
         end_run(context, lock, seen, steps)
         if node.settings.hooks:
