@@ -10,11 +10,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import PowerLock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, Result
 from ansible_collections.fleet.power.tests.unit.lock_support import fill, small_disk
 
@@ -32,8 +34,17 @@ STOPPED = [*WAITED_FOR, ("restart", "stop")]
 
 def results_of(lab: Lab, kept: Kept, action: str, **fields: Any) -> tuple[dict[str, Any], Result]:
     """Request an action that waits for a kept one; return the results of the kept action and of this one."""
-    with meanwhile(lambda: lab.power(action, kept.uuid, **fields)) as waiting:
-        time.sleep(0.5)
+    node, tries = lab.node(), threading.Event()
+    acquire = node.locks.acquire
+
+    def noted(*arguments: Any, **named_ones: Any) -> PowerLock:
+        tries.set()
+        return acquire(*arguments, **named_ones)
+
+    node.locks.acquire = noted  # type: ignore[method-assign]
+    with closing(node.journal), meanwhile(lambda: perform(lab.request(action, kept.uuid, node, **fields), node)) as waiting:
+        assert tries.wait(30)
+        time.sleep(0.2)
         assert not waiting.done()
         kept.let_go()
         second = waiting.result()
