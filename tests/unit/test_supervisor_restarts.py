@@ -112,7 +112,7 @@ class TestRestart:
         assert signals == ["SIGTERM", "SIGKILL"] and watched.fake.live
         assert watched.fake.clock.monotonic() - began == pytest.approx(37, abs=1)
 
-    def test_it_is_left_alone_if_it_recovers_during_the_pull(self, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_server_that_recovers_during_the_pull_is_left_alone(self, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
         watched.fake.configure(supervisor={"restart_unhealthy": True}, docker={"pull": "always"})
         recover = functools.partial(watched.fake.engine.change, UUID, health="healthy")
         monkeypatch.setattr(watched.fake.engine.images, "pull", lambda *_of_the_image: recover())
