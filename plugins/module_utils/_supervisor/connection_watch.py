@@ -19,7 +19,7 @@ from .._power.host.system_log import announce_line
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, engine_time
-from .._power.model.errors import EngineError, EngineUnreachable, LockUnavailable
+from .._power.model.errors import ENGINE_FAULTS, EngineError, EngineUnreachable, LockUnavailable
 from .._power.model.records import dataclass
 from .._power.model.server import Run
 from .._power.model.supervision import CRASHES, EndedRun, Limits, Verdict, wait_before
@@ -245,7 +245,7 @@ class EngineWatch:
         """Record that the live run outlived a signal. From then on the engine's mark of a manual stop proves nothing."""
         node, snapshot = self._node(), None
         # If the inspection fails, the mark stays. The server then stays down instead of coming up unasked.
-        with contextlib.suppress(EngineError, EngineUnreachable):
+        with contextlib.suppress(*ENGINE_FAULTS):
             snapshot = node.engine.inspect(container)
         started = None if snapshot is None else engine_time(snapshot.started_at)
         # A repeated event may belong to an earlier run.
@@ -260,7 +260,7 @@ class EngineWatch:
         if server is not None:
             try:
                 seconds = obeys_within(node, server, node.engine.inspect(container))
-            except (EngineError, EngineUnreachable):
+            except ENGINE_FAULTS:
                 # Its stop timeout may be longer than the default.
                 return
         sent = self._reports.disobeyed(container, time.time_ns() - int(seconds * 1e9))

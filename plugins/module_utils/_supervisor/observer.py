@@ -21,7 +21,7 @@ from .._power.host.machine import boot_id, boot_seconds
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import engine_time, timestamp
-from .._power.model.errors import EngineError, EngineUnreachable
+from .._power.model.errors import ENGINE_FAULTS, EngineError
 from .._power.model.records import dataclass, field, replace
 from .._power.model.request import PowerAction
 from .._power.model.result import RunEnd
@@ -237,7 +237,7 @@ class Observer:
         if end.snapshot is None:
             return ()
         secrets = end.snapshot.secrets | secrets_of(definition)
-        with contextlib.suppress(EngineError, EngineUnreachable):
+        with contextlib.suppress(*ENGINE_FAULTS):
             return readable_lines(node.engine.logs.tail_of_run(end.run, _LOG_LINES), _LOG_LINES, _LOG_LINE_BYTES, secrets)
         return ()
 

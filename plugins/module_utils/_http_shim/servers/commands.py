@@ -12,7 +12,7 @@ import asyncio
 from ..._power.actions.turn.stop import graceful_stop
 from ..._power.model.cancellation import Deadline
 from ..._power.model.clock import SYSTEM_CLOCK
-from ..._power.model.errors import EngineError, EngineUnreachable, PowerError
+from ..._power.model.errors import ENGINE_FAULTS, PowerError
 from ..._power.model.records import dataclass, field
 from ..._power.model.server import Run, Snapshot, StopType
 from ..acceptance.shared_node import SharedNode
@@ -93,7 +93,7 @@ class Commands:
             self._node.journal.runs.stop_by_console(uuid, snapshot.run, self._node.clock.now())
         try:
             engine.write_stdin(snapshot.id, text, taken_within=_SECONDS)
-        except (EngineError, EngineUnreachable) as error:
+        except ENGINE_FAULTS as error:
             refused = NOT_READ if error.facts.get("not_read") else NotWritten(error=str(error))
             turn.failed = snapshot.run, Deadline.after(SYSTEM_CLOCK, _PAUSE_SECONDS), refused
             return refused

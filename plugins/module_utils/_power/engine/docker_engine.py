@@ -21,7 +21,7 @@ from ..container.container_labels import LABEL_SERVER, LABEL_SPEC, made_by_us, n
 from ..container.container_network import NetworkSpec
 from ..model.cancellation import Deadline, wait_until
 from ..model.clock import SYSTEM_CLOCK, engine_time
-from ..model.errors import EngineError, EngineUnreachable, PowerError
+from ..model.errors import ENGINE_FAULTS, EngineError, EngineUnreachable, PowerError
 from ..model.schema import one_line
 from ..model.server import ListedContainer, Run, Server, Snapshot, parse_uuid
 from .connection import Connection
@@ -273,7 +273,7 @@ class DockerEngine:
         """As `_renamed_server`, but trust the label if the container cannot be inspected: one failure must not hide the others."""
         try:
             return self._renamed_server(row)
-        except (EngineError, EngineUnreachable):
+        except ENGINE_FAULTS:
             return claimed_server(row)
 
     def publisher(self, published: str, address: str) -> str | None:

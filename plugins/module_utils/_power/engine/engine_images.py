@@ -12,7 +12,7 @@ from typing import Any
 
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
-from ..model.errors import EngineError, EngineUnreachable, ImageUnavailable
+from ..model.errors import ENGINE_FAULTS, EngineError, EngineUnreachable, ImageUnavailable
 from ..model.schema import one_line
 from ..model.server import ImageSeen
 from .engine_answers import image_of
@@ -102,7 +102,7 @@ class Pull:
                 self._silence = Deadline.after(SYSTEM_CLOCK, SILENCE_SECONDS)
                 if line.get("error"):
                     self._failed(line["error"])
-        except (EngineError, EngineUnreachable) as error:
+        except ENGINE_FAULTS as error:
             self._fault = error
         except (ValueError, RuntimeError) as error:
             # The SDK raises these for an unreadable progress stream.

@@ -13,7 +13,7 @@ from ..definitions.definition import Definition
 from ..definitions.game_keys import MESSAGE, GameProfile
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
-from ..model.errors import EngineError, EngineUnreachable, PowerError
+from ..model.errors import ENGINE_FAULTS, PowerError
 from ..model.players import PlayerCount
 from ..model.schema import one_line
 from ..model.server import Snapshot
@@ -108,7 +108,7 @@ class ProfiledGame:
             raise Unanswered("its container has no open standard input")
         try:
             self._engine.write_stdin(self._snapshot.id, f"{line}\n", taken_within=self._seconds)
-        except (EngineError, EngineUnreachable) as error:
+        except ENGINE_FAULTS as error:
             if error.facts.get("not_read"):
                 raise Unanswered("its process does not read its standard input; it may still read this message") from error
             raise

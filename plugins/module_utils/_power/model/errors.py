@@ -179,6 +179,10 @@ class EngineError(PowerError, code="engine_error", always_failed=True):
         return str(self).partition(": ")[2] or str(self)
 
 
+#: The engine refused a request, or did not answer.
+ENGINE_FAULTS = (EngineError, EngineUnreachable)
+
+
 class MissingLibrary(PowerError, code="missing_library"):
     """Python cannot import a library, or it is too old; the message names library and interpreter."""
 

@@ -12,14 +12,14 @@ from ...engine.readiness import Lines, Matchers
 from ...journal.schema import JournalUnusable
 from ...locking.holder import Holder
 from ...model.cancellation import Deadline
-from ...model.errors import PowerError, StartFailed, StartTimeout, Superseded
+from ...model.errors import ENGINE_FAULTS, PowerError, StartFailed, StartTimeout, Superseded
 from ...model.news import READY
 from ...model.request import WaitFor
 from ...model.result import Phase
 from ...model.server import Run, Snapshot, Startup
 from ...model.supervision import Verdict
 from ..node.context import ActionContext
-from ..node.node import ENGINE_FAULTS, Node
+from ..node.node import Node
 from .startup import AwaitedRun, exited, start_failed
 
 #: Verdicts on a run that ended by itself. PENDING: the end was found, and no action here caused it.

@@ -15,13 +15,13 @@ from ...container.container_parts import compare
 from ...container.container_spec import HOME, ContainerSpec, container_spec
 from ...definitions.definition import Definition
 from ...definitions.selectors import begins_with
-from ...model.errors import ContainerForeign, EngineError, ImageUnavailable, PrebootFailed
+from ...model.errors import ENGINE_FAULTS, ContainerForeign, EngineError, ImageUnavailable, PrebootFailed
 from ...model.records import dataclass
 from ...model.server import Snapshot
 from ...volume.volume import Volume
 from ...volume.volume_walk import shown_path
 from ..node.context import ActionContext
-from ..node.node import ENGINE_FAULTS, Node
+from ..node.node import Node
 from ..node.run_end import note_others_end
 
 

@@ -16,7 +16,7 @@ from ...definitions.settings import Settings
 from ...host.listener import TAKEN, port_fault
 from ...locking.lock import PowerLock
 from ...model.cancellation import CheckCancelled
-from ...model.errors import DiskCheckTimeout, DiskFull, EngineError, PowerError, PrebootFailed, Suspended, VolumeMissing
+from ...model.errors import ENGINE_FAULTS, DiskCheckTimeout, DiskFull, EngineError, PowerError, PrebootFailed, Suspended, VolumeMissing
 from ...model.records import dataclass
 from ...model.result import Phase, PrebootStep
 from ...model.schema import printable
@@ -24,7 +24,7 @@ from ...model.server import Snapshot, parse_uuid
 from ...volume.volume import Volume
 from ...volume.volume_walk import Bounds, Survey
 from ..node.context import ActionContext, known
-from ..node.node import ENGINE_FAULTS, Node
+from ..node.node import Node
 from .container import Boot, Staged, check_image, data_directory, put_in_place, refuse_foreign, spec_of
 
 #: Bits of the rights that work in any data directory: CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER.

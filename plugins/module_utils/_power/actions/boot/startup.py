@@ -15,14 +15,14 @@ from ...journal.schema import JournalUnusable
 from ...locking.holder import EndedHere
 from ...locking.lock import PowerLock
 from ...model.cancellation import no_check
-from ...model.errors import CancelledByKill, EngineError, StartFailed
+from ...model.errors import ENGINE_FAULTS, CancelledByKill, EngineError, StartFailed
 from ...model.records import dataclass, replace
 from ...model.request import PowerAction, WaitFor
 from ...model.result import Phase
 from ...model.server import Run, Snapshot
 from ...model.supervision import SeenRun
 from ..node.context import ActionContext, refuse_after_newer_run
-from ..node.node import ENGINE_FAULTS, Node
+from ..node.node import Node
 from ..node.run_end import fence_start, note_others_end, record_stop
 from .container import Staged, refuse_moved_mounts
 

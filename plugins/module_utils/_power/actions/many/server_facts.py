@@ -16,7 +16,7 @@ from ...games.game import Game
 from ...host.concurrency import map_concurrently
 from ...journal.journal import Intent
 from ...journal.operations import OperationRow
-from ...model.errors import EngineError, EngineUnreachable, PowerError, ServerNotFound
+from ...model.errors import ENGINE_FAULTS, EngineError, EngineUnreachable, PowerError, ServerNotFound
 from ...model.players import PlayerCount
 from ...model.proof import Proof
 from ...model.records import dataclass, replace
@@ -27,7 +27,7 @@ from ...model.server import UNHEALTHY, ImageSeen, PowerState, Run, Server, Snaps
 from ..boot.await_ready import seen_ready
 from ..boot.outdated import Outdated, outdated
 from ..boot.startup import matchers_of
-from ..node.node import ENGINE_FAULTS, Node, Observed
+from ..node.node import Node, Observed
 from .bulk import choose, everything
 from .service_facts import SupervisionFacts, event_facts, freeze_facts
 

@@ -23,7 +23,7 @@ from ...locking.lock import Locks, PowerLock
 from ...model.caller import SILENT, Caller
 from ...model.cancellation import CheckCancelled, Deadline
 from ...model.clock import SYSTEM_CLOCK, Clock, engine_time
-from ...model.errors import EngineError, EngineUnreachable, LockUnavailable
+from ...model.errors import LockUnavailable
 from ...model.records import dataclass
 from ...model.request import ALL, PowerAction, Request
 from ...model.result import Phase, RunEnd
@@ -31,9 +31,6 @@ from ...model.server import PowerState, Run, Snapshot, Startup, parse_uuid
 from ...model.supervision import SeenRun
 from ...sources.source_set import SourceSet
 from ...sources.sources import Sources
-
-#: The engine refused a request, or did not answer.
-ENGINE_FAULTS = (EngineError, EngineUnreachable)
 
 
 def derive_state(

@@ -15,13 +15,13 @@ from ...host.concurrency import map_concurrently
 from ...locking.countdown import Countdown, HeldCountdown
 from ...model.cancellation import CheckCancelled, Deadline
 from ...model.clock import timestamp
-from ...model.errors import PowerError, Superseded
+from ...model.errors import ENGINE_FAULTS, PowerError, Superseded
 from ...model.news import COUNTDOWN
 from ...model.players import COUNTING, WAITING, PlayerPolicy
 from ...model.records import replace
 from ...model.server import Run, Server, Snapshot
 from ..node.context import STALE_SECONDS, ActionContext
-from ..node.node import ENGINE_FAULTS, Node
+from ..node.node import Node
 from .countdown_rules import mark_reached
 
 #: Seconds before a look at the engine, if no action took the lock in between.

@@ -19,13 +19,12 @@ from ...host.pauses import hook_runs
 from ...locking.holder import EndedHere, Holder, Leftover
 from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline, no_check
-from ...model.errors import UNGUARDED, EngineUnreachable, HookUnavailable, KillUnsettled, LockTimeout, LockUnavailable
+from ...model.errors import ENGINE_FAULTS, UNGUARDED, EngineUnreachable, HookUnavailable, KillUnsettled, LockTimeout, LockUnavailable
 from ...model.news import LOCKED
 from ...model.request import PowerAction
 from ...model.result import Outcome, Phase, RunEnd
 from ...model.server import PowerState, Snapshot
 from ..node.context import ActionContext
-from ..node.node import ENGINE_FAULTS
 from ..node.progress import Ending, Progress
 from ..node.run_end import NO_RUN, fence_start, record_own_stop, write_ended_run, write_intent
 from .locked import holder_of

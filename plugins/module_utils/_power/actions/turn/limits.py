@@ -10,14 +10,14 @@ from ...container.container_limits import MEMORY, OVERHEAD, amount, can_change, 
 from ...container.container_parts import limits_to_change
 from ...locking.lock import PowerLock
 from ...model.cancellation import CheckCancelled
-from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, LimitBelowUse, PowerError, Suspended
+from ...model.errors import ENGINE_FAULTS, ContainerForeign, EngineError, EngineUnreachable, LimitBelowUse, PowerError, Suspended
 from ...model.plan import plan
 from ...model.records import dataclass
 from ...model.result import LimitChange, Outcome, Phase
 from ...model.server import Amount, ContainerLimits, Snapshot
 from ..boot.container import spec_of
 from ..node.context import STALE_SECONDS, ActionContext, refuse_frozen
-from ..node.node import ENGINE_FAULTS, Observed
+from ..node.node import Observed
 from ..node.progress import Ending
 from .locked import acquire
 from .look import check_wings, identify, look, look_locked

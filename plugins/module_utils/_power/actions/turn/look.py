@@ -10,12 +10,21 @@ from dataclasses import replace
 
 from ...host.pauses import hook_runs
 from ...locking.lock import PowerLock
-from ...model.errors import InterruptedBySignal, LockUnavailable, NotSelected, OnTrial, ServerNotFound, Superseded, WingsActive
+from ...model.errors import (
+    ENGINE_FAULTS,
+    InterruptedBySignal,
+    LockUnavailable,
+    NotSelected,
+    OnTrial,
+    ServerNotFound,
+    Superseded,
+    WingsActive,
+)
 from ...model.request import PowerAction, Request
 from ...model.server import PowerState, Server, Startup, parse_uuid
 from ...model.supervision import Verdict
 from ..node.context import ActionContext, fell_since, known, refuse_after_newer_run, require_hanging
-from ..node.node import ENGINE_FAULTS, Observed
+from ..node.node import Observed
 from ..node.run_end import recover_unfinished, unwritten_stop
 
 _NOWHERE = "no definition and no container of this node has it; act on its own node, or look for it with server_power_info"

@@ -19,7 +19,17 @@ from ...host.supervisor_record import read_record
 from ...journal.schema import JournalUnusable
 from ...model.cancellation import Deadline
 from ...model.clock import timestamp
-from ...model.errors import LeftDown, OutcomeUnknown, PowerError, Reverted, RevertUnavailable, StartFailed, StartTimeout, Superseded
+from ...model.errors import (
+    ENGINE_FAULTS,
+    LeftDown,
+    OutcomeUnknown,
+    PowerError,
+    Reverted,
+    RevertUnavailable,
+    StartFailed,
+    StartTimeout,
+    Superseded,
+)
 from ...model.news import PROOF
 from ...model.proof import Proof, ProofEnd, intent_text
 from ...model.records import replace
@@ -28,7 +38,6 @@ from ...model.server import Snapshot
 from ..boot.container import Boot, Staged, spec_of
 from ..boot.previous import can_return, clear_place, files_fault
 from ..node.context import ActionContext, proof_seconds
-from ..node.node import ENGINE_FAULTS
 from ..node.progress import Ending
 
 _LOOK_SECONDS = 0.5
