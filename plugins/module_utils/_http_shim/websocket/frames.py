@@ -131,4 +131,7 @@ class Rates:
 
     def allows(self, event: str, now: float) -> bool:
         """Take one more of a rarer event; return False if the limit refuses it."""
-        return self._each.setdefault(event, Bucket(*_EACH.get(event, _OTHER), now)).take(now)
+        bucket = self._each.get(event)
+        if bucket is None:
+            bucket = self._each[event] = Bucket(*_EACH.get(event, _OTHER), now)
+        return bucket.take(now)
