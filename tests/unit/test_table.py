@@ -45,6 +45,13 @@ def test_wide_and_combining_characters_keep_the_columns() -> None:
     assert lines == ["NAME  X", "生存  1", "e\u0301te   2", "abcd  3"]
 
 
+def test_the_middle_of_a_very_long_cell_goes_since_the_reason_is_at_the_end() -> None:
+    (_heading, line) = render(["MESSAGE"], [["Cannot start: " + "long " * 1000 + "no space left"]]).split("\n")
+    assert len(line) == 200
+    assert line.startswith("Cannot start: long ")
+    assert line.endswith(" long no space left")
+
+
 @pytest.mark.parametrize("hostile", ["\x1b[2J", "\x07", "\u202e", "\x9b", "\udc80", "\u200b", "\x00"])
 def test_the_table_has_no_control_characters(hostile: str) -> None:
     text = render(["A"], [[f"x{hostile}y"]])

@@ -71,7 +71,8 @@ def text_of(cell: object) -> str:
         return "yes" if cell else "no"
     text = str(cell)
     if len(text) > _LONGEST_CELL:
-        text = f"{text[: _LONGEST_CELL - 1]}{_ELLIPSIS}"
+        # The reason of an engine's message is at its end.
+        text = f"{text[: _LONGEST_CELL // 2 - 1]}{_ELLIPSIS}{text[-_LONGEST_CELL // 2 :]}"
     return _printed(text) or "-"
 
 
