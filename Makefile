@@ -58,7 +58,7 @@ lab-down: ## remove the nodes with their servers
 
 .PHONY: test needs lint sanity sanity-quick unit integration fleet machines fresh installed
 test: needs venv ## all checks from lint to unit, two at a time
-	@MAKE='$(MAKE)' tests/tools/side_by_side $(CHECKOUT)/.build/beside.log fresh fleet machines sanity-quick unit -- lint integration installed
+	@MAKE='$(MAKE)' tests/tools/side_by_side $(CHECKOUT)/.build/beside.log fresh fleet machines unit -- lint integration sanity-quick installed
 
 needs:
 	@tests/lab/needs test
