@@ -193,6 +193,7 @@ def two(lease: Lease, tmp_path: Path) -> tuple[list[Node], Directory]:
     return nodes, Directory(tmp_path, nodes)
 
 
+@pytest.mark.long
 def test_a_task_on_a_server_as_host_acts_on_its_own_node(two: tuple[list[Node], Directory], tmp_path: Path) -> None:
     (one, other), directory = two
     mine, theirs, down = named("lobby-1", role="lobby"), named("game-1"), named("game-2")
