@@ -72,7 +72,8 @@ def text_of(cell: object) -> str:
     text = str(cell)
     if len(text) > _LONGEST_CELL:
         # The reason of an engine's message is at its end.
-        text = f"{text[: _LONGEST_CELL // 2 - 1]}{_ELLIPSIS}{text[-_LONGEST_CELL // 2 :]}"
+        half = _LONGEST_CELL // 2
+        text = f"{text[: half - 1]}{_ELLIPSIS}{text[-half:]}"
     return _printed(text) or "-"
 
 
