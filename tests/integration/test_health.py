@@ -196,7 +196,7 @@ class HealthEvents:
 
     def _read(self) -> None:
         for event in self._stream:
-            self.seen.append((event["timeNano"] / 1e9, event["id"], event["status"].rpartition(" ")[2]))
+            self.seen.append((event["timeNano"] / 1e9, event["Actor"]["ID"], event["Action"].rpartition(" ")[2]))
 
     def close(self) -> None:
         self._stream.close()

@@ -17,13 +17,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine import docker_engine
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine, LiveByLabel
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import listed_of, snapshot_of
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_events import EndEvents
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_events import DockerEvents, EndEvents
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent, container_event
 from ansible_collections.fleet.power.plugins.module_utils._power.host import engine_process
 from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_life, manual_stop_mark
@@ -382,6 +383,16 @@ def test_the_end_of_a_container_wakes_only_its_own_waits(engine: Engine, events:
         engine.say("a")
         assert (first.result(20), second.result(20), other.result(20)) == (True, True, False)
     assert len(engine.asked) == 1
+
+
+@pytest.mark.parametrize("event", [{"id": ID, "Actor": {"ID": ID}}, {"id": ID}, {"Actor": {"ID": ID}}], ids=["1.51", "old", "1.52"])
+def test_an_end_is_read_from_the_events_of_each_version(event: dict[str, Any]) -> None:
+    """API version 1.52 drops `id` from events."""
+    client = mock.Mock()
+    client.events.return_value = [event]
+    calls = mock.MagicMock()
+    calls.asking.return_value.__enter__.return_value = client
+    assert DockerEvents(calls, local=True).await_end_hint(ID, LONG, begin=True) is True
 
 
 def test_an_end_between_the_check_and_the_wait_counts_once(engine: Engine, events: EndEvents) -> None:

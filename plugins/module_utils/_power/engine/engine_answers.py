@@ -115,6 +115,11 @@ def _name_in(row: Mapping[str, Any]) -> str:
     return str((row.get("Names") or ["/"])[0]).lstrip("/")
 
 
+def container_in_event(event: Mapping[str, Any]) -> str:
+    """Return the id of the container in an event. From API version 1.52 on, only ``Actor`` has it."""
+    return str((event.get("Actor") or {}).get("ID") or event["id"])
+
+
 def server_in_event(event: Mapping[str, Any]) -> str | None:
     """Return the UUID of the server in an event, or None. A hint: an image's label may name it, too."""
     actor = (event.get("Actor") or {}).get("Attributes") or {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import PowerError
-from .engine_answers import CHANGES, server_in_event
+from .engine_answers import CHANGES, container_in_event, server_in_event
 from .engine_calls import EngineCalls
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class DockerEvents:
         self._calls = calls
         self._local = local
         self.is_serving = calls.is_answered
-        self._end_events = EndEvents(lambda since, until: (str(event["id"]) for event in self._events(("die",), since, until)))
+        self._end_events = EndEvents(lambda since, until: map(container_in_event, self._events(("die",), since, until)))
 
     def await_end_hint(self, container: str, seconds: float, *, begin: bool) -> bool | None:
         """Wait up to ``seconds`` for the end of a container's process; return whether the engine reported it.
