@@ -112,17 +112,26 @@ def test_facts_are_returned_only_after_writes_of_another_process_are_on_the_disk
     assert [each for each in traces.answers(is_result).not_synced if each] == []
 
 
+def is_traced(pid: int, *, by: int) -> bool:
+    """Tell if each thread of a process has stopped for its tracer. Until then its calls are missing in the trace."""
+    with contextlib.suppress(FileNotFoundError):
+        statuses = [(thread / "status").read_text() for thread in Path(f"/proc/{pid}/task").iterdir()]
+        return all(f"TracerPid:\t{by}\n" in status for status in statuses)
+    return False
+
+
 @contextlib.contextmanager
 def traced_shim(lab: Lab, traces: Traces) -> Iterator[Shim]:
     with shim_on(lab) as shim:
         command = [*traced(traces.output), "-p", str(shim.child.pid)]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
-            assert tracer.stderr is not None and "attached" in tracer.stderr.readline()
+        with subprocess.Popen(command) as tracer:
             try:
+                # strace says "attached" before it has stopped each thread.
+                wait_until(lambda: is_traced(shim.child.pid, by=tracer.pid), "each thread of the shim is traced")
                 yield shim
             finally:
                 shim.child.send_signal(signal.SIGTERM)
-                tracer.communicate(timeout=30)
+                tracer.wait(timeout=30)
 
 
 def test_the_http_shim_shows_an_operation_only_after_its_writes_are_on_the_disk(lab: Lab) -> None:
