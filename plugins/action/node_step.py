@@ -8,11 +8,14 @@ It reads the variables itself, because they hold secrets and Ansible may show a 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
 from collections import Counter
 from collections.abc import Callable
+from datetime import date
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from ansible.errors import AnsibleError
@@ -27,6 +30,8 @@ from ansible_collections.fleet.power.plugins.plugin_utils._variables import give
 
 #: In bytes. Ansible Vault makes a text about four times as large.
 _LARGEST_FILE = 8 * LARGEST
+#: Of a link, and of what is no regular file.
+_IRREGULAR = (errno.ELOOP, errno.EINVAL)
 _STEPS = ("definitions", "validate", "together")
 
 
@@ -41,23 +46,22 @@ class ActionModule(ActionBase):
         self._vars = task_vars or {}
         self._node = str(self._vars["inventory_hostname"])
         self._found = NodeFindings()
+        #: The usable definitions: the text that was checked, by the name of the node's file.
+        self._files: dict[str, str] = {}
         return {**result, "changed": False, **getattr(self, f"_{options['step']}")()}
 
     def _definitions(self) -> dict[str, Any]:
-        files, listed = self._read_definitions()
+        given = self._look_at_definitions()
         found = self._found
-        facts = {"files": files, "listed": listed, "broken": found.broken, "refused": in_one(found.refused), "faults": in_one(found.faults)}
-        return {**facts, "given": bool(self._value("node_definitions_dir") or self._value("node_definitions"))}
+        facts = {"files": self._files, "broken": found.broken, "refused": in_one(found.refused), "faults": in_one(found.faults)}
+        return {**facts, "given": given}
 
     def _validate(self) -> dict[str, Any]:
         misspelt = given_fault(self._loader, self._vars)
         if misspelt:
             return {"failed": True, "msg": misspelt}
         found = self._found
-        try:
-            self._read_definitions()
-        except AnsibleError as error:
-            found.refuse(self._node, f"the definitions cannot be read: {error.message}")
+        self._look_at_definitions()
         found.end()
         given = [
             bool(found.servers or found.refused),
@@ -102,11 +106,22 @@ class ActionModule(ActionBase):
         """Return the evaluated variable of this node, None if it is not set. Raises `AnsibleError`."""
         return plain_value(self._templar.template(self._vars[name])) if self._vars.get(name) else None
 
-    def _read_definitions(self) -> tuple[list[str], list[str]]:
-        """Check all definitions; return the names of the directory's files, and the UUIDs of the list. Raises `AnsibleError`."""
-        directory, listed = self._value("node_definitions_dir") or "", self._value("node_definitions") or []
-        files = self._list(directory) if directory else []
-        if directory and not (files or listed or self._found.refused) and boolean(self._value("node_definitions_purge"), strict=False):
+    def _look_at_definitions(self) -> bool:
+        """Check all definitions; tell if there are variables with definitions."""
+        try:
+            directory, listed = self._value("node_definitions_dir") or "", self._value("node_definitions") or []
+            purges = boolean(self._value("node_definitions_purge"), strict=False)
+        except AnsibleError as error:
+            self._found.refuse(self._node, f"the definitions cannot be read: {error.message}")
+            return True
+        if directory:
+            self._look_at_directory(directory, may_be_empty=bool(listed) or not purges)
+        self._look_at_list(listed)
+        return bool(directory or listed)
+
+    def _look_at_directory(self, directory: str, *, may_be_empty: bool) -> None:
+        files = self._list(directory)
+        if not (files or may_be_empty or self._found.refused):
             # An empty directory is more often a mistake than a wish.
             self._found.refuse(directory, "it has no definition, and node_definitions_purge would remove all of the node")
         for name in files:
@@ -115,7 +130,6 @@ class ActionModule(ActionBase):
                 self._found.refuse(place, "it would have no effect; name it by its server's uuid, in lower case, or move it elsewhere")
             else:
                 self._look_at_file(place, name, uuid)
-        return files, self._look_at_list(listed)
 
     def _list(self, directory: str) -> list[str]:
         try:
@@ -129,38 +143,49 @@ class ActionModule(ActionBase):
         return [os.fsencode(name).decode(errors="backslashreplace") for name in found]
 
     def _look_at_file(self, place: str, name: str, uuid: str) -> None:
-        path = os.path.realpath(os.path.dirname(place)) + "/" + name
         try:
-            # A link can lead to any file of the controller.
-            if not stat.S_ISREG(os.lstat(path).st_mode):
-                self._found.refuse(place, "it is not a regular file, and links are not followed")
-                return
-            with open(path, "rb") as file:
-                content: bytes | str = file.read(_LARGEST_FILE + 1)
+            content = self._content_of(place)
         except OSError as error:
-            self._found.refuse(place, f"it cannot be read: {error.strerror}")
-            return
-        # The check of the size reports a larger file, so there is no need to decrypt it.
-        if len(content) <= _LARGEST_FILE and is_encrypted(content):
-            try:
-                content = self._loader.get_text_file_contents(path).encode()
-            except AnsibleError:
-                content = "it is encrypted by Ansible Vault, and cannot be decrypted with the secrets that are given"
-        self._found.look_at_definition(place, name, uuid, content)
+            irregular = error.errno in _IRREGULAR
+            why = "it is not a regular file, and links are not followed" if irregular else f"it cannot be read: {error.strerror}"
+            self._found.refuse(place, why)
+        else:
+            self._look_at_text(place, name, uuid, content)
 
-    def _look_at_list(self, listed: Any) -> list[str]:
+    def _content_of(self, place: str) -> bytes | str:
+        """Return the bytes of a file, or why it cannot be decrypted. Raises OSError."""
+        # A link can lead to any file of the controller, and a name can become one at any time: it is opened once.
+        with open(place, "rb", opener=_open_regular) as file:
+            content = file.read(_LARGEST_FILE + 1)
+        # The check of the size reports a larger file, so there is no need to decrypt it.
+        return self._decrypted(content) if len(content) <= _LARGEST_FILE and is_encrypted(content) else content
+
+    def _decrypted(self, content: bytes) -> bytes | str:
+        """Return the decrypted bytes, or why there are none. The loader only reads files, so it gets a copy. Raises OSError."""
+        with NamedTemporaryFile() as copy:
+            copy.write(content)
+            copy.flush()
+            try:
+                return plain_value(self._loader.get_text_file_contents(copy.name)).encode(errors="surrogateescape")
+            except AnsibleError:
+                return "it is encrypted by Ansible Vault, and cannot be decrypted with the secrets that are given"
+
+    def _look_at_text(self, place: str, name: str, uuid: str, content: bytes | str) -> None:
+        is_usable = self._found.look_at_definition(place, name, uuid, content)
+        if is_usable and isinstance(content, bytes):
+            self._files[name] = content.decode()
+
+    def _look_at_list(self, listed: Any) -> None:
         if not isinstance(listed, list):
             self._found.refuse("node_definitions", "it is not a list of definitions")
-            return []
-        uuids = [listed_uuid(raw) or "" for raw in listed]
-        for index, (uuid, raw) in enumerate(zip(uuids, listed)):
-            place = f"node_definitions[{index}]"
+            return
+        for index, raw in enumerate(listed):
+            place, uuid = f"node_definitions[{index}]", listed_uuid(raw)
             if uuid:
-                # The node reads it in this form.
-                self._found.look_at_definition(place, f"{uuid}.json", uuid, json.dumps(raw, default=str).encode())
+                # The node gets it in this form.
+                self._look_at_text(place, f"{uuid}.json", uuid, json.dumps(raw, default=_text, indent=2, sort_keys=True).encode())
             else:
                 self._found.refuse(place, "it has no settings.uuid that is a uuid, such as 01234567-89ab-4cde-8f01-23456789abcd")
-        return uuids
 
     def _look_at(self, name: str, look: Callable[[str, Any], None]) -> bool:
         try:
@@ -171,3 +196,17 @@ class ActionModule(ActionBase):
         if value:
             look(name, value)
         return bool(value)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open a regular file, without following a link or waiting for a pipe. Raises OSError, see `_IRREGULAR`."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+    return descriptor
+
+
+def _text(value: object) -> str:
+    """Return the text of a value that JSON does not have."""
+    return value.isoformat() if isinstance(value, date) else str(value)

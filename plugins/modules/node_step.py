@@ -38,14 +38,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: Names of the files in the directory of definitions.
-  type: list
-  elements: str
-  returned: step definitions
-listed:
-  description: The UUIDs of the list of definitions, in its order. An empty text stands for a definition without one.
-  type: list
-  elements: str
+  description: The text of each usable definition, by the name of its file. It holds secrets, so use C(no_log).
+  type: dict
   returned: step definitions
 broken:
   description: Names of the files that may not be written, also those that the list would make.

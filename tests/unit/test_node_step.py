@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import builtins
 import importlib
 import json
 import os
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -88,7 +88,8 @@ def test_valid_definitions_and_settings_have_no_faults(step: Step, tmp_path: Pat
     assert result["servers"] == [uuid(1), uuid(2), uuid(3)]
     assert capsys.readouterr().out.strip() == "n: 3 definitions, 0 faults, 0 warnings"
     read = step("definitions", **variables)
-    assert (read["files"], read["listed"]) == ([f"{uuid(1)}.json", f"{uuid(2)}.yml"], [uuid(3)])
+    assert list(read["files"]) == [f"{uuid(1)}.json", f"{uuid(2)}.yml", f"{uuid(3)}.json"]
+    assert read["files"][f"{uuid(3)}.json"] == json.dumps(definition(3), indent=2, sort_keys=True)
     assert (read["broken"], read["refused"], read["faults"]) == ([], "", "")
 
 
@@ -97,6 +98,7 @@ def test_a_broken_definition_does_not_affect_other_definitions(step: Step, tmp_p
     put(tmp_path, 2, '{"hunter2')
     read = step("definitions", node_definitions_dir=str(tmp_path), node_definitions=[definition(3, build={"swap": "much"}), definition(4)])
     assert read["broken"] == [f"{uuid(2)}.json", f"{uuid(3)}.json"]
+    assert list(read["files"]) == [f"{uuid(1)}.json", f"{uuid(4)}.json"]
     assert read["refused"] == ""
     assert f"{tmp_path}/{uuid(2)}.json: it is not JSON: line 1, column 2" in read["faults"] and "hunter2" not in read["faults"]
     assert 'node_definitions[0]: settings.build.swap is "much" (text), expected a whole number of -1 or more' in read["faults"]
@@ -135,14 +137,16 @@ def test_definitions_without_a_clear_server_are_refused(step: Step, tmp_path: Pa
     (servers / f"{uuid(3)}.json").symlink_to(secret)
     (servers / "lobby.json").write_text("{}")
     (servers / f"{uuid(4).replace('4', 'A')}.yml").write_text("{}")
-    kept = builtins.open
+    (servers / f"{uuid(5)}.json").mkdir()
+    os.mkfifo(servers / f"{uuid(6)}.json")
+    kept = os.open
 
     def closed(path: Any, *arguments: Any, **more: Any) -> Any:
         if str(path) == str(unreadable):
             raise PermissionError(13, "Permission denied")
         return kept(path, *arguments, **more)
 
-    monkeypatch.setattr(builtins, "open", closed)
+    monkeypatch.setattr(os, "open", closed)
     given = {"node_definitions_dir": str(servers), "node_definitions": [definition(1), {"settings": {}}, {"settings": {"uuid": "../../x"}}]}
     faults = {os.path.basename(fault["place"]): fault["msg"] for fault in step("validate", **given)["faults"]}
     assert step("definitions", **given)["refused"] != ""
@@ -150,6 +154,8 @@ def test_definitions_without_a_clear_server_are_refused(step: Step, tmp_path: Pa
         f"{uuid(1)}.yml": "this is a second definition",
         f"{uuid(2)}.json": "it cannot be read: Permission denied",
         f"{uuid(3)}.json": "links are not followed",
+        f"{uuid(5)}.json": "links are not followed",
+        f"{uuid(6)}.json": "links are not followed",
         "lobby.json": "it would have no effect",
         f"{uuid(4).replace('4', 'A')}.yml": "it would have no effect",
         "node_definitions[0]": "this is a second definition",
@@ -158,6 +164,62 @@ def test_definitions_without_a_clear_server_are_refused(step: Step, tmp_path: Pa
     }
     assert set(faults) == set(wanted)
     assert [name for name, said in wanted.items() if said not in faults[name]] == []
+
+
+@contextmanager
+def swapped(path: Path, other: Path) -> Iterator[None]:
+    """Swap two files in another process, again and again."""
+    program = (
+        "import os, sys\n"
+        "one, other, spare = sys.argv[1:]\n"
+        "print(flush=True)\n"
+        "while True:\n"
+        "    os.rename(one, spare); os.rename(other, one); os.rename(spare, other)\n"
+    )
+    command = [sys.executable, "-c", program, str(path), str(other), f"{other}.spare"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as swapper:
+        try:
+            assert swapper.stdout is not None and swapper.stdout.readline()
+            yield
+        finally:
+            swapper.kill()
+
+
+def test_a_link_in_the_place_of_a_checked_file_is_never_followed(step: Step, tmp_path: Path) -> None:
+    text = json.dumps(definition(1))
+    path, link, secret = put(tmp_path / "servers", 1, text), tmp_path / "link", tmp_path / "secret"
+    secret.write_text(json.dumps(definition(1, environment={"TOKEN": "hunter2"})))
+    link.symlink_to(secret)
+    with swapped(path, link):
+        sent = [step("definitions", node_definitions_dir=str(path.parent))["files"].get(path.name, text) for _each in range(1000)]
+    assert set(sent) == {text}
+
+
+def test_the_text_that_was_checked_is_the_text_that_is_sent(step: Step, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, encrypt = json.dumps(definition(1)), vault.VaultLib([("default", vault.VaultSecret(b"pass"))]).encrypt
+    kept = plugin.NodeFindings.look_at_definition
+
+    def replaced_after(*arguments: Any) -> Any:
+        is_usable = kept(*arguments)
+        path.write_text("{")
+        return is_usable
+
+    monkeypatch.setattr(plugin.NodeFindings, "look_at_definition", replaced_after)
+    for content in (text, encrypt(text.encode())):
+        path = put(tmp_path, 1, content)
+        assert step("definitions", secret="pass", node_definitions_dir=str(tmp_path))["files"] == {path.name: text}
+
+
+def test_each_variable_is_evaluated_once(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, evaluated = plugin.ActionModule._value, []
+
+    def value(action: Any, name: str) -> Any:
+        evaluated.append(name)
+        return kept(action, name)
+
+    monkeypatch.setattr(plugin.ActionModule, "_value", value)
+    assert step("definitions", node_definitions=[definition(1)])["given"]
+    assert sorted(evaluated) == ["node_definitions", "node_definitions_dir", "node_definitions_purge"]
 
 
 def test_a_missing_directory_and_an_empty_directory_with_purge_are_refused(step: Step, tmp_path: Path) -> None:
@@ -201,6 +263,8 @@ def test_a_huge_file_is_refused_by_its_size_and_not_read(step: Step, tmp_path: P
 
 def test_a_variable_that_cannot_be_evaluated_is_a_fault(step: Step) -> None:
     lost = errors.AnsibleUndefinedVariable("'panel_token' is undefined")
+    refused = step("definitions", node_definitions=lost)["refused"]
+    assert refused == "n: the definitions cannot be read: 'panel_token' is undefined"
     result = step("validate", node_definitions=lost, node_settings=lost, node_priorities={"lobby": "first"})
     assert [fault["place"] for fault in result["faults"]] == ["n", "node_settings", "node_priorities"]
 

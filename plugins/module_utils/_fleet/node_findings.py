@@ -71,11 +71,12 @@ class NodeFindings:
         self.refused.append(Finding(place, "", msg))
         self.faults.append(self.refused[-1])
 
-    def look_at_definition(self, place: str, name: str, uuid: str, content: bytes | str) -> None:
-        """Check a definition from the file ``name`` for the server ``uuid``: its bytes, or why they cannot be read."""
+    def look_at_definition(self, place: str, name: str, uuid: str, content: bytes | str) -> bool:
+        """Check a definition from the file ``name`` for the server ``uuid``: its bytes, or why they cannot be read. Return whether it is
+        usable."""
         if uuid in self._servers:
             self.refuse(place, f"this is a second definition of server {uuid}, besides {self._servers[uuid][0]}; keep one of them")
-            return
+            return False
         self._servers[uuid] = (place, "")
         before = len(self.faults)
         if isinstance(content, str):
@@ -84,8 +85,10 @@ class NodeFindings:
             self.faults.append(Finding(place, "", f"it is larger than {LARGEST} bytes"))
         else:
             self._look_at_text(place, name, uuid, content)
-        if len(self.faults) > before:
+        is_usable = len(self.faults) == before
+        if not is_usable:
             self.broken.append(name)
+        return is_usable
 
     def look_at_settings(self, place: str, raw: object) -> None:
         """Check settings of the node. Files that they name are on the node, so they are not checked."""
