@@ -114,6 +114,17 @@ def test_a_web_application_becomes_a_server_with_its_data_ports_and_environment(
     assert ended(node.power("restart", name)) == ("done", "")
 
 
+def test_a_container_with_another_port_inside_is_adopted(node: Lab) -> None:
+    port = free_port()
+    name = docker_run(node, "--publish", f"{port}:80", IMAGE[1:])
+    path, commands, printed = defined(node, name)
+    assert "read why the server is suspended" in printed
+    path.write_text(path.read_text().replace("suspended: true", "suspended: false"))
+    result = take_over(node, name, commands)
+    assert result.code == 0, result.out
+    assert node.container(path.stem)["HostConfig"]["PortBindings"][f"{port}/tcp"][0]["HostPort"] == str(port)
+
+
 @pytest.mark.samples("named volume")
 @pytest.mark.parametrize("volume", [False, True], ids=["bind", "named volume"])
 def test_a_game_server_becomes_a_server_with_its_world(node: Lab, volume: bool) -> None:

@@ -98,25 +98,40 @@ def test_a_health_check_lasts_for_its_interval_and_its_timeout(check: dict[str, 
     assert (snapshot_of(found).health, snapshot_of(found).health_seconds) == ("unhealthy", seconds)
 
 
-def inspected(bindings: Any = None, **state: object) -> dict[str, Any]:
-    """Return an inspect answer of the engine."""
+def inspected(bindings: Any = None, published: Any = None, **state: object) -> dict[str, Any]:
+    """Return an inspect answer of the engine: ``bindings`` are asked for, ``published`` is what it did."""
     usual = {"Running": False, "Paused": False, "Restarting": False, "ExitCode": 0, "OOMKilled": False, "StartedAt": "", "FinishedAt": ""}
-    return {"Id": "i", "Name": "/n", "State": {**usual, **state}, "Config": {}, "HostConfig": {"PortBindings": bindings}}
+    found = {"Id": "i", "Name": "/n", "State": {**usual, **state}, "Config": {}, "HostConfig": {"PortBindings": bindings}}
+    return {**found, "NetworkSettings": {"Ports": published}}
+
+
+def binding(address: str, port: str) -> dict[str, str]:
+    return {"HostIp": address, "HostPort": port}
 
 
 @pytest.mark.parametrize(
-    ("bindings", "addresses"),
+    ("bindings", "published", "addresses", "held"),
     [
-        (None, {}),
-        ({"1/tcp": None, "2/tcp": [], "3/tcp": [{"HostIp": "", "HostPort": ""}]}, {"1/tcp": (), "2/tcp": (), "3/tcp": ()}),
-        ({"1/udp": [{"HostIp": "", "HostPort": "7"}, {"HostIp": "::", "HostPort": "8"}]}, {"1/udp": (("0.0.0.0", 7), ("::", 8))}),
+        (None, None, {}, set()),
+        ({"1/tcp": None, "2/tcp": [], "3/tcp": [binding("", "")]}, None, {"1/tcp": (), "2/tcp": (), "3/tcp": ()}, set()),
+        (
+            {"1/udp": [binding("", "7"), binding("::", "8")]},
+            {"1/udp": [binding("0.0.0.0", "7"), binding("::", "8")]},
+            {"1/udp": (("0.0.0.0", 7), ("::", 8))},
+            {"7/udp", "8/udp"},
+        ),
+        # `docker run --publish 8090:80`, `--publish 80`, and `--publish-all`, where the engine chooses.
+        ({"80/tcp": [binding("127.0.0.1", "8090")]}, None, {"80/tcp": (("127.0.0.1", 8090),)}, {"8090/tcp"}),
+        ({"80/tcp": [binding("", "")]}, {"80/tcp": [binding("0.0.0.0", "32768")]}, {"80/tcp": (("0.0.0.0", 32768),)}, {"32768/tcp"}),
+        ({}, {"80/tcp": [binding("::", "32769")], "81/tcp": None}, {"80/tcp": (("::", 32769),), "81/tcp": ()}, {"32769/tcp"}),
     ],
 )
 @pytest.mark.parametrize("live", [True, False])
-def test_a_snapshot_has_the_published_addresses_of_a_live_container(bindings: Any, addresses: Any, live: bool) -> None:
-    found = snapshot_of(inspected(Running=live, bindings=bindings))
-    assert found.addresses == (addresses if live else {})
-    assert found.ports == (frozenset(bindings or ()) if live else frozenset())
+def test_a_snapshot_has_the_ports_of_the_machine_that_a_live_container_holds(
+    bindings: Any, published: Any, addresses: Any, held: set[str], live: bool
+) -> None:
+    found = snapshot_of(inspected(Running=live, bindings=bindings, published=published))
+    assert (found.addresses, found.machine_ports) == ((addresses, held) if live else ({}, set()))
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,19 @@ def test_a_taken_port_is_refused_even_if_the_engine_cannot_name_its_owner(fake: 
     assert "is taken; change settings.allocations, or free the port" in result.msg
 
 
+@pytest.mark.parametrize("live", [True, False])
+def test_a_container_in_the_machines_network_may_hold_its_ports_until_its_stop(fake: FakeNode, live: bool) -> None:
+    fake.configure(docker={})
+    fake.engine.local = True
+    fake.up(live=live, on_host_network=True)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.2", 0))
+        taken.listen()
+        fake.define(allocations={"mappings": {"127.0.0.2": [taken.getsockname()[1]]}})
+        result = fake.perform("restart")
+    assert (result.outcome.value, result.code) == (("done", "") if live else ("refused", "preboot_failed"))
+
+
 class TestConfiguration:
     RULES = ({"file": "server.properties", "parser": "file", "replace": [{"match": "port=", "replace_with": "port=25565"}]},)
 

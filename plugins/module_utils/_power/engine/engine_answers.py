@@ -30,7 +30,6 @@ _TIME_CHARACTERS = 29
 def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
     """Read an inspect answer. ``live`` covers running, paused, and between two tries of a restart policy."""
     state, config, host = found["State"], found["Config"], found["HostConfig"]
-    bindings = host.get("PortBindings") or {}
     live = bool(state["Running"] or state["Paused"] or state["Restarting"])
     checks = state.get("Health") or {}
     health = checks.get("Status")
@@ -59,13 +58,19 @@ def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
         image=str(config.get("Image") or ""),
         image_id=str(found.get("Image") or ""),
         labels=dict(config.get("Labels") or {}),
-        ports=frozenset(bindings) if live else frozenset(),
-        addresses={port: _addresses(there) for port, there in bindings.items()} if live else {},
+        addresses=_published(found) if live else {},
         on_host_network=host.get("NetworkMode") == "host",
         environment=tuple(config.get("Env") or ()),
         hostname=str(config.get("Hostname") or ""),
         limits=limits_of(host),
     )
+
+
+def _published(found: Mapping[str, Any]) -> dict[str, tuple[tuple[str, int], ...]]:
+    """Return where each port of a live container leads. Only ``NetworkSettings`` has a port that the engine chose."""
+    asked = as_map(found["HostConfig"].get("PortBindings"))
+    actual = as_map(as_map(found.get("NetworkSettings")).get("Ports"))
+    return {port: _addresses(asked.get(port)) or _addresses(actual.get(port)) for port in {**asked, **actual}}
 
 
 def _addresses(bindings: Sequence[Mapping[str, Any]] | None) -> tuple[tuple[str, int], ...]:

@@ -124,9 +124,7 @@ class Snapshot:
     image: str = ""
     image_id: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    #: The published ports of a live container, as ``25565/tcp``.
-    ports: frozenset[str] = frozenset()
-    #: The addresses and ports of the machine that lead to each port.
+    #: The addresses and ports of the machine that lead to each port of a live container, such as ``25565/tcp``.
     addresses: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
     #: It uses the machine's network and publishes no ports.
     on_host_network: bool = False
@@ -143,6 +141,11 @@ class Snapshot:
     def has_run(self) -> bool:
         """True if it ever started; until then the engine reports a zero time."""
         return self.started_at not in ("", NEVER_STARTED)
+
+    @property
+    def machine_ports(self) -> frozenset[str]:
+        """The ports of the machine that it holds while it is live, such as ``25565/tcp``."""
+        return frozenset(f"{number}/{port.partition('/')[2]}" for port, held in self.addresses.items() for _address, number in held)
 
     @property
     def secrets(self) -> frozenset[str]:

@@ -135,7 +135,10 @@ def _check_ports(node: Node, boot: Boot, snapshot: Snapshot | None, spec: Contai
     host = spec.config["HostConfig"]
     if not node.engine.local or host["NetworkMode"] in ("none", "host"):
         return
-    own = frozenset() if snapshot is None else snapshot.ports
+    if snapshot is not None and snapshot.live and snapshot.on_host_network:
+        # Its own process may hold them.
+        return
+    own = frozenset() if snapshot is None else snapshot.machine_ports
     for published, bindings in host["PortBindings"].items():
         for binding in () if published in own else bindings:
             port, _slash, protocol = published.partition("/")
