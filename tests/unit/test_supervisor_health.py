@@ -131,6 +131,61 @@ class TestNode:
             health.saw(name, seen("healthy"), 400.0)
         assert "3 of 5" in self.turn(health, "b", "c", "d", at=500.0)
 
+    def flap(self, health: NodeHealth, name: str, *moments: float) -> None:
+        """Let a server turn unhealthy at each moment, and be healthy 30 seconds later."""
+        for at in moments:
+            self.turn(health, name, at=at)
+            health.saw(name, seen("healthy"), at + 30)
+
+    def test_a_flapping_server_turns_together_with_no_neighbour(self) -> None:
+        health = self.of(2)
+        self.flap(health, "a", 100, 200, 300)
+        assert self.turn(health, "b", at=310) == "" and not health.suspects
+
+    def test_ten_minutes_after_its_turns_a_server_counts_again(self) -> None:
+        health = self.of(2)
+        self.flap(health, "a", 100, 200, 300)
+        self.turn(health, "a", at=810)
+        assert "2 of 2" in self.turn(health, "b", at=820)
+
+    def test_a_suspicion_ends_when_its_other_server_turns_out_to_flap(self) -> None:
+        health = self.of(3)
+        self.turn(health, "b", at=95)
+        self.flap(health, "a", 100, 200, 300)
+        assert health.suspects == {"b"}
+        self.turn(health, "a", at=400)
+        assert not health.suspects
+
+    def test_servers_that_flap_together_are_suspect_each_time(self) -> None:
+        health = self.of(3)
+        for at in (100.0, 280.0, 460.0, 640.0):
+            self.turn(health, "a", at=at)
+            self.turn(health, "b", at=at + 20)
+            assert health.suspects == {"a", "b"}
+            self.turn(health, "c", at=at + 40)
+            assert health.suspects == {"a", "b", "c"}
+            for name in "abc":
+                health.saw(name, seen("healthy"), at + 90)
+
+    def test_a_flapping_server_is_suspect_with_all_others(self) -> None:
+        health = self.of(4)
+        self.flap(health, "a", 100, 200, 300)
+        self.turn(health, "a", at=400)
+        assert "2 of 3" in self.turn(health, "b", "c", at=410)
+        assert health.suspects == {"a", "b", "c"}
+
+    def test_within_30_minutes_a_hung_neighbour_of_a_flapping_server_is_restarted(self) -> None:
+        health, restarted = self.of(3), None
+        for now in range(0, 1800, 5):
+            flaps, hangs = now % 100 < 40, now >= 110
+            health.saw("a", seen("unhealthy" if flaps else "healthy", run=Run("a", f"s{now // 100}"), interval=60), now)
+            health.saw("b", seen("unhealthy" if hangs else "healthy", run=Run("b", "s1"), interval=60), now)
+            health.saw("c", seen("healthy"), now)
+            health.suspect(now)
+            if restarted is None and any(uuid == "b" for uuid, _hang in health.hanging()):
+                restarted = now
+        assert restarted is not None and restarted <= 700
+
 
 @pytest.mark.parametrize(
     "allowed, in_hour, wait, decided",
@@ -203,8 +258,11 @@ class Schedule:
             Simulated(str(number), self.dice.choice((1.0, 5.0, 30.0, 60.0)), self.dice.random() < 0.8)
             for number in range(self.dice.randint(1, 7))
         ]
-        #: Each moment at which most servers had turned unhealthy within a minute, and the servers.
-        self.together: list[tuple[float, set[str]]] = []
+        #: The servers that turned unhealthy with most others: when, and with which.
+        self.suspected: dict[str, tuple[float, set[str]]] = {}
+        #: When each server was last suspected, or turned out to have turned with a flapping one only.
+        self.judged: dict[str, float] = {}
+        self.flapping: set[str] = set()
 
     def run(self) -> None:
         for server in self.servers:
@@ -249,11 +307,30 @@ class Schedule:
 
     def note_together(self) -> None:
         """Find the servers that turned unhealthy within a minute, from all looks so far and without the code under test."""
-        turned = {each.name for each in self.servers if any(self.now - at <= 60.0 for at in each.turns()[-1:])}
+        turns = {each.name: [at for at in each.turns()[-10:] if self.now - at <= 600.0] for each in self.servers}
+        turned = {name for name, moments in turns.items() if any(self.now - at <= 60.0 for at in moments)}
         last = {each.name: each.looks[-1][1] for each in self.servers}
-        checked = {name for name, look in last.items() if look.live and not look.paused and look.health is not None} | turned
-        if len(turned) > 1 and len(turned) > len(checked) / 2:
-            self.together.append((self.now, {name for name in turned if last[name].health == "unhealthy" and not last[name].paused}))
+        checked = {name for name, look in last.items() if look.live and not look.paused and look.health is not None}
+        self.flapping = {name for name in turns if self.flaps(name, turns, checked)}
+        counted = (checked | turned) - self.flapping
+        for name, (_moment, group) in list(self.suspected.items()):
+            if group & self.flapping and (len(group - self.flapping) < 2 or len(group - self.flapping) <= len(counted) / 2):
+                del self.suspected[name]
+                self.judged[name] = self.now
+        together = turned - self.flapping
+        if len(together) > 1 and len(together) > len(counted) / 2:
+            for name in turned:
+                if last[name].health == "unhealthy" and not last[name].paused:
+                    self.suspected[name] = (self.now, together)
+                    self.judged[name] = self.now
+
+    def flaps(self, name: str, turns: dict[str, list[float]], checked: set[str]) -> bool:
+        others = (checked | {other for other, moments in turns.items() if moments}) - {name}
+        alone = 0
+        for at in turns[name]:
+            near = [other for other in others if any(-60.0 <= moment - at <= 60.0 for moment in turns[other])]
+            alone += len(near) < len(others) / 2
+        return len(turns[name]) >= 3 and (name in self.flapping or alone >= 3)
 
     def consider(self, server: Simulated, hang: Unhealthy) -> None:
         in_hour = sum(self.now - at < 3600.0 for at in server.restarts)
@@ -279,22 +356,26 @@ class Schedule:
         assert self.now - first >= server.interval, "within its interval"
         assert self.now - server.started >= self.back_off, "within its back-off"
         assert server.allowed and in_hour < 3
-        for moment, names in self.together:
-            was_healthy = any(moment <= at and look.health == "healthy" and not look.paused for at, look in server.looks)
-            assert server.name not in names or was_healthy, "the node is suspect"
+        assert not self.is_suspect(server), "the node is suspect"
+
+    def is_suspect(self, server: Simulated) -> bool:
+        if server.name not in self.suspected:
+            return False
+        moment, _group = self.suspected[server.name]
+        return not any(moment <= at and look.health == "healthy" and not look.paused for at, look in server.looks)
 
     def check_patience(self, server: Simulated) -> None:
         """A server that hangs alone, and that may be restarted, does not wait for long: a minute for a lost event, and one more."""
-        if server.status != "unhealthy" or server.paused or not server.allowed or server.name in self.health.suspects:
+        if server.status != "unhealthy" or server.paused or not server.allowed or self.is_suspect(server):
             return
-        since = max((server.since, *(at for at, names in self.together if server.name in names)))
+        since = max(server.since, self.judged.get(server.name, 0.0))
         is_free = sum(self.now - at < 3600.0 for at in server.restarts) < 3
         assert not is_free or self.now - since <= max(server.interval, self.back_off) + 150.0, "hangs for good"
 
 
 @pytest.mark.parametrize("schedules", [300, pytest.param(10_000, marks=pytest.mark.long)])
 def test_no_schedule_of_failing_checks_causes_a_restart_that_no_rule_allows(schedules: int) -> None:
-    restarts, left, suspects = 0, 0, 0
+    restarts, left, suspects, flapping = 0, 0, 0, 0
     for seed in range(schedules):
         schedule = Schedule(seed)
         try:
@@ -302,5 +383,6 @@ def test_no_schedule_of_failing_checks_causes_a_restart_that_no_rule_allows(sche
         except AssertionError as error:
             raise AssertionError(f"schedule {seed} at {schedule.now} s: {error}") from error
         restarts += sum(len(server.restarts) for server in schedule.servers)
-        left, suspects = left + bool(schedule.left), suspects + bool(schedule.together)
-    assert restarts > schedules and min(left, suspects) > schedules / 20
+        left, suspects = left + bool(schedule.left), suspects + bool(schedule.judged)
+        flapping += bool(schedule.flapping)
+    assert restarts > schedules and min(left, suspects, flapping) > schedules / 20

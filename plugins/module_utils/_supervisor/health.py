@@ -11,6 +11,7 @@ Moments are seconds of a clock that stands still while the machine sleeps: then 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection
 from enum import Enum
 
@@ -18,6 +19,10 @@ from .._power.model.records import dataclass
 from .._power.model.server import UNHEALTHY, Run, Snapshot
 
 _TOGETHER_SECONDS = 60.0
+#: A server that turns unhealthy so often within this time, each time without most of the others, is at fault itself.
+_MOST_TURNS, _TURNS_SECONDS = 3, 600.0
+#: The number of turns that are kept for each server.
+_KEPT_TURNS = 10
 HOUR_SECONDS, MOST_IN_HOUR = 3600.0, 3
 #: Seconds until a server is considered again that hangs and may not be restarted now.
 _AGAIN_SECONDS = 60.0
@@ -42,10 +47,16 @@ class NodeHealth:
     def __init__(self) -> None:
         self._checked: set[str] = set()
         self._unhealthy: dict[str, Unhealthy] = {}
-        #: When each server last turned unhealthy.
-        self._turned: dict[str, float] = {}
-        #: Servers that turned unhealthy together, and were not healthy since.
-        self.suspects: set[str] = set()
+        #: When each server turned unhealthy, the last moment at the end.
+        self._turns: dict[str, deque[float]] = {}
+        #: Servers that turned unhealthy together, and were not healthy since, each with the group that turned.
+        self._groups: dict[str, frozenset[str]] = {}
+        #: Servers that turned unhealthy again and again while most of the others did not.
+        self._flapping: set[str] = set()
+
+    @property
+    def suspects(self) -> Collection[str]:
+        return self._groups.keys()
 
     @property
     def unhealthy(self) -> Collection[str]:
@@ -54,8 +65,8 @@ class NodeHealth:
     def saw(self, uuid: str, snapshot: Snapshot | None, now: float) -> None:
         """Take in a look at a server. A pause ends the wait: the engine makes no checks in it."""
         if snapshot is None:
-            self._turned.pop(uuid, None)
-            self.suspects.discard(uuid)
+            self._turns.pop(uuid, None)
+            self._groups.pop(uuid, None)
         if snapshot is None or not snapshot.live or snapshot.paused or snapshot.health is None:
             self._checked.discard(uuid)
             self._unhealthy.pop(uuid, None)
@@ -65,23 +76,44 @@ class NodeHealth:
         if snapshot.health != UNHEALTHY:
             self._unhealthy.pop(uuid, None)
             if snapshot.health == "healthy":
-                self.suspects.discard(uuid)
+                self._groups.pop(uuid, None)
         elif known is None or known.run != snapshot.run:
             self._unhealthy[uuid] = Unhealthy(snapshot.run, now, now, now + snapshot.health_seconds)
-            self._turned[uuid] = now
+            self._turns.setdefault(uuid, deque(maxlen=_KEPT_TURNS)).append(now)
         else:
             known.seen = now
 
     def suspect(self, now: float) -> str:
-        """Find out if servers turned unhealthy together, which means that the node is at fault; return a sentence if that is new."""
-        self._turned = {uuid: at for uuid, at in self._turned.items() if now - at <= _TOGETHER_SECONDS}
-        together, checked = self._turned.keys(), self._checked | self._turned.keys()
-        if len(together) < 2 or 2 * len(together) <= len(checked):
+        """Find out if servers turned unhealthy together, which means that the node is at fault; return a sentence if that is new.
+
+        A flapping server does not count: it would turn together with any neighbour that hangs. It is suspect with the others.
+        """
+        self._turns = {uuid: turns for uuid, turns in self._turns.items() if now - turns[-1] <= _TURNS_SECONDS}
+        turned = {uuid for uuid, turns in self._turns.items() if now - turns[-1] <= _TOGETHER_SECONDS}
+        self._flapping = {uuid for uuid in self._turns if self._flaps(uuid, now)}
+        counted = (self._checked | turned) - self._flapping
+        for uuid, group in list(self._groups.items()):
+            if group & self._flapping and not _are_most(group - self._flapping, counted):
+                del self._groups[uuid]
+        together = frozenset(turned - self._flapping)
+        if not _are_most(together, counted):
             return ""
-        is_new = not together & self.suspects
-        self.suspects |= together & self._unhealthy.keys()
-        said = f"{len(together)} of {len(checked)} servers with a health check turned unhealthy within a minute"
+        is_new = together.isdisjoint(self._groups)
+        self._groups.update(dict.fromkeys(turned & self._unhealthy.keys(), together))
+        said = f"{len(together)} of {len(counted)} servers with a health check turned unhealthy within a minute"
         return f"{said}: the node is suspect, none of them is restarted before it was healthy again" if is_new else ""
+
+    def _flaps(self, uuid: str, now: float) -> bool:
+        recent = [at for at in self._turns[uuid] if now - at <= _TURNS_SECONDS]
+        if len(recent) < _MOST_TURNS or uuid in self._flapping:
+            return len(recent) >= _MOST_TURNS
+        others = (self._checked | self._turns.keys()) - {uuid}
+        alone = [at for at in recent if 2 * self._number_turned(others, at) < len(others)]
+        return len(alone) >= _MOST_TURNS
+
+    def _number_turned(self, servers: Collection[str], moment: float) -> int:
+        """Return how many of some servers turned unhealthy within a minute before or after a moment."""
+        return sum(any(abs(at - moment) <= _TOGETHER_SECONDS for at in self._turns.get(uuid, ())) for uuid in servers)
 
     def to_look_at(self, now: float) -> list[str]:
         """Return the servers whose wait is over, and that had no look since."""
@@ -104,7 +136,11 @@ class NodeHealth:
                 each.tries, each.code = each.tries + 1, code
 
     def _waiting(self) -> list[tuple[str, Unhealthy]]:
-        return [(uuid, each) for uuid, each in self._unhealthy.items() if uuid not in self.suspects]
+        return [(uuid, each) for uuid, each in self._unhealthy.items() if uuid not in self._groups]
+
+
+def _are_most(together: Collection[str], counted: Collection[str]) -> bool:
+    return len(together) > 1 and 2 * len(together) > len(counted)
 
 
 class Step(Enum):
