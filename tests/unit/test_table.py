@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -400,6 +403,29 @@ def test_a_text_that_is_too_deep_is_detected_although_it_is_incomplete(text: str
 @pytest.mark.parametrize("text", ["[]" * 100, '["' + "[" * 100, '["' + '\\"[' * 100, "]" * 100 + "[" * 150, "", '"'])
 def test_wide_text_and_quoted_text_are_not_deep(text: str) -> None:
     assert not is_nested_deeper(text, 64)
+
+
+#: Prints how many bytes of memory the check of a text takes at most, beside the text.
+MEASURED = """
+import resource, sys
+from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import is_nested_deeper
+is_nested_deeper('["a"]', 0)
+text = '["' + sys.argv[1] * (int(sys.argv[2]) // len(sys.argv[1]))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+is_nested_deeper(text, 0)
+is_nested_deeper(text, 10)
+is_nested_deeper("[" * 11 + text, 11)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.parametrize("piece", ["\\\\", '\\"', "a", '"', "[", "x\\u0041"])
+def test_the_depth_of_a_text_takes_at_most_twice_its_size_in_memory(piece: str) -> None:
+    size = 16 * 1024 * 1024
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", MEASURED, piece, str(size)]
+    measured = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert int(measured.stdout) < 2 * size
 
 
 @pytest.mark.parametrize("piece", ["[],", '"[",', '\\"[', '"\\', "[" + '"' * 3])

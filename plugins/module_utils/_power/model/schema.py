@@ -22,20 +22,27 @@ T = TypeVar("T")
 
 #: Python before 3.11 turns digits into a number in quadratic time.
 _LONGEST_NUMBER = 1000
-#: A bracket, or a string up to its end or the end of the text.
-_TOKEN = re.compile(r'"(?:[^"\\]+|\\.)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+#: One token at a time: a pattern for a whole string keeps a place to return to for each escape.
+_TOKEN = re.compile(r'["\[\]{}]|\\.', re.DOTALL)
 
 
 def is_nested_deeper(text: str, most: int) -> bool:
     """Return True if a JSON text nests deeper than ``most``. Text that is not JSON has a depth too."""
     if text.count("[") + text.count("{") <= most:
         return False
-    depth = 0
+    depth, in_string = 0, False
     for token in _TOKEN.finditer(text):
-        first = text[token.start()]
-        depth += (first in "[{") - (first in "]}")
-        if depth > most:
-            return True
+        mark = text[token.start()]
+        if mark == '"':
+            in_string = not in_string
+        elif in_string:
+            continue
+        elif mark in "[{":
+            depth += 1
+            if depth > most:
+                return True
+        elif mark in "]}":
+            depth -= 1
     return False
 
 
