@@ -84,7 +84,9 @@ options:
       - The default is the environment variable C(DOCKER_TLS_HOSTNAME).
     type: str
   api_version:
-    description: Version of the Engine API. The default is C(DOCKER_API_VERSION), then the engine's own.
+    description:
+      - Version of the Engine API, at least C(1.41).
+      - The default is C(DOCKER_API_VERSION), then the engine's own, but none newer than was tested (C(1.51)).
     type: str
     aliases: [docker_api_version]
   timeout:

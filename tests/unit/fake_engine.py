@@ -18,6 +18,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.container.conta
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_network import NetworkSpec
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import Use
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_version import EngineVersion
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
@@ -277,6 +278,8 @@ class FakeEngine:
         self.events = FakeEvents(self)
         self.commands = FakeCommands()
         self.output = FakeOutput(clock)
+        self.warnings: tuple[str, ...] = ()
+        self.version = lambda: EngineVersion("28.5.2", "1.51", "1.51")
         self.calls: list[tuple[str, ...]] = []
         self.witness: Callable[[str], object] = lambda call: None
         self.before: dict[str, list[Callable[[], object]]] = defaultdict(list)

@@ -17,6 +17,7 @@ from ansible_collections.fleet.power.plugins.module_utils import command
 from ansible_collections.fleet.power.plugins.module_utils._command import run
 from ansible_collections.fleet.power.plugins.module_utils._command.arguments import ACT_HELP, COMMANDS, parser
 from ansible_collections.fleet.power.plugins.module_utils._command.why import Known, why_lines
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_version import EngineVersion
 from ansible_collections.fleet.power.plugins.module_utils._power.model import errors
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
@@ -272,8 +273,15 @@ def test_the_guide_shows_what_why_prints() -> None:
         "supervision": {**crash, **loop},
         "operations": [deploy],
     }
-    dune = Known("Dune", {"server": UUID, **entry}, NOW, Result(Server(UUID), PowerAction.START, Outcome.DONE, "", NOW, NOW))
+    start = Result(Server(UUID), PowerAction.START, Outcome.DONE, "", NOW, NOW)
+    dune = Known("Dune", {"server": UUID, **entry}, NOW, start, engine=EngineVersion("28.5.2", "1.52", "1.51"))
     assert why_lines(dune) == [line[3:] for line in sample.splitlines()]
+
+
+def test_why_warns_of_an_engine_that_speaks_no_tested_version() -> None:
+    lines = why_lines(replace(known(), engine=EngineVersion("40.1.0", "1.90", "1.80")))
+    assert "The engine is Docker 40.1.0, asked by API 1.80." in lines
+    assert any(line.startswith("Docker 40.1.0 is asked by API 1.80, but ") for line in lines)
 
 
 def test_long_reasons_leave_the_screen_to_the_rest() -> None:

@@ -21,6 +21,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.connecti
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_calls import PLACES, EngineCalls
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd, CommandRunner, _read, end_session
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_version import EngineVersion
 from ansible_collections.fleet.power.plugins.module_utils._power.host.machine import boot_seconds
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline, wait_until
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
@@ -139,6 +140,7 @@ class Made:
 def make(monkeypatch: pytest.MonkeyPatch) -> Made:
     made = Made()
     monkeypatch.setattr(Connection, "client", made.client)
+    monkeypatch.setattr(Connection, "version", lambda _connection, _sdk: EngineVersion("28.5.2", "1.51", "1.51"))
     return made
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from .._power.actions.many.server_facts import FactOptions, ask_players, describe
@@ -45,10 +46,14 @@ def gather(node: Node, server: Server) -> Known:
     except (OSError, ValueError) as error:
         maintenance = f"{MAINTENANCE_RECORD} in {node.settings.state_directory} cannot be read: {error}"
     name = entry.get("name") or server.name or server.short_id
+    version = None
+    with contextlib.suppress(PowerError):
+        version = node.engine.version()
     warnings += node.journal.warnings
     # Of several servers with one name, or with the name of an option, only this names it.
     name = server.uuid if server.name == server.uuid or name.startswith("-") else name
-    return Known(name, {**entry, "server": server.uuid}, node.clock.now(), start, adopted, maintenance, warnings, not node.journal.warnings)
+    entry, is_readable = {**entry, "server": server.uuid}, not node.journal.warnings
+    return Known(name, entry, node.clock.now(), start, adopted, maintenance, warnings, is_readable, version)
 
 
 def _known_here(node: Node, server: Server) -> dict[str, Any]:

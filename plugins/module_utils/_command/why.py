@@ -15,6 +15,7 @@ from typing import Any
 
 from .._fleet.status import STAYS_DOWN
 from .._fleet.table import plural
+from .._power.engine.engine_version import EngineVersion
 from .._power.model.clock import engine_time
 from .._power.model.errors import DefinitionInvalid, EngineUnreachable, Frozen, SettingsInvalid, WingsActive
 from .._power.model.proof import ProofEnd
@@ -41,7 +42,8 @@ class Known:
 
     ``entry`` is that of server_power_info with ``operations`` and ``crashes``; unknown values are None. ``start`` is the result of a start
     in check mode, of a restart if the server is up; None if it was not tried. ``adopted`` is the same with ``adopt``, for a container of
-    another program. ``maintenance`` is the record of a maintenance, or why it cannot be read. ``warnings`` say what is unknown.
+    another program. ``maintenance`` is the record of a maintenance, or why it cannot be read. ``warnings`` say what is unknown. ``engine``
+    is None if it did not tell its version.
     """
 
     called: str
@@ -52,11 +54,12 @@ class Known:
     maintenance: Mapping[str, Any] | str | None = None
     warnings: Sequence[str] = ()
     journal: bool = True
+    engine: EngineVersion | None = None
 
 
 def why_lines(known: Known) -> list[str]:
     """Return the sentences, the most important ones first. The last one says what to do."""
-    parts = (_state, _intent, _lock, _countdown, _end, _pauses, _start, _outdated, _players, _operations)
+    parts = (_state, _intent, _lock, _countdown, _end, _pauses, _start, _outdated, _players, _engine, _operations)
     lines = [line for part in parts for line in part(known)]
     lines += [f"Unknown: {warning}" for warning in dict.fromkeys(known.warnings)]
     return [*(line if line[0] == " " else one_line(line, _LONGEST_TEXT) for line in lines), f"Do: {_advice(known)}"]
@@ -231,6 +234,12 @@ def _players(known: Known) -> Iterator[str]:
     elif players:
         places = "" if players["max"] is None else f" of {players['max']}"
         yield f"{plural(players['online'], 'player')}{places} on it."
+
+
+def _engine(known: Known) -> Iterator[str]:
+    if known.engine is not None:
+        yield f"The engine is {known.engine.called}, asked by API {known.engine.spoken}."
+        yield from (f"{warning}." for warning in known.engine.warnings())
 
 
 def _operations(known: Known) -> Iterator[str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -38,6 +39,8 @@ _WATCH_SECONDS = 1.0
 #: The wanted limit of open files: a connection needs one.
 _FILES = 65536
 _READERS = 8
+#: Seconds between two questions for the engine's version.
+_ENGINE_SECONDS = 60.0
 _SWITCH_SECONDS = 0.001
 ROUTES = tuple(
     route for group in (AboutRoutes, ServerRoutes, PowerRoutes, EventRoutes, WebsocketRoutes) for route, _name in declared(group)
@@ -144,7 +147,8 @@ class Service:
             self._log.note("listening", address=self._listener.address, pid=os.getpid())
             self._service_manager.ready()
             tasks = [
-                asyncio.ensure_future(each) for each in (self._watch_files(), self._show_life(), keep_calling_off(self._node, self._log))
+                asyncio.ensure_future(each)
+                for each in (self._watch_files(), self._show_life(), self._warn_of_engine(), keep_calling_off(self._node, self._log))
             ]
             await self._ending.wait()
             for task in tasks:
@@ -252,6 +256,16 @@ class Service:
             except Exception as error:
                 self._log.error("fault", reason=internal_error(error))
             await asyncio.sleep(_WATCH_SECONDS)
+
+    async def _warn_of_engine(self) -> None:
+        """Log known faults of the engine's version, once it answers."""
+        threads = WorkerPool(1, "engine")
+        while True:
+            with contextlib.suppress(PowerError, ThreadRefused):
+                for warning in (await threads.ask(self._node.for_reading().engine.version)).warnings():
+                    self._log.warn("engine", reason=warning)
+                return
+            await asyncio.sleep(_ENGINE_SECONDS)
 
     def _marks(self) -> tuple[tuple[int, int, int], ...]:
         """Return marks that change with the files of the settings; a missing file has a mark, too."""

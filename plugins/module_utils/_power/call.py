@@ -128,7 +128,8 @@ class _OnNode:
             return describe(() if means_all(names) else names, node, wanted, remember=remember.runs.record_match)
 
     def warnings(self) -> list[str]:
-        return [*self._node.settings.warnings, *self._node.sources.warnings, *self._node.journal.warnings]
+        node = self._node
+        return [*node.settings.warnings, *node.sources.warnings, *node.journal.warnings, *node.engine.warnings]
 
     def close(self) -> None:
         self._node.journal.close()

@@ -135,6 +135,7 @@ class Supervisor:
     def _connect(self) -> None:
         """Watch the engine until its stream ends. The stream begins before the first look, so no event is missed."""
         engine = self._node.now().engine
+        version = engine.version()
         link = link_to(engine, self._host)
         life, _space, since = (self._node.now().journal.supervisor.value(CURSOR) or "").partition(" ")
         # The engine answers some seconds before it listens for events. A repeated event counts once.
@@ -144,6 +145,8 @@ class Supervisor:
             again = link_to(engine, self._host)
             if again.life != link.life:
                 return
+            for warning in version.warnings():
+                say(f"supervisor: {warning}")
             self._watch = EngineWatch(self._node.now, link, reader, self._reports, self._starter, self._restarter, self._prover, self._tell)
             with contextlib.suppress(StreamEnded):
                 self._watch.first_look()

@@ -85,6 +85,10 @@ class Metrics:
             ("outdated", "Servers by whether the container differs from the definition", "outdated", servers.outdated),
         ):
             yield _by_label(GaugeMetricFamily, name, text, label, numbers)
+        if servers.engine is not None:
+            found = GaugeMetricFamily("fleet_power_engine_info", "The engine that answers", labels=["version", "api", "newest_api"])
+            found.add_metric([servers.engine.release, servers.engine.spoken, servers.engine.newest], 1)
+            yield found
         if servers.frozen is not None:
             yield GaugeMetricFamily("fleet_power_frozen_servers", "Servers that must not start or restart", servers.frozen)
         if runs.frozen is not None:

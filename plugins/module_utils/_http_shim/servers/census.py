@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from ..._power.actions.many.server_facts import FactOptions, describe_each
 from ..._power.actions.many.service_facts import OFF, event_facts, freeze_facts
+from ..._power.engine.engine_version import EngineVersion
 from ..._power.host.supervisor_record import UNKNOWN, supervisor_facts
 from ..._power.model.errors import PowerError, internal_error
 from ..._power.model.players import COUNTING, WAITING
@@ -38,13 +39,14 @@ _WAIT_SECONDS = 2.0
 @dataclass(frozen=True)
 class ServerNumbers:
     """The numbers of servers by state, by supervision, and by phase of a countdown; empty if unknown. ``outdated``: the numbers of
-    outdated, current and unclear containers. ``frozen``: frozen servers, None if unknown."""
+    outdated, current and unclear containers. ``frozen``: frozen servers, None if unknown. ``engine``: None if it does not answer."""
 
     states: Mapping[str, int] = field(default_factory=dict)
     supervision: Mapping[str, int] = field(default_factory=dict)
     countdowns: Mapping[str, int] = field(default_factory=dict)
     outdated: Mapping[str, int] = field(default_factory=dict)
     frozen: int | None = None
+    engine: EngineVersion | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Census:
     async def _count_servers(self) -> ServerNumbers:
         servers = await self._known.all_servers()
         entries = await self._engine_threads.ask(lambda: self._seen(servers))
+        version = await self._engine_threads.ask(self._node.for_reading().engine.version)
         states = [entry["state"] or UNSEEN for entry in entries]
         supervision = [UNSEEN if entry["supervision"] is None else entry["supervision"]["state"] for entry in entries]
         phases = [entry["countdown"]["phase"] for entry in entries if entry["countdown"] is not None]
@@ -86,6 +89,7 @@ class Census:
             _counted(phases, _COUNTDOWNS),
             _counted(outdated, tuple(_OUTDATED.values())),
             None if None in freezes else len(freezes),
+            version,
         )
 
     def _seen(self, servers: list[Server]) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import stat
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,11 +17,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..host.library_faults import certificate_fault, chain, compression_fault, refuse_negative_chunks
-from ..model.errors import EngineUnreachable, MissingLibrary, SettingsInvalid
+from ..model.errors import EngineError, EngineUnreachable, MissingLibrary, SettingsInvalid
 from ..model.option import Option
 from ..model.records import dataclass
 from ..model.redaction import shown_host, without_user
 from ..model.schema import joined, one_line, printable, values_in
+from .engine_version import NEWEST_TESTED, OLDEST_API, OLDEST_RELEASE, EngineVersion, fault_of_api, is_api, numbers, release_in, spoken_api
 from .sdk_fault import sdk_fault
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
@@ -30,9 +30,8 @@ DEFAULT_TIMEOUT = 60
 #: Seconds, at most a day: clocks and sockets cannot take arbitrary timeouts.
 TIMEOUT = Option("int", least=1, most=86_400)
 _SCHEMES = ("unix", "tcp", "http", "https", "ssh")
-_VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}")
-#: For a client whose requests do not depend on the version.
-_ANY_VERSION = "99.0"
+#: The status for a version that the engine does not speak.
+_REFUSED = 400
 _MIB = 1024 * 1024
 #: Bytes of a whole answer, of an error, and of one value of a stream.
 _LARGEST, _LARGEST_ERROR, _LARGEST_PART = 64 * _MIB, _MIB, 4 * _MIB
@@ -95,13 +94,23 @@ class Connection:
 
     def client(self, sdk: Sdk, version: str | None) -> Any:
         """Return a new low-level client. Without a ``version`` it asks the engine. Raises `MissingLibrary` for an unfit SDK."""
+        with self._faults(sdk, version):
+            return self._client(sdk, version or self._asked_version(sdk).spoken)
+
+    def version(self, sdk: Sdk) -> EngineVersion:
+        """Ask the engine for its version. Raises as `client`, and `EngineError` for an engine that is too old."""
+        with self._faults(sdk):
+            return self._asked_version(sdk)
+
+    @contextlib.contextmanager
+    def _faults(self, sdk: Sdk, version: str | None = None) -> Iterator[None]:
         if self.host.startswith("ssh://") and find_spec("paramiko") is None:
             raise MissingLibrary.of("talk to the engine by SSH", "paramiko", "python3-paramiko")
         fault = sdk_fault(on_socket=self.host.startswith(("unix://", "ssh://")))
         if fault:
             raise MissingLibrary(f"Cannot talk to the engine: {fault} for {sys.executable or 'Python'}", library="docker")
         try:
-            return self._client(sdk, version or self._asked_version(sdk))
+            yield
         except sdk.transport_errors as error:
             if version is not None and isinstance(error, sdk.version_error):
                 known = f"Cannot use api_version={_quoted(version)}: the Docker SDK of this node does not speak it"
@@ -115,16 +124,27 @@ class Connection:
             _keep_to_one_connection(client)
         return client
 
-    def _asked_version(self, sdk: Sdk) -> str:
-        """Return the version from a ping, which takes a tenth of the time of the SDK's own version call."""
-        with contextlib.closing(self._client(sdk, _ANY_VERSION)) as client:
-            found = str(client.get(f"{client.base_url}/_ping", timeout=self.timeout).headers.get("Api-Version", ""))
-        return found if _VERSION.fullmatch(found) else "auto"
+    def _asked_version(self, sdk: Sdk) -> EngineVersion:
+        with contextlib.closing(self._client(sdk, NEWEST_TESTED)) as client:
+            # A tenth of the time of the SDK's own version call. A refused version has the same headers.
+            ping = client.get(f"{client.base_url}/v{NEWEST_TESTED}/_ping", timeout=self.timeout)
+            newest, oldest = ping.headers.get("Api-Version", ""), ""
+            if is_api(newest) and numbers(newest) >= numbers(NEWEST_TESTED) and ping.status_code == _REFUSED:
+                oldest = client.version(api_version=False).get("MinAPIVersion", "")
+        if not is_api(newest):
+            # A proxy in between may drop headers. The SDK knows an answer that is not an engine's.
+            with contextlib.closing(self._client(sdk, "auto")) as client:
+                newest = client.api_version
+        fault = fault_of_api(newest)
+        if fault:
+            raise EngineError(f"Cannot use the engine at {shown_host(self.host)}: {fault}", no_effect=True)
+        release = release_in(ping.headers.get("Server", ""))
+        return EngineVersion(release, newest, self.api_version or spoken_api(newest, oldest))
 
     def is_answered(self, sdk: Sdk, seconds: float) -> bool:
         """Tell if the engine answers on a new connection within ``seconds``, with any answer."""
         with contextlib.suppress(EngineUnreachable, *sdk.transport_errors):
-            with contextlib.closing(self.client(sdk, _ANY_VERSION)) as client:
+            with contextlib.closing(self.client(sdk, NEWEST_TESTED)) as client:
                 client.get(f"{client.base_url}/_ping", timeout=seconds)
             return True
         return False
@@ -319,8 +339,11 @@ def host_fault(host: str) -> str:
 def _api_version(whose: str, version: str | None) -> str | None:
     if version is None or version == "auto":
         return None
-    if not _VERSION.fullmatch(str(version)):
+    if not is_api(str(version)):
         raise SettingsInvalid(f"Cannot use {whose}={_quoted(str(version))}: expected auto, or a version such as 1.41 (in YAML in quotes)")
+    if numbers(version) < numbers(OLDEST_API):
+        oldest = f"{OLDEST_API}, that of Docker {OLDEST_RELEASE}, is the oldest supported"
+        raise SettingsInvalid(f"Cannot use {whose}={_quoted(version)}: {oldest}")
     return version
 
 

@@ -29,6 +29,7 @@ from .engine_answers import LIVE, Use, claimed_server, lines_since, listed_of, p
 from .engine_calls import EngineCalls, tolerating
 from .engine_events import DockerEvents
 from .engine_images import DockerImages
+from .engine_version import EngineVersion
 from .output import Output, write_once
 
 if TYPE_CHECKING:
@@ -326,6 +327,15 @@ class DockerEngine:
             answer = client._get(client._url("/containers/{0}/stats", name), params={"stream": False, "one-shot": True})
             return use_of(client._result(answer, json=True))
         return None
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Return faults of the engine's version; none before it was asked for it."""
+        return self._calls.warnings
+
+    def version(self) -> EngineVersion:
+        """Ask the engine for its version. Raises `EngineError` for an engine that is too old."""
+        return self._calls.version()
 
     def facts(self) -> Mapping[str, Any]:
         """Return the engine's own description of itself and its machine."""

@@ -14,6 +14,7 @@ from typing import Any
 from ..model.errors import EngineError
 from ..model.schema import one_line
 from .connection import Connection, Sdk, is_before_request, load_sdk
+from .engine_version import EngineVersion
 
 #: Concurrent calls, and concurrent kills beside them, while the engine answers within a second.
 PLACES = 32
@@ -31,6 +32,8 @@ class EngineCalls:
         self.timeout = float(connection.timeout)
         self._connection = connection
         self._version = connection.api_version
+        #: Empty until the engine was asked for its version.
+        self.warnings: tuple[str, ...] = ()
         self._asking_version = threading.Lock()
         self._places = {urgent: threading.Semaphore(PLACES) for urgent in (False, True)}
         self._idle: list[Any] = []
@@ -81,6 +84,15 @@ class EngineCalls:
         else:
             client.close()
 
+    def version(self) -> EngineVersion:
+        """Ask the engine for its version."""
+        found = self._connection.version(self.sdk)
+        if found.spoken != self._version:
+            # The engine was replaced by an older or newer one.
+            self._idle.clear()
+        self._version, self.warnings = found.spoken, tuple(found.warnings())
+        return found
+
     def _new(self) -> Any:
         if self._version is not None:
             return self._connection.client(self.sdk, self._version)
@@ -88,9 +100,7 @@ class EngineCalls:
         if not self._asking_version.acquire(timeout=self._connection.timeout):
             raise self._connection.unreachable("", TimeoutError())
         try:
-            client = self._connection.client(self.sdk, self._version)
-            self._version = str(client.api_version)
-            return client
+            return self._connection.client(self.sdk, self._version or self.version().spoken)
         finally:
             self._asking_version.release()
 
