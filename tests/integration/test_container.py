@@ -57,6 +57,16 @@ def test_a_start_gives_the_limits_to_the_engine(lab: Lab) -> None:
     assert (host["PidsLimit"], host["OomKillDisable"] or False) == (512, False)
 
 
+def test_the_limit_of_open_files_is_the_settings(lab: Lab) -> None:
+    uuid = lab.up()
+    lab.write_settings(docker={"nofile": 2048})
+    assert ended(lab.power("restart", uuid)) == ("done", "")
+    assert inside(lab, uuid, "ulimit -Sn; ulimit -Hn").split() == ["2048", "2048"]
+    again = lab.container(uuid)["Id"]
+    assert ended(lab.power("restart", uuid)) == ("done", "")
+    assert lab.container(uuid)["Id"] == again
+
+
 def test_the_container_is_confined(lab: Lab) -> None:
     lab.write_settings(system={"user": {"uid": OWNER[0], "gid": OWNER[1]}}, docker={"tmpfs_size": 5})
     uuid = lab.up()

@@ -289,6 +289,17 @@ class TestHash:
     def test_a_changed_key_outside_of_the_container_keeps_the_hash(self, key: str, value: object) -> None:
         assert hash_of(changed(key, value), self.NODE) == hash_of(PAPER, self.NODE)
 
+    def test_a_limit_of_open_files_is_a_part_of_its_own_and_none_changes_nothing(self) -> None:
+        limited = node_settings(nofile=65536)
+        without, found = spec(PAPER).config, spec(PAPER, limited).config
+        assert found["HostConfig"] == {
+            **without["HostConfig"],
+            "Ulimits": [{"Name": "nofile", "Soft": 65536, "Hard": 65536}],
+        }
+        parts, former = (json.loads(each["Labels"][LABEL_PARTS]) for each in (found, without))
+        assert "docker.nofile" not in former and {**former, "docker.nofile": parts["docker.nofile"]} == parts
+        assert hash_of(PAPER, limited) != hash_of(PAPER)
+
 
 class TestAnyDefinition:
     @settings(max_examples=80)

@@ -100,6 +100,7 @@ class TestTable:
             ("system.data", "/var/lib/fleet-power/volumes"),
             ("system.stop_timeout", 600),
             ("docker.pull", "missing"),
+            ("docker.nofile", None),
             ("remote_query.allow_stale", False),
             ("system.config_errors", "fail"),
             ("docker.container_pid_limit", 512),

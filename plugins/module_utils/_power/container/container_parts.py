@@ -24,7 +24,7 @@ from .container_limits import LIMIT_KEYS, MEMORY, SWAP, THREADS, amount, can_cha
 #: Parts without a key, such as dropped capabilities: a later version may change them.
 OURS = "fleet.power"
 CONFIGS = "process_configuration.configs"
-IMAGE, HEALTHCHECKS = "image", "healthchecks"
+IMAGE, HEALTHCHECKS, FILES = "image", "healthchecks", "docker.nofile"
 OUTGOING, NETWORK_MODE = "allocations.force_outgoing_ip", "docker.network.network_mode"
 #: The variable with the server's memory limit: it changes with `MEMORY`, and a container's environment is fixed.
 SERVER_MEMORY = "environment.SERVER_MEMORY"
@@ -95,8 +95,10 @@ def _values(config: Mapping[str, Any], image_id: str, outgoing: bool) -> dict[st
     }
     for name, value in (entry.split("=", 1) for entry in body.pop("Env")):
         values[_BUILT_IN.get(name, f"environment.{name}")] = value
-    # Only with a rule: containers without one keep their hashes.
-    values.update({HEALTHCHECKS: body.pop("Healthcheck")} if "Healthcheck" in body else {})
+    # Only if set: other containers keep their hashes.
+    values.update(
+        {key: place.pop(name) for key, place, name in ((HEALTHCHECKS, body, "Healthcheck"), (FILES, host, "Ulimits")) if name in place}
+    )
     labels.pop(LABEL_SERVER)
     values.update((f"labels.{name}", value) for name, value in labels.items())
     for key in ENGINE_LIMITS:

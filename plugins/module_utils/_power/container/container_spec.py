@@ -106,6 +106,8 @@ def _host(
         "UsernsMode": settings.userns_mode,
         **limits,
     }
+    if settings.nofile is not None:
+        host["Ulimits"] = [{"Name": "nofile", "Soft": settings.nofile, "Hard": settings.nofile}]
     if settings.log_type:
         host["LogConfig"] = {"Type": settings.log_type, "Config": dict(settings.log_config)}
     return host, network, [*warnings, *mount_warnings, *network_warnings]

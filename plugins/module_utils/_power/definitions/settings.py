@@ -49,6 +49,7 @@ class Settings:
     docker_host: str | None
     pull: str
     recreate: str
+    nofile: int | None
     allow_stale: bool
     endpoint_url: str | None
     endpoint_token: str | None = field(repr=False)

@@ -172,6 +172,8 @@ WINGS_CRASH_KEYS = (
 _ID = whole_number(0, 2**32 - 2)
 #: Linux numbers processes below this; the engine's runtime accepts no higher limit.
 _MOST_PIDS = 4_194_304
+#: The kernel allows no more, and fs.nr_open usually allows a thousandth.
+_MOST_FILES = 2**30
 
 REGISTRY_KEYS = (
     KeySpec("username", TEXT, "", "User name"),
@@ -196,6 +198,7 @@ _OURS = (
     KeySpec("docker.host", FILLED_TEXT, None, "Address of the engine, unless the task or DOCKER_HOST has it"),
     KeySpec("docker.pull", one_of("missing", "always", "never"), "missing", "When to pull an image"),
     KeySpec("docker.recreate", one_of("changed", "always"), "changed", "When to make a new container"),
+    KeySpec("docker.nofile", whole_number(64, _MOST_FILES), None, "Open files of each process in a container; empty: the engine's limit"),
     KeySpec("remote_query.allow_stale", BOOLEAN, False, "Use kept definitions while the Panel does not answer"),
     KeySpec("endpoint.url", FILLED_TEXT, None, "HTTP endpoint to act through"),
     KeySpec("endpoint.token", TEXT, None, "Token of the endpoint", secret=True),
