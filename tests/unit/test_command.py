@@ -284,6 +284,11 @@ def test_why_warns_of_an_engine_that_speaks_no_tested_version() -> None:
     assert any(line.startswith("Docker 40.1.0 is asked by API 1.80, but ") for line in lines)
 
 
+def test_why_warns_of_an_engine_that_kills_after_a_hang_up() -> None:
+    lines = why_lines(replace(known(), engine=EngineVersion("24.0.2", "1.43", "1.43")))
+    assert any(line.startswith("Docker 24.0.2 sends SIGKILL at once if the client of a docker stop hangs up; ") for line in lines)
+
+
 def test_long_reasons_leave_the_screen_to_the_rest() -> None:
     rows = [{"action": "stop", "outcome": "done", "reason": "word " * 400}] * 5
     assert max(map(len, why_lines(known(operations=rows)))) <= 142

@@ -5,19 +5,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.about import Metrics
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import NodeNumbers, ServerNumbers
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import Service
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection, connect
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_version import NEWEST_TESTED, EngineVersion, numbers
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable, SettingsInvalid
+from ansible_collections.fleet.power.plugins.module_utils._supervisor import service
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.service import Supervisor
 
 
 class VersionedEngine:
@@ -138,6 +145,53 @@ def test_an_older_engine_at_the_same_address_is_asked_by_its_own_version(engine:
     docker.version()
     assert docker.inspect("x") is None
     assert engine.asked[-1] == "/v1.41/containers/x/json"
+
+
+@pytest.mark.parametrize(
+    "release, mended",
+    [
+        ("23.0.0", "23.0.7"),
+        ("23.0.6", "23.0.7"),
+        ("23.0.7", ""),
+        ("23.0.10", ""),
+        ("24.0.0", "24.0.3"),
+        ("24.0.2", "24.0.3"),
+        ("24.0.3", ""),
+        ("20.10.24", ""),
+        ("28.5.2", ""),
+        ("", ""),
+    ],
+)
+def test_an_engine_that_kills_after_a_hang_up_is_named_with_the_mended_release(engine: VersionedEngine, release: str, mended: str) -> None:
+    engine.release = release
+    docker = DockerEngine(engine.connection)
+    assert docker.inspect("x") is None
+    sentence = f"Docker {release} sends SIGKILL at once if the client of a docker stop hangs up; upgrade it to {mended} or newer"
+    assert docker.warnings == ((sentence,) if mended else ())
+
+
+def test_the_services_log_the_warnings_of_the_engines_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, said = Mock(), []
+    engine.version.return_value = EngineVersion("23.0.1", "1.42", "1.42")
+    supervisor: Any = Supervisor.__new__(Supervisor)
+    supervisor._node, supervisor._host, supervisor._starter = Mock(), "tcp://192.0.2.1:2375", Mock()
+    supervisor._node.now().engine = engine
+    supervisor._node.now().journal.supervisor.value.return_value = None
+    monkeypatch.setattr(service, "link_to", lambda _engine, _host: EngineLink("boot/"))
+    monkeypatch.setattr(service, "say", said.append)
+    monkeypatch.setattr(service, "EventReader", Mock())
+    monkeypatch.setattr(service, "EngineWatch", Mock(side_effect=InterruptedError))
+    supervisor._reports = supervisor._restarter = supervisor._prover = supervisor._lock = Mock()
+    with pytest.raises(InterruptedError):
+        supervisor._connect()
+    (warning,) = engine.version().warnings()
+    assert said == [f"supervisor: {warning}"]
+
+    shim: Any = Service.__new__(Service)
+    shim._node, shim._log = Mock(), Mock()
+    shim._node.for_reading().engine = engine
+    asyncio.run(shim._warn_of_engine())
+    shim._log.warn.assert_called_once_with("engine", reason=warning)
 
 
 def test_the_metrics_tell_the_version_that_is_spoken() -> None:

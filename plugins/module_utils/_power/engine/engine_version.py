@@ -13,6 +13,8 @@ from ..model.records import dataclass
 OLDEST_RELEASE, OLDEST_API = "20.10", "1.41"
 #: The newest version of the API that was tested. The SDK would speak the engine's newest one, without a bound.
 NEWEST_TESTED = "1.51"
+#: First and last release, and the mended one, of those that end the grace period of a stop when its client hangs up.
+_HASTY_STOPS = (("23.0.0", "23.0.6", "23.0.7"), ("24.0.0", "24.0.2", "24.0.3"))
 _API = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}")
 _RELEASE = re.compile(r"Docker/([0-9]{1,4}(?:\.[0-9]{1,4}){1,2})")
 
@@ -33,6 +35,9 @@ class EngineVersion:
         """Yield a sentence for each fault of this engine that an operator should know."""
         if numbers(self.spoken) > numbers(NEWEST_TESTED):
             yield f"{self.called} is asked by API {self.spoken}, but {NEWEST_TESTED} is the newest that was tested; use it with care"
+        for first, last, mended in _HASTY_STOPS:
+            if self.release and numbers(first) <= numbers(self.release) <= numbers(last):
+                yield f"{self.called} sends SIGKILL at once if the client of a docker stop hangs up; upgrade it to {mended} or newer"
 
 
 def is_api(text: object) -> bool:
