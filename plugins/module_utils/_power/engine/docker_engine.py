@@ -157,7 +157,8 @@ class DockerContainers:
             except EngineError as error:
                 if error.facts.get("status") != 409:
                     raise
-                if "already in progress" not in str(error):
+                found = self._calls.unless_missing(f"inspect container {name}", lambda client: client.inspect_container(name))
+                if found is not None and not snapshot_of(found).removing:
                     return False
                 if deadline.is_over:
                     raise EngineUnreachable(f"Cannot remove container {name}: its removal has been in progress for too long") from error

@@ -24,6 +24,9 @@ from ..node.context import ActionContext
 from ..node.node import Node
 from ..node.run_end import note_others_end
 
+#: The engine's status for a value that it cannot use.
+_BAD_REQUEST = 400
+
 
 def pull(context: ActionContext, definition: Definition) -> bool:
     """Pull the image if the settings say so; return True if the node's image changed. Raises `ImageUnavailable`."""
@@ -203,7 +206,7 @@ def _create_without(node: Node, name: str, config: Mapping[str, Any]) -> tuple[s
         return node.engine.containers.create(name, config)
     except EngineError as error:
         cpus = config["HostConfig"].get("CpusetCpus")
-        if not cpus or "cpu" not in str(error).lower():
+        if not cpus or error.facts.get("status") != _BAD_REQUEST:
             raise
         host = {key: value for key, value in config["HostConfig"].items() if key != "CpusetCpus"}
         container, warnings = node.engine.containers.create(name, {**config, "HostConfig": host})
