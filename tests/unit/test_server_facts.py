@@ -22,6 +22,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.se
     describe,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_labels import LABEL_PARTS
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition
 from ansible_collections.fleet.power.plugins.module_utils._power.host.machine import boot_id, boot_seconds
 from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor_record import (
@@ -31,7 +32,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import INTERNAL_ERROR, EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Described
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server, Snapshot
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import HANGS, EndedRun, SeenRun, Verdict
@@ -165,15 +166,75 @@ def test_facts_of_a_node_with_an_unlisted_directory_are_incomplete(many: Many) -
     assert many.describe(uuids).complete
 
 
-def test_a_fault_of_ours_in_one_thread_is_raised(many: Many) -> None:
-    many.make(20)
+def _broken(*_unused: object) -> Any:
+    raise RecursionError("secret")
 
-    def inspect(name: str) -> Snapshot | None:
-        raise KeyError(name)
 
-    many.inspects(inspect)
-    with pytest.raises(KeyError):
-        many.look()
+def _break_inspect(many: Many, uuid: str) -> None:
+    find = many.fake.engine.find
+    many.inspects(lambda name: _broken() if name == uuid else find(name))
+
+
+def _break_log(many: Many, uuid: str) -> None:
+    number = uuid[:8]
+    many.logs(lambda container: _broken() if container.endswith(number) else b"ready\n")
+
+
+def _break_entry(many: Many, uuid: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    container = server_facts._container
+    monkeypatch.setattr(
+        server_facts, "_container", lambda snapshot, subject: _broken() if snapshot.name == uuid else container(snapshot, subject)
+    )
+
+
+def _break_subject(many: Many, uuid: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen_as = Node.seen_as
+    monkeypatch.setattr(Node, "seen_as", lambda node, name, snapshot: _broken() if name == uuid else seen_as(node, name, snapshot))
+
+
+@pytest.mark.parametrize("part", ["inspect", "log", "entry", "subject"])
+def test_a_fault_of_ours_in_one_server_leaves_the_others_readable(many: Many, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    uuids = many.make(20)
+    breaks: dict[str, Callable[[], None]] = {
+        "inspect": lambda: _break_inspect(many, uuids[7]),
+        "log": lambda: _break_log(many, uuids[7]),
+        "entry": lambda: _break_entry(many, uuids[7], monkeypatch),
+        "subject": lambda: _break_subject(many, uuids[7], monkeypatch),
+    }
+    breaks[part]()
+    entries, faults = many.look()
+    assert [entry["server"] for entry in entries] == uuids
+    assert [entry["server"] for entry in entries if entry["state"] is None] == [uuids[7]]
+    assert entries[7]["code"] == INTERNAL_ERROR and faults == [entries[7]["msg"]]
+    assert uuids[7] in faults[0] and "RecursionError at test_server_facts.py" in faults[0] and "secret" not in faults[0]
+
+
+def test_a_fault_of_ours_in_an_optional_fact_is_its_reason(many: Many, monkeypatch: pytest.MonkeyPatch) -> None:
+    uuids = many.make(20)
+    compare = server_facts.outdated
+    monkeypatch.setattr(
+        server_facts,
+        "outdated",
+        lambda node, definition, *rest: _broken() if definition.server.uuid == uuids[7] else compare(node, definition, *rest),
+    )
+    facts = FactOptions(count_players=lambda uuid, game: _broken() if uuid == uuids[7] else ask_players(uuid, game))
+    many.fake.games.of = lambda server, *_unused: _broken() if server.uuid == uuids[8] else FakeGame()  # type: ignore[method-assign]
+    entries = describe((), many.reader(), facts, remember=many._remember).entries
+    assert all(entry["state"] for entry in entries)
+    outdated = [entry["outdated"]["why"] or "" for entry in entries]
+    assert [number for number, why in enumerate(outdated) if "RecursionError" in why] == [7]
+    reasons = [entry["players"]["unknown_reason"] or "" for entry in entries]
+    assert [number for number, why in enumerate(reasons) if "RecursionError" in why] == [7, 8]
+    assert "secret" not in "".join(outdated + reasons)
+
+
+def test_an_image_with_a_hostile_label_does_not_hide_its_node(many: Many) -> None:
+    uuids = many.make(3)
+    containers = many.fake.engine.containers
+    hostile, *_others = containers
+    containers[hostile] = replace(containers[hostile], labels={LABEL_PARTS: "[" * 100_000})
+    entries, _faults = many.look()
+    assert [entry["server"] for entry in entries if entry["state"]] == uuids
 
 
 def test_slow_logs_do_not_delay_the_facts(many: Many, monkeypatch: pytest.MonkeyPatch) -> None:

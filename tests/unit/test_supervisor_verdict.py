@@ -360,11 +360,32 @@ def test_a_failed_look_at_one_server_leaves_the_first_look_of_others_done(watche
     assert other.verdict is Verdict.INITIALLY_DOWN
 
 
+def test_a_fault_of_ours_at_one_server_is_said_once_and_leaves_the_others_watched(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.up()
+    watched.fake.node.journal.runs.see(WATCH_OTHER, seen_of(watched))
+    lines = announced(monkeypatch)
+    fail_for(watched, WATCH_OTHER, RecursionError("secret"))
+    watch = connect(watched)
+    for _number in range(3):
+        watch._dirty[WATCH_OTHER] = connection_watch._NOW
+        watch._look()
+    assert [line.split(", please")[0] for line in lines] == [
+        f"supervisor: Cannot look at server {WATCH_OTHER}: an error that should not happen"
+    ]
+    assert WATCH_OTHER in watch._dirty and "secret" not in lines[0]
+    watched.fake.engine.end(UUID, 3)
+    watch._dirty[UUID] = connection_watch._NOW
+    watch._look()
+    assert "crashed, exit code 3" in lines[1]
+
+
 def test_the_results_of_other_looks_stay_if_one_look_ends_the_connection(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     watched.up()
     watched.fake.node.journal.runs.see(WATCH_OTHER, seen_of(watched))
     begun = threading.Event()
-    fail_for(watched, WATCH_OTHER, silent=True, before=lambda name: begun.set() if name == UUID else begun.wait(5))
+    fail_for(watched, WATCH_OTHER, SILENT, before=lambda name: begun.set() if name == UUID else begun.wait(5))
     watched.fake.engine.events.serving = False
     lines = announced(monkeypatch)
     with pytest.raises(EngineUnreachable):
@@ -406,7 +427,7 @@ def test_an_engine_fault_for_one_server_blocks_no_start_of_another(watched: Watc
     connect(watched)
     watched.fake.node.journal.runs.see(WATCH_OTHER, seen_of(watched))
     watched.fake.engine.end(UUID, 3)
-    fail_for(watched, WATCH_OTHER, silent=True)
+    fail_for(watched, WATCH_OTHER, SILENT)
     watch = connect(watched)
     watch.turn()
     watched.starter.join()
@@ -438,7 +459,13 @@ def seen_of(watched: Watched) -> SeenRun:
     return replace(seen, run=replace(seen.run, container="d" * 64))
 
 
-def fail_for(watched: Watched, uuid: str | None, *, silent: bool = False, before: Callable[[str], object] = lambda _name: None) -> None:
+UNREADABLE = EngineError("input/output error")
+SILENT = EngineUnreachable("it does not answer")
+
+
+def fail_for(
+    watched: Watched, uuid: str | None, error: Exception = UNREADABLE, *, before: Callable[[str], object] = lambda _name: None
+) -> None:
     """Let the engine inspect all servers except ``uuid``, each after ``before``."""
     engine = watched.fake.engine
     inspect = type(engine).inspect
@@ -446,7 +473,7 @@ def fail_for(watched: Watched, uuid: str | None, *, silent: bool = False, before
     def answer(name: str) -> Snapshot | None:
         before(name)
         if name == uuid:
-            raise EngineUnreachable("it does not answer") if silent else EngineError("input/output error")
+            raise error
         return inspect(engine, name)
 
     engine.inspect = answer  # type: ignore[method-assign]

@@ -19,7 +19,7 @@ from .._power.host.system_log import announce_line
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, engine_time
-from .._power.model.errors import ENGINE_FAULTS, EngineError, EngineUnreachable, LockUnavailable
+from .._power.model.errors import ENGINE_FAULTS, EngineError, EngineUnreachable, LockUnavailable, internal_error
 from .._power.model.records import dataclass
 from .._power.model.server import Run
 from .._power.model.supervision import CRASHES, EndedRun, Limits, Verdict, wait_before
@@ -126,6 +126,8 @@ class EngineWatch:
     def __post_init__(self) -> None:
         self._observer = Observer(self._node, self._reports, self._link, self._cursor)
         self._dirty: dict[str, Deadline] = {}
+        #: The last fault of this collection at each server.
+        self._said: dict[str, str] = {}
         self._up: dict[str, Run] = {}
         #: Results of looks, by server. Each look adds its own when it ends.
         self._results: deque[tuple[str, Looked]] = deque()
@@ -344,7 +346,15 @@ class EngineWatch:
             pass
         except (JournalUnusable, OSError):
             self.notice_trouble()
+        except Exception as error:
+            # One server's fault must not stop the watch over the others.
+            self._say_once(uuid, internal_error(error, f"Cannot look at server {uuid}"))
         return False
+
+    def _say_once(self, uuid: str, fault: str) -> None:
+        if self._said.get(uuid) != fault:
+            self._said[uuid] = fault
+            announce_line(f"supervisor: {fault}", warn=True)
 
     def _say(self, rows: Iterable[EndedRun]) -> None:
         node = self._node()

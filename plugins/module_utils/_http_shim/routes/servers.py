@@ -19,8 +19,9 @@ from ..._power.actions.turn.perform import perform
 from ..._power.definitions.definition import Definition
 from ..._power.definitions.settings import Settings
 from ..._power.games.game import Game
-from ..._power.model.errors import EngineError, PowerError, internal_error
+from ..._power.model.errors import EngineError, PowerError, alone
 from ..._power.model.players import PlayerCount
+from ..._power.model.report import Unseen
 from ..._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 from ..._power.model.result import Outcome
 from ..._power.model.server import Server
@@ -71,12 +72,8 @@ def _ask(game: Game) -> Future[PlayerCount]:
     future: Future[PlayerCount] = Future()
 
     def ask() -> None:
-        try:
-            count = game.players()
-        except Exception as error:
-            # A fault of ours must not hide the rest of the server.
-            count = PlayerCount(why=internal_error(error))
-        future.set_result(count)
+        count = alone("Cannot ask the game", game.players)
+        future.set_result(PlayerCount(why=str(count)) if isinstance(count, PowerError) else count)
 
     try:
         threading.Thread(target=ask, name="players", daemon=True).start()
@@ -110,7 +107,16 @@ class ServerRoutes:
             self._log.warn("server_not_shown", reason=warning)
         definitions = {entry["server"]: node.sources.definition_for_stop(entry["server"]) for entry in facts.entries}
         uses = self._uses.of_each(facts.entries, definitions, node)
-        return [_shown(entry, definitions[entry["server"]], uses[entry["server"]], node.settings) for entry in facts.entries]
+
+        def shown(entry: Mapping[str, Any]) -> dict[str, Any]:
+            uuid = entry["server"]
+            found = alone(f"Cannot show server {uuid}", lambda: _shown(entry, definitions[uuid], uses[uuid], node.settings))
+            if not isinstance(found, PowerError):
+                return found
+            unseen = Unseen.because(Server(uuid, entry["name"] or ""), found)
+            return _shown(unseen.entry(entry), None, {}, node.settings)
+
+        return [shown(entry) for entry in facts.entries]
 
     @Route(
         "servers",

@@ -20,7 +20,7 @@ from ..._power.definitions.supervision import policy_of
 from ..._power.engine.engine_answers import Use
 from ..._power.host.concurrency import map_concurrently
 from ..._power.locking.countdown import Countdown
-from ..._power.model.errors import PowerError
+from ..._power.model.errors import PowerError, alone
 from ..._power.model.plain import as_list, as_map, read_whole
 from ..._power.model.redaction import mask
 from ..._power.model.server import PowerState, Server
@@ -209,10 +209,8 @@ def _looked_at(containers: Mapping[str, str], node: Node) -> dict[str, Use]:
 
 def use_of(container: str, node: Node) -> Use | None:
     """Return the use of a container; None if unknown."""
-    try:
-        return node.engine.use(container)
-    except PowerError:
-        return None
+    use = alone("Cannot read the use", lambda: node.engine.use(container))
+    return None if isinstance(use, PowerError) else use
 
 
 def memory_limit(definition: Definition | None, settings: Settings) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..model.records import dataclass
-from ..model.schema import printable
+from ..model.schema import parsed_json, printable
 from ..model.server import ContainerLimits, Snapshot
 from .container_labels import LABEL_PARTS, LABEL_SERVER, LABEL_SPEC, LABEL_STOP
 from .container_limits import LIMIT_KEYS, MEMORY, SWAP, THREADS, amount, can_change, differing_limits, is_unreported, limits_of
@@ -180,9 +180,6 @@ def _is_beyond(key: str, now: ContainerLimits, created: Mapping[str, str], wante
 
 
 def _read(labels: Mapping[str, str]) -> dict[str, str] | None:
-    try:
-        found = json.loads(labels.get(LABEL_PARTS, "null"))
-    except ValueError:
-        return None
+    found = parsed_json(labels.get(LABEL_PARTS, ""), deepest=1)
     readable = isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
     return found if readable else None

@@ -6,6 +6,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class PowerError(Exception):
@@ -249,6 +253,10 @@ class UnsupportedByEndpoint(PowerError, code="unsupported_by_endpoint"):
     """The HTTP endpoint does not support an option."""
 
 
+class InternalError(PowerError, code="internal_error", always_failed=True):
+    """A fault in this collection."""
+
+
 #: Codes of actions that did not begin because of players.
 LEFT_TO_PLAYERS = (PlayersOnline.code, PlayersUnknown.code, CountdownRunning.code)
 #: Codes of refusals that no failure budget counts.
@@ -258,13 +266,26 @@ INTERRUPTED = "interrupted"
 EXPIRED = "expired"
 UNGUARDED = "unguarded"
 NOT_DURABLE = "not_durable"
-INTERNAL_ERROR = "internal_error"
+INTERNAL_ERROR = InternalError.code
 
 
-def internal_error(error: BaseException) -> str:
+def alone(attempt: str, read: Callable[[], T]) -> T | PowerError:
+    """Return the result of ``read`` for one server among many, or its error. A fault in this collection is an `InternalError`.
+
+    No fault of one server may take the answer about the others. ``attempt`` begins the message, for example "Cannot inspect it".
+    """
+    try:
+        return read()
+    except PowerError as error:
+        return error
+    except Exception as error:
+        return InternalError(internal_error(error, attempt))
+
+
+def internal_error(error: BaseException, attempt: str = "Cannot go on") -> str:
     """Return the message for a fault in this collection: class and place. It omits the text, which may hold secrets."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     where = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
-    return f"Cannot go on: an error that should not happen, please report it: {error.__class__.__name__}{where}"
+    return f"{attempt}: an error that should not happen, please report it: {error.__class__.__name__}{where}"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Union
@@ -16,7 +17,7 @@ from ...games.game import Game
 from ...host.concurrency import map_concurrently
 from ...journal.journal import Intent
 from ...journal.operations import OperationRow
-from ...model.errors import ENGINE_FAULTS, EngineError, EngineUnreachable, PowerError, ServerNotFound
+from ...model.errors import ENGINE_FAULTS, EngineUnreachable, PowerError, ServerNotFound, T, alone
 from ...model.players import PlayerCount
 from ...model.proof import Proof
 from ...model.records import dataclass, replace
@@ -42,35 +43,33 @@ _MOST_SILENT = 8
 
 @dataclass(frozen=True)
 class Sight:
-    """The engine's answer about one server, or its error; ``log`` is the end of its log, None if unreadable."""
+    """The engine's answer about one server; ``log`` is the end of its log, None if unreadable."""
 
-    snapshot: Snapshot | None = None
-    log: bytes | None = b""
-    fault: EngineError | EngineUnreachable | None = None
+    snapshot: Snapshot | None
+    log: bytes | None
 
 
-def see_each(uuids: Sequence[str], node: Node, tail: int) -> list[Sight]:
+def see_each(uuids: Sequence[str], node: Node, tail: int) -> list[Sight | PowerError]:
     """Ask the engine about each server. After several timeouts it skips the rest: each may take the whole time limit."""
     silent: list[EngineUnreachable] = []
 
-    def see(uuid: str) -> Sight:
-        sight = _unasked(uuid) if len(silent) >= _MOST_SILENT else _see(uuid, node, tail)
-        if isinstance(sight.fault, EngineUnreachable):
-            silent.append(sight.fault)
+    def see(uuid: str) -> Sight | PowerError:
+        if len(silent) >= _MOST_SILENT:
+            return _unasked(uuid)
+        sight = alone(f"Cannot inspect container {uuid}", lambda: _see(uuid, node, tail))
+        if isinstance(sight, EngineUnreachable):
+            silent.append(sight)
         return sight
 
     sights = [sight or _unasked(uuid) for uuid, sight in zip(uuids, map_concurrently(see, uuids))]
-    if sights and all(isinstance(sight.fault, EngineUnreachable) for sight in sights):
+    if sights and all(isinstance(sight, EngineUnreachable) for sight in sights):
         # Raises if the engine itself fails, not only these servers.
         node.engine.servers()
     return sights
 
 
 def _see(uuid: str, node: Node, tail: int) -> Sight:
-    try:
-        snapshot = node.engine.inspect(uuid)
-    except ENGINE_FAULTS as error:
-        return Sight(fault=error)
+    snapshot = node.engine.inspect(uuid)
     log: bytes | None = b""
     if tail and snapshot is not None:
         try:
@@ -81,8 +80,8 @@ def _see(uuid: str, node: Node, tail: int) -> Sight:
     return Sight(snapshot, log)
 
 
-def _unasked(uuid: str) -> Sight:
-    return Sight(fault=EngineUnreachable(f"Cannot inspect container {uuid}: the engine kept silent for others, and was not asked"))
+def _unasked(uuid: str) -> EngineUnreachable:
+    return EngineUnreachable(f"Cannot inspect container {uuid}: the engine kept silent for others, and was not asked")
 
 
 AskPlayers = Callable[[str, Game], PlayerCount]
@@ -101,16 +100,23 @@ def count_each(subjects: Sequence[_Subject], node: Node, ask: AskPlayers | None)
     """Return the players of servers that are up and have a known game, by UUID; ``ask`` None asks no game."""
     if ask is None:
         return {}
-    played: dict[str, Game] = {}
-    for each in subjects:
-        snapshot = each.seen.snapshot
-        game = node.games.of(each.server, snapshot, each.definition) if snapshot is not None and snapshot.live else None
-        if game is not None:
-            played[each.server.uuid] = game
+    games = {each.server.uuid: alone("Cannot find the game", functools.partial(_game, each, node)) for each in subjects}
+    counts = {uuid: _counted(game) for uuid, game in games.items() if isinstance(game, PowerError)}
+    asked = [(uuid, game) for uuid, game in games.items() if game is not None and not isinstance(game, PowerError)]
     # A random order, so that slow games do not always take the time of the same servers.
-    asked = random.sample(list(played.items()), len(played))
-    counts = map_concurrently(lambda each: ask(*each), asked, _ALL_SECONDS, at_once=_AT_ONCE)
-    return {uuid: (count or _UNCOUNTED).facts() for (uuid, _game), count in zip(asked, counts)}
+    random.shuffle(asked)
+    answers = map_concurrently(lambda each: alone("Cannot ask the game", lambda: ask(*each)), asked, _ALL_SECONDS, at_once=_AT_ONCE)
+    counts.update((uuid, _counted(answer)) for (uuid, _asked), answer in zip(asked, answers))
+    return {uuid: count.facts() for uuid, count in counts.items()}
+
+
+def _game(subject: _Subject, node: Node) -> Game | None:
+    snapshot = subject.seen.snapshot
+    return node.games.of(subject.server, snapshot, subject.definition) if snapshot is not None and snapshot.live else None
+
+
+def _counted(answer: PlayerCount | PowerError | None) -> PlayerCount:
+    return PlayerCount(why=str(answer)) if isinstance(answer, PowerError) else answer or _UNCOUNTED
 
 
 _IMAGES_SECONDS = 10.0
@@ -132,8 +138,13 @@ def outdated_each(subjects: Sequence[_Subject], node: Node, proofs: Mapping[str,
     for each in subjects:
         uuid, snapshot = each.server.uuid, each.seen.snapshot
         failed = None if proofs is None else _has_failed(each.definition, images, proofs.get(uuid))
-        found[uuid] = None if snapshot is None else {**_outdated(each, snapshot, images, node).facts(), "failed": failed}
+        found[uuid] = None if snapshot is None else {**_compared(each, snapshot, images, node).facts(), "failed": failed}
     return found
+
+
+def _compared(subject: _Subject, snapshot: Snapshot, images: Mapping[str, _Found], node: Node) -> Outdated:
+    found = alone("Cannot compare the container", lambda: _outdated(subject, snapshot, images, node))
+    return Outdated(None, str(found)) if isinstance(found, PowerError) else found
 
 
 def _has_failed(definition: Definition | None, images: Mapping[str, _Found], proof: Proof | None) -> bool | None:
@@ -146,10 +157,7 @@ def _has_failed(definition: Definition | None, images: Mapping[str, _Found], pro
 
 def _images(names: Sequence[str], node: Node) -> dict[str, _Found]:
     def find(name: str) -> tuple[_Found]:
-        try:
-            return (node.engine.images.find(name),)
-        except PowerError as error:
-            return (error,)
+        return (alone("Cannot look for images", lambda: node.engine.images.find(name)),)
 
     silent = EngineUnreachable(f"Cannot look for images: the engine took more than {_IMAGES_SECONDS:.0f} s")
     found = map_concurrently(find, names, _IMAGES_SECONDS)
@@ -261,32 +269,46 @@ def describe_each(chosen: Sequence[Server | Unseen], node: Node, wanted: FactOpt
     sights = see_each(uuids, node, wanted.tail)
     # After the engine: the journal knows a run as soon as the engine shows it.
     node.journal.runs.hold(uuids)
-    subjects = {server.uuid: _subject(server, sight, node, known) for server, sight in zip(servers, sights)}
+    subjects = {
+        server.uuid: _or_unseen(server, functools.partial(_subject, server, sight, node, known)) for server, sight in zip(servers, sights)
+    }
     readable = [subject for subject in subjects.values() if isinstance(subject, _Subject)]
     ready = _ready_now(readable, node)
     outdated = outdated_each(readable, node, known.proofs)
     players = count_each(readable, node, wanted.count_players)
+    for subject in readable:
+        if subject.seen.snapshot is not None and ready.get(subject.server.uuid) is True:
+            remember(subject.server.uuid, subject.seen.snapshot.run)
+
+    def entry(subject: _Subject) -> dict[str, Any]:
+        is_ready = ready.get(subject.server.uuid, False)
+        if isinstance(is_ready, PowerError):
+            raise is_ready
+        found = {**_entry(subject, node, known, is_ready, wanted), "outdated": outdated[subject.server.uuid]}
+        return found if wanted.count_players is None else {**found, "players": players.get(subject.server.uuid)}
+
     entries: list[dict[str, Any]] = []
     warnings = [warning for warning in (known.supervision.warning, known.freezes and known.freezes.unknown) if warning]
     for each in chosen:
-        subject = each if isinstance(each, Unseen) else subjects[each.uuid]
-        if isinstance(subject, Unseen):
-            warnings.append(subject.msg)
-            entries.append({**subject.entry(_names(wanted)), "freeze": known.freeze(subject.server.uuid)})
-        elif subject is not None:
-            is_ready = subject.server.uuid in ready
-            if is_ready and subject.seen.snapshot is not None:
-                remember(subject.server.uuid, subject.seen.snapshot.run)
-            entries.append({**_entry(subject, node, known, is_ready, wanted), "outdated": outdated[subject.server.uuid]})
-            if wanted.count_players is not None:
-                entries[-1]["players"] = players.get(subject.server.uuid)
-        elif isinstance(each, Server):
-            warnings.append(f"Cannot find server {each.uuid}: no source, no container and no journal of this node has it")
+        told = each if isinstance(each, Unseen) else subjects[each.uuid] or each
+        if isinstance(told, Server):
+            warnings.append(f"Cannot find server {told.uuid}: no source, no container and no journal of this node has it")
+            continue
+        found = told if isinstance(told, Unseen) else _or_unseen(told.server, functools.partial(entry, told))
+        if isinstance(found, Unseen):
+            warnings.append(found.msg)
+            found = {**found.entry(_names(wanted)), "freeze": known.freeze(found.server.uuid)}
+        entries.append(found)
     node.journal.sync()
     return Described(entries, tuple(warnings), supervisor=known.supervision.supervisor, freeze=known.freeze(""))
 
 
-def _subject(server: Server, sight: Sight, node: Node, known: _Known) -> _Subject | Unseen | None:
+def _or_unseen(server: Server, read: Callable[[], T]) -> T | Unseen:
+    found = alone(f"Cannot read server {server.uuid}", read)
+    return Unseen.because(server, found) if isinstance(found, PowerError) else found
+
+
+def _subject(server: Server, sight: Sight | PowerError, node: Node, known: _Known) -> _Subject | Unseen | None:
     """Return the server with its data, the reason why it is unreadable, or None if it is unknown everywhere."""
     definition: Definition | None
     doubt: PowerError | None = None
@@ -295,29 +317,32 @@ def _subject(server: Server, sight: Sight, node: Node, known: _Known) -> _Subjec
     except PowerError as error:
         definition, doubt = node.sources.definition_for_stop(server.uuid), error
     named = server if definition is None else definition.server
-    if sight.fault is not None:
-        return Unseen.because(named, sight.fault)
+    if isinstance(sight, PowerError):
+        return Unseen.because(named, sight)
     seen = node.seen_as(server.uuid, sight.snapshot)
     traces = (definition, seen.snapshot, seen.holder, known.intents.get(server.uuid), known.last.get(server.uuid))
     if all(trace is None for trace in traces):
-        try:
-            if not node.sources.listing.has(server.uuid):
-                return None
-        except PowerError as error:
-            return Unseen.because(named, error)
+        is_listed = _or_unseen(named, lambda: node.sources.listing.has(server.uuid))
+        if is_listed is not True:
+            return is_listed or None
     return _Subject(named, seen, definition, doubt, sight.log)
 
 
-def _ready_now(subjects: Sequence[_Subject], node: Node) -> frozenset[str]:
-    """Return the UUIDs of unwatched servers that are ready by now, as far as time allows."""
+def _ready_now(subjects: Sequence[_Subject], node: Node) -> dict[str, bool | PowerError]:
+    """Return by UUID whether unwatched servers are ready by now, as far as time allows."""
 
     def look(subject: _Subject) -> bool:
-        return subject.seen.snapshot is not None and seen_ready(node, subject.seen.snapshot, subject.matchers, subject.seen.startup)
+        snapshot, matchers = subject.seen.snapshot, subject.matchers
+        return bool(matchers) and snapshot is not None and seen_ready(node, snapshot, matchers, subject.seen.startup)
 
-    waiting = [subject for subject in subjects if subject.seen.state is PowerState.STARTING and subject.matchers]
+    def look_alone(subject: _Subject) -> bool | PowerError:
+        return alone(f"Cannot read the log of server {subject.server.uuid}", lambda: look(subject))
+
+    waiting = [subject for subject in subjects if subject.seen.state is PowerState.STARTING]
     # A random order, so that servers that are never ready do not always take the time of the same others.
     random.shuffle(waiting)
-    return frozenset(subject.server.uuid for subject, found in zip(waiting, map_concurrently(look, waiting, _READINESS_SECONDS)) if found)
+    found = map_concurrently(look_alone, waiting, _READINESS_SECONDS)
+    return {subject.server.uuid: is_ready or False for subject, is_ready in zip(waiting, found)}
 
 
 def _names(wanted: FactOptions) -> tuple[str, ...]:
