@@ -62,13 +62,13 @@ class ActionModule(ActionBase):
             return {"failed": True, "msg": misspelt}
         found = self._found
         self._look_at_definitions()
-        found.end()
         given = [
             bool(found.servers or found.refused),
             self._look_at("node_settings", found.look_at_settings),
             self._look_at("node_priorities", lambda name, value: found.look_at_settings(name, {"system": {"priorities": value}})),
             self._look_at("node_event_receivers", found.look_at_receivers),
         ]
+        found.end()
         speak("\n".join(self._lines(any(given))))
         return {
             "servers": found.servers,

@@ -93,6 +93,26 @@ def test_valid_definitions_and_settings_have_no_faults(step: Step, tmp_path: Pat
     assert (read["broken"], read["refused"], read["faults"]) == ([], "", "")
 
 
+def test_rules_that_select_no_defined_server_are_doubts_unless_a_panel_has_more(step: Step) -> None:
+    hook = {"pre_start": {"command": ["/bin/true"]}}
+    variables: dict[str, Any] = {
+        "node_definitions": [definition(1)],
+        "node_settings": {"hooks": [{"server": "all", **hook}, {"server": "nobody", **hook}]},
+        "node_event_receivers": [{"name": "a", "url": "https://a.test", "servers": [{"egg": "5"}]}],
+    }
+    result = step("validate", **variables)
+    why = "selects no server that is defined here"
+    doubts = [(doubt["place"], doubt["msg"]) for doubt in result["doubts"]]
+    assert (result["failure"], doubts) == (
+        "",
+        [("node_settings", f"hooks[1] {why}"), ("node_event_receivers", f"[0].servers[0] {why}")],
+    )
+    variables["node_settings"] = {"remote": "https://panel.test"}
+    assert step("validate", **variables)["doubts"] == []
+    variables["node_settings"] = {"wings_config": "/etc/pterodactyl/config.yml"}
+    assert step("validate", **variables)["doubts"] == []
+
+
 def test_a_broken_definition_does_not_affect_other_definitions(step: Step, tmp_path: Path) -> None:
     put(tmp_path, 1, definition(1))
     put(tmp_path, 2, '{"hunter2')

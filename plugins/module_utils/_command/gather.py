@@ -8,10 +8,13 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from .._power.actions.many.bulk import everything
 from .._power.actions.many.server_facts import FactOptions, ask_players, describe
 from .._power.actions.many.service_facts import freeze_facts
 from .._power.actions.node.node import Node, read_generations
 from .._power.actions.turn.perform import perform
+from .._power.definitions.rules import idle
+from .._power.definitions.settings import selectors_in
 from .._power.host.pauses import MAINTENANCE_RECORD, maintenance_of
 from .._power.model.errors import ContainerForeign, PowerError
 from .._power.model.records import replace
@@ -49,11 +52,34 @@ def gather(node: Node, server: Server) -> Known:
     version = None
     with contextlib.suppress(PowerError):
         version = node.engine.version()
+    unused: list[str] = []
+    with contextlib.suppress(PowerError):
+        unused = [] if entry.get("state") is None else _unused_rules(node)
     warnings += node.journal.warnings
     # Of several servers with one name, or with the name of an option, only this names it.
     name = server.uuid if server.name == server.uuid or name.startswith("-") else name
     entry, is_readable = {**entry, "server": server.uuid}, not node.journal.warnings
-    return Known(name, entry, node.clock.now(), start, adopted, maintenance, warnings, is_readable, version)
+    return Known(
+        name,
+        entry,
+        node.clock.now(),
+        start,
+        adopted,
+        maintenance,
+        warnings,
+        is_readable,
+        version,
+        unused,
+    )
+
+
+def _unused_rules(node: Node) -> list[str]:
+    """Return the places of the rules in the settings that select no server of the node; none unless all servers are known."""
+    selectors = selectors_in(node.settings)
+    servers = everything(node, None) if selectors else []
+    if node.sources.listing.unlisted:
+        return []
+    return idle(selectors, ((server, node.sources.definition_for_stop(server.uuid)) for server in servers))
 
 
 def _known_here(node: Node, server: Server) -> dict[str, Any]:

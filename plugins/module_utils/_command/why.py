@@ -43,7 +43,7 @@ class Known:
     ``entry`` is that of server_power_info with ``operations`` and ``crashes``; unknown values are None. ``start`` is the result of a start
     in check mode, of a restart if the server is up; None if it was not tried. ``adopted`` is the same with ``adopt``, for a container of
     another program. ``maintenance`` is the record of a maintenance, or why it cannot be read. ``warnings`` say what is unknown. ``engine``
-    is None if it did not tell its version.
+    is None if it did not tell its version. ``unused_rules`` are the places of rules in the settings that select no server of the node.
     """
 
     called: str
@@ -55,11 +55,12 @@ class Known:
     warnings: Sequence[str] = ()
     journal: bool = True
     engine: EngineVersion | None = None
+    unused_rules: Sequence[str] = ()
 
 
 def why_lines(known: Known) -> list[str]:
     """Return the sentences, the most important ones first. The last one says what to do."""
-    parts = (_state, _intent, _lock, _countdown, _end, _pauses, _start, _outdated, _players, _engine, _operations)
+    parts = (_state, _intent, _lock, _countdown, _end, _pauses, _start, _outdated, _players, _engine, _rules, _operations)
     lines = [line for part in parts for line in part(known)]
     lines += [f"Unknown: {warning}" for warning in dict.fromkeys(known.warnings)]
     return [*(line if line[0] == " " else one_line(line, _LONGEST_TEXT) for line in lines), f"Do: {_advice(known)}"]
@@ -240,6 +241,10 @@ def _engine(known: Known) -> Iterator[str]:
     if known.engine is not None:
         yield f"The engine is {known.engine.called}, asked by API {known.engine.spoken}."
         yield from (f"{warning}." for warning in known.engine.warnings())
+
+
+def _rules(known: Known) -> Iterator[str]:
+    yield from (f"{place} of the settings selects no server of this node." for place in known.unused_rules)
 
 
 def _operations(known: Known) -> Iterator[str]:

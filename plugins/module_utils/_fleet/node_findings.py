@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._power.definitions.definition import read_definition
+from .._power.definitions.definition import Definition, read_definition
 from .._power.definitions.definition_files import DefinitionDirectory, name_in, uuid_in
 from .._power.definitions.definition_text import load_text, root_node
 from .._power.definitions.receiver_keys import ReceiverRule, read_receiver_rules
+from .._power.definitions.rules import idle, receiver_selectors, selectors_of
+from .._power.definitions.selectors import ServerSelector
 from .._power.definitions.settings import read_settings
+from .._power.definitions.settings_keys import KEYS
 from .._power.engine.connection import host_fault
 from .._power.events.webhook import SecretFault, key_of
 from .._power.model.errors import DefinitionInvalid
@@ -60,6 +63,10 @@ class NodeFindings:
     broken: list[str] = field(default_factory=list)
     #: Place and name of each server, by UUID.
     _servers: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _definitions: list[Definition] = field(default_factory=list)
+    #: Place of the input, place in it and selector of each rule; with a Panel its servers are unknown here.
+    _selectors: dict[tuple[str, str], ServerSelector] = field(default_factory=dict)
+    _has_panel: bool = False
 
     @property
     def servers(self) -> list[str]:
@@ -92,14 +99,20 @@ class NodeFindings:
 
     def look_at_settings(self, place: str, raw: object) -> None:
         """Check settings of the node. Files that they name are on the node, so they are not checked."""
-        self._gather(place, lambda location: read_settings(raw, location, _ADDRESSES))
+        found = self._gather(place, lambda location: read_settings(raw, location, _ADDRESSES))
+        if found is not None:
+            values = found.complete(KEYS)
+            self._has_panel = self._has_panel or bool(values["remote"] or values["wings_config"])
+            self._note_selectors(place, selectors_of(values))
 
     def look_at_receivers(self, place: str, raw: object) -> None:
         """Check receivers of events in the form of role node."""
-        self._gather(place, lambda location: _require_receivers(read_receiver_rules(raw, ""), ""))
+        found = self._gather(place, lambda location: _checked_receivers(read_receiver_rules(raw, ""), ""))
+        if found is not None:
+            self._note_selectors(place, receiver_selectors(found, ""))
 
     def end(self) -> None:
-        """Add faults across definitions. Servers with the same name work, but only by UUID."""
+        """Add faults across definitions and settings. Servers with the same name work, but only by UUID."""
         places: dict[str, list[str]] = {}
         for place, name in self._servers.values():
             places.setdefault(name, []).append(place)
@@ -107,6 +120,13 @@ class NodeFindings:
             if name and len(which) > 1:
                 msg = f'is "{name}", as in {", ".join(which[:-1])}: these servers can be called by their UUID alone'
                 self.warnings.append(Finding(which[-1], "settings.meta.name", f"settings.meta.name {msg}"))
+
+        if self._definitions and not self.faults and not self._has_panel:
+            for place, rule in idle(self._selectors, ((each.server, each) for each in self._definitions)):
+                self.warnings.append(Finding(place, rule, f"{rule} selects no server that is defined here"))
+
+    def _note_selectors(self, place: str, selectors: Mapping[str, ServerSelector]) -> None:
+        self._selectors.update(((place, rule), selector) for rule, selector in selectors.items())
 
     def failure(self, node: str) -> str:
         """Return the number of faults in a sentence, for use below their list; empty without a fault."""
@@ -123,6 +143,7 @@ class NodeFindings:
             self.faults.append(Finding(place, key, f"{key} is there more than once; keep one of them"))
         found = self._gather(place, lambda location: read_definition(raw, uuid, location))
         if found is not None:
+            self._definitions.append(found)
             # Each begins with its key.
             self.warnings += (Finding(place, warning.split(" ")[0].removesuffix(":"), warning) for warning in found.warnings)
 
@@ -159,13 +180,14 @@ def _require_secret(key: str, secret: str) -> None:
         raise Mismatch(key, str(fault)) from None
 
 
-def _require_receivers(rules: Iterable[ReceiverRule], key: str) -> None:
+def _checked_receivers(rules: Sequence[ReceiverRule], key: str) -> Sequence[ReceiverRule]:
     gathered = Gathered()
     for index, rule in enumerate(rules):
         location = KeyLocation(key, []).item(index)
         gathered.read(_require_address, location.entry("url").key, rule.url, split_address)
         gathered.read(_require_secret, location.entry("secret").key, rule.secret)
     gathered.end()
+    return rules
 
 
 #: Without these a node would refuse the setting only when it uses it.
@@ -173,7 +195,7 @@ _ADDRESSES = (
     Check(("docker.host",), _require_engine),
     Check(("endpoint.url",), lambda values: _require_address("endpoint.url", values["endpoint.url"])),
     Check(("remote",), lambda values: _require_address("remote", values["remote"])),
-    Check(("events.receivers",), lambda values: _require_receivers(values["events.receivers"], "events.receivers")),
+    Check(("events.receivers",), lambda values: _checked_receivers(values["events.receivers"], "events.receivers")),
 )
 
 

@@ -198,7 +198,7 @@ def _profiles(value: object, place: KeyLocation) -> dict[str, GameProfile]:
 _PROFILES = ValueType("a map of names to profiles", _profiles, PROFILE_KEYS)
 _GAME = KeySpec("game", FILLED_TEXT, REQUIRED, "Profile of these servers")
 _RULES = list_of(rule_of(lambda servers, game: GameRule(servers, game.strip()), (_GAME,)), "a list of rules")
-_RULES_KEY, _PROFILES_KEY = "games.rules", "games.profiles"
+GAME_RULES, _PROFILES_KEY = "games.rules", "games.profiles"
 
 GAME_KEYS = (
     KeySpec(
@@ -208,7 +208,7 @@ GAME_KEYS = (
         f"Profiles of games, besides {', '.join(f'`{name}`' for name in BUILT_IN)}; these names change the built-in ones",
         "game_profiles",
     ),
-    KeySpec(_RULES_KEY, _RULES, (), "Profiles of servers; the first match counts, after `settings.meta.game`", "game_rules"),
+    KeySpec(GAME_RULES, _RULES, (), "Profiles of servers; the first match counts, after `settings.meta.game`", "game_rules"),
 )
 
 
@@ -222,11 +222,11 @@ def names_of_profiles(profiles: Mapping[str, GameProfile]) -> str:
 
 def _require_profiles(values: Mapping[str, Any]) -> None:
     profiles, gathered = values[_PROFILES_KEY], Gathered()
-    for index, rule in enumerate(values[_RULES_KEY]):
+    for index, rule in enumerate(values[GAME_RULES]):
         if profile_named(rule.game, profiles) is None:
-            place = KeyLocation(_RULES_KEY, []).item(index).entry("game")
+            place = KeyLocation(GAME_RULES, []).item(index).entry("game")
             gathered.note(place.wrong(rule.game, f"a profile: {names_of_profiles(profiles)}"))
     gathered.end()
 
 
-PROFILES_EXIST = Check((_RULES_KEY, _PROFILES_KEY), _require_profiles)
+PROFILES_EXIST = Check((GAME_RULES, _PROFILES_KEY), _require_profiles)

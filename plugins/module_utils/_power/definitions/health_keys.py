@@ -58,7 +58,8 @@ _IN_API = {
 }
 
 _CHECKS = list_of(rule_of(_rule, _CHECK_KEYS), "a list of rules")
-HEALTH_KEYS = (KeySpec("healthchecks", _CHECKS, (), "Health checks of containers instead of their images'; the first match counts"),)
+HEALTHCHECKS = "healthchecks"
+HEALTH_KEYS = (KeySpec(HEALTHCHECKS, _CHECKS, (), "Health checks of containers instead of their images'; the first match counts"),)
 
 REVERT_RULES = "revert.rules"
 

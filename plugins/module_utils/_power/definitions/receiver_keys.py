@@ -82,9 +82,10 @@ def _receivers(value: object, place: KeyLocation, keys: tuple[KeySpec, ...] = RE
 
 
 _RULES = ValueType("a list of receivers", _receivers, RECEIVER_KEYS)
+RECEIVERS = "events.receivers"
 EVENT_KEYS = (
     KeySpec("events.node", FILLED_TEXT, None, "Name of the node in events; unset: its host name", "event_node"),
-    KeySpec("events.receivers", _RULES, (), "Receivers of events", "event_receivers"),
+    KeySpec(RECEIVERS, _RULES, (), "Receivers of events", "event_receivers"),
 )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..model.records import dataclass, field
+from ..model.request import ALL
 from ..model.schema import KeyLocation, KeySpec, Mismatch, ValueType, joined, read_keys
 from ..model.server import Server, parse_uuid
 from .kinds import FILLED_TEXT, SCALAR_TEXT, TEXT_OR_NUMBER, map_of
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 #: The end of a whole part of an image reference: a part, a tag, a digest, nothing. A colon before a slash begins a port: another registry.
 _PART_END = re.compile(r"/|[:@][^/]*\Z|\Z")
-SERVER_KEY = KeySpec("server", FILLED_TEXT, None, "Name or UUID of the server")
+SERVER_KEY = KeySpec("server", FILLED_TEXT, "", "Name or UUID of the server; `all`: every server")
 EGG_KEY = KeySpec("egg", TEXT_OR_NUMBER, "", "UUID of the egg of the servers")
 LABEL_KEY = KeySpec("label", map_of(SCALAR_TEXT, "a map of text"), {}, "Labels that the servers all have")
 IMAGE_KEY = KeySpec("image", FILLED_TEXT, "", "Start of the image name of the servers, in whole parts (`/`, `:`, `@`)")
@@ -35,9 +36,10 @@ def begins_with(reference: str, name: str) -> bool:
 
 @dataclass(frozen=True)
 class ServerSelector:
-    """A selector: a server matches if all given fields match. ``server`` is a UUID in lower case or a name, ``egg`` is in lower case."""
+    """A selector: a server matches if all given fields match, so that none selects every server. ``uuid`` and ``egg`` are in lower case."""
 
-    server: str | None = None
+    uuid: str = ""
+    name: str = ""
     egg: str = ""
     label: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
@@ -45,10 +47,10 @@ class ServerSelector:
     def selects(self, server: Server, definition: Definition | None) -> bool:
         """Return True if the rule selects a server. Without a definition only conditions on the server itself can match."""
         if definition is None:
-            return self.server in (server.uuid, server.name) and not (self.egg or self.label or self.image)
+            return self._names(server) and not (self.egg or self.label or self.image)
         labels = dict(definition.labels)
         return (
-            self.server in (None, server.uuid, server.name, definition.server.name)
+            (self._names(server) or self._names(definition.server))
             and self.egg in ("", (definition.egg or "").lower())
             and all(labels.get(name) == value for name, value in self.label.items())
             and (not self.image or begins_with(definition.image, self.image))
@@ -56,19 +58,21 @@ class ServerSelector:
 
     def may_select(self, server: Server, definition: Definition | None) -> bool:
         """Return True if the rule could select a server. Without a definition it could, unless name or UUID differ."""
-        if definition is None:
-            return self.server in (None, server.uuid, server.name)
-        return self.selects(server, definition)
+        return self._names(server) if definition is None else self.selects(server, definition)
+
+    def _names(self, server: Server) -> bool:
+        return self.uuid in ("", server.uuid) and self.name in ("", server.name)
 
 
 def take_selector(given: dict[str, Any], keys: Sequence[KeySpec], place: KeyLocation) -> ServerSelector:
     """Take the selector's keys out of a rule. Raises `Mismatch` if there are none."""
     said = {key.name: given.pop(key.name) for key in keys}
-    server, egg = said["server"], said["egg"].strip().lower()
-    found = ServerSelector(server and (parse_uuid(server) or server.strip()), egg, said["label"], said.get("image", "").strip())
-    if found == ServerSelector():
+    if not any(said.values()):
         raise Mismatch(place.key, f"selects no server, expected one or more of {names_of(keys)}")
-    return found
+    server, egg = said["server"].strip(), said["egg"].strip().lower()
+    uuid = parse_uuid(server) or ""
+    name = "" if uuid or server == ALL else server
+    return ServerSelector(uuid, name, egg, said["label"], said.get("image", "").strip())
 
 
 def names_of(keys: Sequence[KeySpec]) -> str:

@@ -8,17 +8,19 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..host.machine import node_timezone
-from ..model.errors import SettingsInvalid
+from ..model.errors import SettingsInvalid, T
 from ..model.records import dataclass, field, fields
 from ..model.schema import Check, KeyLocation, KeySpec, Mismatch, ReadValues, read_keys
 from .definition_text import placing, yaml_fault, yaml_library
 from .game_keys import PROFILES_EXIST, GameProfile, GameRule
 from .health_keys import HealthRule, RevertRule
 from .receiver_keys import ReceiverRule
+from .rules import SELECTING, TRUSTED_SELECTORS, require_trusted_selectors, selectors_of
+from .selectors import ServerSelector
 from .settings_keys import HOOKS, KEYS, LOG_BEGINS, LOG_USUAL, HookRule, SupervisorRule
 
 DEFAULT_PATH = "/etc/fleet-power/config.yml"
@@ -129,12 +131,18 @@ class Settings:
 
 
 _FIELDS = frozenset(each.name for each in fields(Settings))
+_RULES = {key.name: key for key in KEYS if key.name in SELECTING}
 
 
 def field_of(key: KeySpec) -> str:
     """Return the field of `Settings` for a used key: its own ``field``, else the longest end of its name that is one."""
     parts = key.name.split(".")
     return key.field or next(end for start in range(len(parts)) if (end := "_".join(parts[start:])) in _FIELDS)
+
+
+def selectors_in(settings: Settings) -> dict[str, ServerSelector]:
+    """Return the selector of each rule, by its place, for example ``hooks[0]``."""
+    return selectors_of({name: getattr(settings, field_of(key)) for name, key in _RULES.items()})
 
 
 def load_settings(path: str | None = None) -> Settings:
@@ -155,7 +163,10 @@ def parse_settings(raw: object, *, where: str) -> Settings:
     # Wings may have keys we do not know: they are no fault. It cannot name another file. The Panel can write it, so it has no hooks.
     wings = _wings(wings_path, where) if wings_path else {}
     given = {**wings, HOOKS: (), **ours.values}
-    values = {field_of(key): given.get(key.name, key.default) for key in KEYS if key.used}
+    by_key = {key.name: given.get(key.name, key.default) for key in KEYS}
+    if wings_path:
+        _or_refuse(where, lambda: require_trusted_selectors(by_key))
+    values = {field_of(key): by_key[key.name] for key in KEYS if key.used}
     values["wings_config"] = wings_path
     values["uid"], values["gid"] = _owner(values)
     values["timezone"] = values["timezone"] or node_timezone(os.environ)
@@ -167,7 +178,7 @@ def parse_settings(raw: object, *, where: str) -> Settings:
 
 def read_settings(raw: object, place: KeyLocation | None = None, checks: Sequence[Check] = ()) -> ReadValues:
     """Read one document by the table and ``checks``; ``place`` collects unknown keys. Raises `Mismatch` with every fault."""
-    return read_keys({} if raw is None else raw, KEYS, place, (PROFILES_EXIST, LOG_BEGINS, *checks))
+    return read_keys({} if raw is None else raw, KEYS, place, (PROFILES_EXIST, LOG_BEGINS, TRUSTED_SELECTORS, *checks))
 
 
 def _wings(path: str, where: str) -> Mapping[str, Any]:
@@ -178,8 +189,12 @@ def _wings(path: str, where: str) -> Mapping[str, Any]:
 
 
 def _read(raw: object, where: str) -> ReadValues:
+    return _or_refuse(where, lambda: read_settings(raw))
+
+
+def _or_refuse(where: str, read: Callable[[], T]) -> T:
     try:
-        return read_settings(raw)
+        return read()
     except Mismatch as mismatch:
         raise SettingsInvalid(f"Cannot read settings {where}: {mismatch}", where=where, key=mismatch.key) from None
 

@@ -9,8 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..model.records import dataclass, replace
-from ..model.request import ALL
+from ..model.records import dataclass
 from ..model.schema import Check, Gathered, KeyLocation, KeySpec, Mismatch, ValueType, read_keys
 from ..model.supervision import Limits
 from .game_keys import ARGV, GAME_KEYS
@@ -40,7 +39,7 @@ from .kinds import (
     whole_number,
 )
 from .receiver_keys import EVENT_KEYS
-from .selectors import EGG_KEY, IMAGE_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, rule_of, take_selector
+from .selectors import EGG_KEY, LABEL_KEY, SELECTORS, SERVER_KEY, ServerSelector, rule_of, take_selector
 from .stop_way import LONGEST_STOP_SECONDS
 
 RESTART, LEAVE = "restart", "leave"
@@ -72,6 +71,7 @@ class SupervisorRule:
 
 _RULE = rule_of(SupervisorRule, _SAYINGS, (SERVER_KEY, EGG_KEY, LABEL_KEY), sets=True)
 _RULES = list_of(_RULE, "a list of rules")
+SUPERVISOR_RULES = "supervisor.rules"
 _OF_WINGS = "system.crash_detection"
 
 SUPERVISOR_KEYS = (
@@ -83,7 +83,7 @@ SUPERVISOR_KEYS = (
     ),
     KeySpec("supervisor.restart_unhealthy", BOOLEAN, False, "Restart supervised servers that hang, by the health check of their container"),
     KeySpec("supervisor.unhealthy_stop_timeout", SECONDS, 30, "Seconds from the stop in such a restart, or in a revert, to SIGKILL"),
-    KeySpec("supervisor.rules", _RULES, (), "Rules for some servers; for each key the first match counts"),
+    KeySpec(SUPERVISOR_RULES, _RULES, (), "Rules for some servers; for each key the first match counts"),
 )
 
 WARN, STAY_DOWN = "warn", "stay_down"
@@ -102,7 +102,7 @@ class Hook:
 
 @dataclass(frozen=True)
 class HookRule:
-    """``servers`` without any condition are all servers."""
+    """A selector of servers and their hooks; None: unset."""
 
     servers: ServerSelector
     post_stop: Hook | None
@@ -113,7 +113,6 @@ _PROGRAM = checked(
     "a list of words, the program with its whole path first", lambda words: words[0].startswith("/") and words[0].isprintable(), ARGV.read
 )
 _USER = text_that("the name of a user", re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}").fullmatch)
-_HOOK_SELECTORS = (replace(SERVER_KEY, meaning="Name or UUID of the server; `all`: every server"), EGG_KEY, IMAGE_KEY, LABEL_KEY)
 
 
 def _hook_keys(hook: str, when: str) -> tuple[KeySpec, ...]:
@@ -125,7 +124,7 @@ def _hook_keys(hook: str, when: str) -> tuple[KeySpec, ...]:
 
 
 _HOOK_KEYS = (
-    *_HOOK_SELECTORS,
+    *SELECTORS,
     *_hook_keys(POST_STOP, "after a stop"),
     KeySpec(
         f"{POST_STOP}.on_failure", one_of(WARN, STAY_DOWN), WARN, "After its failure a restart starts the server with a warning, or not"
@@ -137,7 +136,7 @@ _HOOK_KEYS = (
 def _hook_rule(value: object, place: KeyLocation) -> HookRule:
     reading, gathered = read_keys(value, _HOOK_KEYS, place), Gathered()
     given = reading.complete(_HOOK_KEYS)
-    servers = gathered.read(take_selector, given, _HOOK_SELECTORS, place)
+    servers = gathered.read(take_selector, given, SELECTORS, place)
     hooks: dict[str, Any] = {}
     for hook in (POST_STOP, PRE_START):
         said = {name.partition(".")[2]: given[name] for name in given if name.startswith(f"{hook}.")}
@@ -147,7 +146,7 @@ def _hook_rule(value: object, place: KeyLocation) -> HookRule:
     gathered.end()
     if not any(hooks.values()):
         raise Mismatch(place.key, f"has no hook, expected {POST_STOP}, {PRE_START} or both")
-    return HookRule(replace(servers, server=None) if servers.server == ALL else servers, **hooks)
+    return HookRule(servers, **hooks)
 
 
 _HOOK_RULES = list_of_known(ValueType("a rule", _hook_rule, _HOOK_KEYS), "a list of rules", "a hook")

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from ...definitions.definition import Definition, secrets_of
-from ...definitions.selectors import ServerSelector
 from ...definitions.settings_keys import POST_STOP, PRE_START, STAY_DOWN, Hook
 from ...engine.readiness import readable_lines
 from ...host import hook_unit
@@ -68,7 +67,7 @@ def _hook(context: ActionContext, name: str, definition: Definition | None) -> H
         context.progress.secrets |= secrets_of(found)
     for rule in context.node.settings.hooks:
         hook: Hook | None = getattr(rule, name)
-        if hook is not None and (rule.servers == ServerSelector() or rule.servers.selects(context.progress.server, found)):
+        if hook is not None and rule.servers.selects(context.progress.server, found):
             return hook
     return None
 
