@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -288,7 +289,8 @@ def test_the_next_request_starts_a_walk_that_had_no_thread(data: Any, monkeypatc
     with monkeypatch.context() as patch:
         few_threads(patch)
         assert disks.of("0", data) == 0
-    block_until(lambda: disks.of("0", data) == HELD)
+    used = HELD + os.stat(f"{data.data}/0").st_size
+    block_until(lambda: disks.of("0", data) == used)
 
 
 class Hanging(FakeGame):

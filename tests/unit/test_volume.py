@@ -24,6 +24,7 @@ from ansible_collections.fleet.power.tests.unit.volume_support import (
     UNBOUNDED,
     Disk,
     hostile_disk,
+    of_files,
     open_descriptors,
     settled_descriptors,
 )
@@ -98,7 +99,7 @@ def test_a_link_or_file_in_place_of_the_data_directory_is_not_used(disk: Disk, t
             assert not volume.exists()
             with pytest.raises(PrebootFailed, match="not a directory"):
                 volume.create(*disk.owner)
-            assert volume.survey(nothing, UNBOUNDED, owner=disk.owner) == Survey(0, 0, 0, 0)
+            assert of_files(volume.survey(nothing, UNBOUNDED, owner=disk.owner)) == Survey(0, 0, 0, 0)
             assert volume.read_text("canary", uid=disk.owner[0]) is None
             with pytest.raises(PrebootFailed, match="data directory is missing"):
                 volume.write("canary", b"x", uid=disk.owner[0], gid=disk.owner[1])
@@ -186,7 +187,7 @@ def test_a_hard_link_to_a_foreign_file_is_not_read_replaced_or_chowned(disk: Dis
     for access in (read, write):
         with pytest.raises(PrebootFailed, match="several hard links"):
             access(disk, "server.properties")
-    assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner) == Survey(len(SECRET), 1, 0, left_alone=1)
+    assert of_files(Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner)) == Survey(len(SECRET), 1, 0, left_alone=1)
     disk.assert_untouched()
 
 
@@ -235,7 +236,7 @@ def test_the_walk_chowns_files_and_links_but_no_link_targets(disk: Disk) -> None
     os.chown(disk.volume / "seven", disk.owner[0], 0)
     everything = [disk.volume, *disk.volume.rglob("*")]
     survey = Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner)
-    assert survey == Survey(12, 2, chowned=len(everything), left_alone=0)
+    assert of_files(survey) == Survey(12, 2, chowned=len(everything), left_alone=0)
     assert {owner_of(path) for path in everything} == {disk.owner}
     assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner).chowned == 0
     disk.assert_untouched()
@@ -247,7 +248,7 @@ def test_a_device_is_never_given_to_the_server(disk: Disk) -> None:
         os.mknod(disk.volume / "disk", stat.S_IFBLK | 0o600, os.makedev(1, 0))
     except PermissionError:
         pytest.skip("a device cannot be made here")
-    assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner) == Survey(0, 0, 0, left_alone=1)
+    assert of_files(Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner)) == Survey(0, 0, 0, left_alone=1)
     assert owner_of(disk.volume / "disk") == (0, 0)
     with pytest.raises(PrebootFailed, match="not a regular file"):
         read(disk, "disk")

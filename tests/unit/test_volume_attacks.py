@@ -27,7 +27,9 @@ from ansible_collections.fleet.power.tests.unit.volume_support import (
     hostile_disk,
     in_memory,
     make_deep,
+    make_files,
     mounted,
+    of_files,
     open_descriptors,
     settled_descriptors,
 )
@@ -98,7 +100,7 @@ def test_reads_writes_and_walks_follow_no_link(disk: Disk) -> None:
         os.chown(disk.volume / name, *stranger(disk), follow_symlinks=False)
 
     def act() -> None:
-        assert survey(disk, disk.owner) == Survey(0, 0, chowned=len(targets) if disk.who == "root" else 0, left_alone=0)
+        assert of_files(survey(disk, disk.owner)) == Survey(0, 0, chowned=len(targets) if disk.who == "root" else 0, left_alone=0)
         for name in targets:
             for attempt in (name, f"{name}/canary", f"{name}/volume/a.txt"):
                 with pytest.raises(PrebootFailed, match="symbolic link"):
@@ -205,7 +207,7 @@ def test_a_full_disk_leaves_the_old_file_intact_and_no_other_file(disk: Disk, op
     with mounted(disk.volume, f"size=1m,{options}"):
         (disk.volume / "a.txt").write_bytes(b"old\n")
         assert_refused(disk, "No space left on device; free some space", b"x" * 1024 * 1024)
-        assert survey(disk, disk.owner) == Survey(4, 1, chowned=2, left_alone=0)
+        assert of_files(survey(disk, disk.owner)) == Survey(4, 1, chowned=2, left_alone=0)
 
 
 @AS_ROOT
@@ -215,7 +217,7 @@ def test_a_read_only_disk_is_measured_and_a_change_reports_the_reason(disk: Disk
         subprocess.run(["mount", "-o", "remount,ro", str(disk.volume)], check=True)
         assert_refused(disk, "Read-only file system; mount it writable")
         assert read(disk) == b"old\n"
-        assert survey(disk, (0, 0)) == Survey(4, 1, chowned=0, left_alone=0)
+        assert of_files(survey(disk, (0, 0))) == Survey(4, 1, chowned=0, left_alone=0)
         with pytest.raises(PrebootFailed, match=r"Cannot change the owner of .*/volume: Read-only file system; mount it writable"):
             survey(disk, disk.owner)
         with pytest.raises(PrebootFailed, match=r"Cannot create data directory .*: Read-only file system; mount it writable"):
@@ -257,8 +259,55 @@ def test_an_immutable_file_is_measured_and_a_change_reports_the_reason(disk: Dis
     (disk.volume / "a.txt").write_bytes(b"old\n")
     with attribute(disk.volume / "a.txt" if place == "the file" else disk.volume, letter):
         assert_refused(disk, "Operation not permitted; only root may do that; if lsattr shows it as immutable, not even root")
-        assert survey(disk) == Survey(4, 1, 0, 0)
+        assert of_files(survey(disk)) == Survey(4, 1, 0, 0)
         if place == "the file":
             with pytest.raises(PrebootFailed, match=r"Cannot change the owner of .*/a\.txt: Operation not permitted; .* lsattr"):
                 survey(disk, disk.owner)
     assert survey(disk, disk.owner).chowned == 1
+
+
+def make_directories(volume: Path, count: int) -> None:
+    for number in range(count):
+        (volume / f"{number:0100}").mkdir()
+
+
+@AS_ROOT
+def test_pending_directories_beyond_the_limit_of_memory_cut_the_walk(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volume_walk, "_MOST_MEMORY", 1024 * 1024)
+    with in_memory(disk):
+        make_directories(disk.volume, 10_000)
+        assert survey(disk).cut == "needs more than 1 MiB of memory to look through: it holds too many directories or hard links"
+
+
+@AS_ROOT
+def test_directories_that_the_walk_has_left_take_no_memory(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volume_walk, "_MOST_MEMORY", 1024 * 1024)
+    with in_memory(disk):
+        for number in range(10):
+            (disk.volume / str(number)).mkdir()
+            make_directories(disk.volume / str(number), 1_000)
+        assert survey(disk).cut == ""
+
+
+@AS_ROOT
+def test_hard_links_beyond_the_limit_of_memory_cut_the_walk(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volume_walk, "_MOST_MEMORY", 1024 * 1024)
+    with in_memory(disk):
+        make_files(disk.volume, range(10_000), disk.owner)
+        (disk.volume / "links").mkdir()
+        for number in range(10_000):
+            os.link(disk.volume / f"file {number}", disk.volume / "links" / str(number))
+        assert "needs more than 1 MiB of memory" in survey(disk).cut
+
+
+@BOTH
+def test_the_size_of_directories_counts(disk: Disk) -> None:
+    (disk.volume / "below").mkdir()
+    (disk.volume / "a.txt").write_bytes(b"old\n")
+
+    def act() -> None:
+        measured = survey(disk)
+        assert measured.directories == disk.volume.stat().st_size + (disk.volume / "below").stat().st_size
+        assert measured.used == 4 + measured.directories
+
+    disk.act(act)

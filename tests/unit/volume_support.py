@@ -19,11 +19,11 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume_walk import Bounds
+from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume_walk import Bounds, Survey
 
 #: The owner of the servers' files in tests as root.
 SERVER = (988, 988)
@@ -202,6 +202,11 @@ def exchange(one: Path, other: Path) -> Callable[[], None]:
             raise OSError(ctypes.get_errno(), f"Cannot exchange {one} and {other}")
 
     return swap
+
+
+def of_files(survey: Survey) -> Survey:
+    """Return a survey without the size of the directories, which the file system decides."""
+    return replace(survey, directories=0)
 
 
 def open_descriptors() -> int:

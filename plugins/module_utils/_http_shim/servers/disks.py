@@ -122,4 +122,4 @@ class Disks:
             # A fault with one server must not stop the walks of others.
             return self._held(uuid), False
         # A cut walk found a part; the last known size may be larger.
-        return (max(survey.bytes, self._held(uuid)), True) if survey.cut else (survey.bytes, False)
+        return (max(survey.used, self._held(uuid)), True) if survey.cut else (survey.used, False)

@@ -15,6 +15,7 @@ import errno
 import itertools
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator
 
 from ..model.cancellation import Deadline
@@ -38,6 +39,11 @@ LOOK_SECONDS = 0.25
 _BATCH = 32
 #: Levels of directories: each takes memory, and real files are never so deep.
 _DEEPEST = 100_000
+#: Bytes of memory for the names of pending directories and the inodes of hard links: their owner may make millions.
+_MOST_MEMORY = 64 * 1024 * 1024
+#: Bytes that one inode takes in a set, at most, and one name beside its text.
+_MEMORY_OF_INODE = 128
+_MEMORY_OF_PLACE = 16
 _KIND = 0o170000
 _REGULAR, _DIRECTORY = stat.S_IFREG, stat.S_IFDIR
 #: Errors for a listed directory that has changed or vanished.
@@ -59,6 +65,7 @@ class Survey:
     ``bytes``: apparent size of all regular files, each inode once. ``files``: their number. ``chowned``: entries that got the owner.
     ``left_alone``: entries of others that did not: devices, and files with several hard links, which may be another user's. ``unreadable``:
     directories that this process may not read. ``cut``: why the walk ended early, as text after the directory; empty if it did not.
+    ``directories``: apparent size of all directories in bytes: empty ones fill a disk, too.
     """
 
     bytes: int
@@ -67,6 +74,12 @@ class Survey:
     left_alone: int
     unreadable: int = 0
     cut: str = ""
+    directories: int = 0
+
+    @property
+    def used(self) -> int:
+        """The bytes that count for ``build.disk_space``."""
+        return self.bytes + self.directories
 
 
 def shown_path(text: str, limit: int = 200) -> str:
@@ -117,7 +130,9 @@ class Walk:
         self._here = -1
         self._next_look = Deadline(SYSTEM_CLOCK, 0.0)
         self._levels: list[_Level] = []
-        self._several_links: set[tuple[int, int]] = set()
+        self._several_links: set[int] = set()
+        self._memory = 0
+        self._directories = 0
         self._bytes = self._files = self._chowned = self._left_alone = self._unreadable = 0
 
     def survey(self) -> Survey:
@@ -133,7 +148,7 @@ class Walk:
             for descriptor in (self._here, self._root):
                 if descriptor >= 0:
                     os.close(descriptor)
-        return Survey(self._bytes, self._files, self._chowned, self._left_alone, self._unreadable, cut)
+        return Survey(self._bytes, self._files, self._chowned, self._left_alone, self._unreadable, cut, self._directories)
 
     def _walk(self) -> None:
         self._here = os.dup(self._root)
@@ -141,7 +156,9 @@ class Walk:
         while self._levels:
             self._glance()
             if self._levels[-1].pending:
-                self._descend(self._levels[-1].pending.pop())
+                name = self._levels[-1].pending.pop()
+                self._memory -= _memory_of(name)
+                self._descend(name)
             else:
                 self._ascend()
 
@@ -189,7 +206,7 @@ class Walk:
                 self._glance()
                 below = _open_same(level.name, level.identity, here)
                 if below is None:
-                    del self._levels[depth:]
+                    self._give_up(depth)
                     break
                 os.close(here)
                 here = below
@@ -198,16 +215,28 @@ class Walk:
             raise
         return here
 
+    def _give_up(self, depth: int) -> None:
+        """Forget the levels from ``depth`` on."""
+        self._memory -= sum(_memory_of(name) for level in self._levels[depth:] for name in level.pending)
+        del self._levels[depth:]
+
+    def _take_memory(self, size: int) -> None:
+        """Raises `_CutError` at the limit of memory."""
+        self._memory += size
+        if self._memory > _MOST_MEMORY:
+            limit = f"needs more than {_MOST_MEMORY // (1024 * 1024)} MiB of memory to look through"
+            raise _CutError(f"{limit}: it holds too many directories or hard links")
+
     def _visit(self, name: str, directory: int) -> list[str]:
         """Look at a directory and its entries; return the names of its directories.
 
         This is the inner loop of the walk: names are local, and an ordinary file needs no call.
         """
         owner, below = self._owner, []
-        if owner is not None:
-            own = os.fstat(directory)
-            if (own.st_uid, own.st_gid) != owner:
-                self._chown(directory, owner, name)
+        own = os.fstat(directory)
+        self._directories += own.st_size
+        if owner is not None and (own.st_uid, own.st_gid) != owner:
+            self._chown(directory, owner, name)
         with os.scandir(directory) as listing:
             for entries, statuses in self._looked_at(listing, name):
                 size = files = 0
@@ -219,6 +248,7 @@ class Walk:
                             size += status.st_size
                     elif kind == _DIRECTORY:  # its owner is checked once it is open
                         below.append(entry.name)
+                        self._take_memory(_memory_of(entry.name))
                         continue
                     if owner is not None and (status.st_uid != owner[0] or status.st_gid != owner[1]):
                         self._own(directory, owner, name, entry.name)
@@ -251,9 +281,12 @@ class Walk:
             yield entries, statuses
 
     def _is_new(self, status: os.stat_result) -> bool:
-        before = len(self._several_links)
-        self._several_links.add(_identity(status))
-        return len(self._several_links) > before
+        inode = status.st_dev << 64 | status.st_ino
+        if inode in self._several_links:
+            return False
+        self._take_memory(_MEMORY_OF_INODE)
+        self._several_links.add(inode)
+        return True
 
     def _own(self, directory: int, owner: tuple[int, int], directory_name: str, name: str) -> None:
         """Set the owner of an entry. Check and change use the same inode, held without opening it."""
@@ -284,6 +317,11 @@ class Walk:
     def _failed(self, verb: str, name: str, error: OSError) -> PrebootFailed:
         path = "/".join([self._path, *(level.name for level in self._levels[1:]), name.strip("/")]).rstrip("/")
         return PrebootFailed(f"Cannot {verb} {shown_path(path)}: {reason_of(error)}")
+
+
+def _memory_of(name: str) -> int:
+    """Return the bytes of memory that a pending name takes."""
+    return sys.getsizeof(name) + _MEMORY_OF_PLACE
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

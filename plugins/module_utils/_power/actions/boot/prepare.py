@@ -196,9 +196,9 @@ def check_disk(node: Node, boot: Boot, check_cancelled: CheckCancelled) -> None:
     # Pre-boot walks for the owners too: a problem must show before the stop.
     if boot.definition.build.disk_space > 0 or node.settings.check_permissions_on_boot:
         survey = boot.volume.survey(check_cancelled, bounds_of(node.settings), owner=None)
-        _refuse_if_over(boot, survey.bytes)
+        _refuse_if_over(boot, survey.used)
         if survey.cut:
-            advice = "clear it out, or, if all of it belongs there, raise system.disk_check_timeout or system.disk_check_entries"
+            advice = "clear it out; system.disk_check_timeout and system.disk_check_entries raise the limits of time and entries"
             raise DiskCheckTimeout(boot.cannot(f"{_too_much(boot, survey)}; {advice}"))
 
 
@@ -210,7 +210,7 @@ def put_disk_right(context: ActionContext, boot: Boot, *, limited: bool = True) 
         return False
     survey = boot.volume.survey(context.check_cancelled, bounds_of(settings), owner=owner, altered=context.progress.alter)
     if limited:
-        _refuse_if_over(boot, survey.bytes)
+        _refuse_if_over(boot, survey.used)
     if survey.cut:
         # The check passed before the stop. A failure now would let an attacker keep the server down.
         context.warn(f"{_too_much(boot, survey)}; size and owners of the rest are not checked at this start")
