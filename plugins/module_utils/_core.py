@@ -4,7 +4,8 @@
 """The core of a node: the sources in this directory, installed once, which modules and services import as the package `PACKAGE`.
 
 Its directory has the hash of the sources in its name. Only root can write it, so the name is true. No other package has the same name, so a
-file of a core never meets one of a call's payload. Each process that runs from a core holds a shared lock of its directory.
+file of a core never meets one of a call's payload. Each process of root that runs from a core holds a shared lock of the file `lock_of` it.
+No other user can open that file: a lock that others can hold must decide nothing. Their processes import the whole core at once instead.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from types import CodeType, ModuleType
 
 HOME = "/usr/local/lib/fleet-power"
 PACKAGE = "fleet_power"
+LOCK_PREFIX = ".held-"
 #: In the environment of a call: the core that it should run from, as JSON. On the controller, 0 selects the whole module.
 VARIABLE = "FLEET_POWER_CORE"
 #: In an answer: why the call found no core. It did nothing.
@@ -39,6 +41,11 @@ class CoreUnusable(Exception):
 
 def core_directory(digest: str) -> str:
     return f"{HOME}/core-{digest}"
+
+
+def lock_of(core: str) -> str:
+    """Return the file whose shared locks keep role node from removing a core."""
+    return os.path.join(os.path.dirname(core), f"{LOCK_PREFIX}{os.path.basename(core)}")
 
 
 def sources(directory: str) -> Iterator[tuple[str, bytes]]:
@@ -82,8 +89,10 @@ def use_core(core: str) -> None:
     """Let this process import `PACKAGE` from a core, which stays until the process ends. Raises `CoreUnusable`."""
     path = os.path.realpath(core)
     try:
-        descriptor = hold_core(path)
+        descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         fault = fault_of(core)
+        if not fault:
+            hold_core(path)
         # A link could name another version, and until now a directory could be swapped.
         is_same = os.path.realpath(core) == path and os.path.samestat(os.fstat(descriptor), os.stat(path))
         if not fault and (os.path.islink(core) or not is_same):
@@ -103,11 +112,14 @@ def use_core(core: str) -> None:
     # PYTHONPYCACHEPREFIX may name a directory of others.
     sys.pycache_prefix = None
     _import_from(os.path.join(path, PACKAGE))
+    _import_unheld()
 
 
 def hold_core(core: str) -> int:
-    """Return a descriptor with a shared lock of a core, which role node removes only without such locks. Raises OSError."""
-    descriptor = os.open(core, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Return a descriptor that keeps role node from removing a core while it is open; -1 for users other than root. Raises OSError."""
+    if os.geteuid() != 0:
+        return -1
+    descriptor = os.open(lock_of(core), os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     return descriptor
 
@@ -117,6 +129,13 @@ def hold_own_core() -> None:
     if __name__.partition(".")[0] == PACKAGE:
         with suppress(OSError):
             hold_core(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+        _import_unheld()
+
+
+def _import_unheld() -> None:
+    """Import every file of a core that this user cannot hold: its removal must not fail a later import."""
+    if os.geteuid() != 0:
+        import_module(f"{PACKAGE}._core").import_whole()
 
 
 def import_whole() -> None:

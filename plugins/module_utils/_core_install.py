@@ -12,6 +12,7 @@ import json
 import marshal
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ from importlib.util import cache_from_source, source_hash
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
-from ._core import HOME, PACKAGE, core_directory, digest_of, fault_of, fault_within, sources
+from ._core import HOME, LOCK_PREFIX, PACKAGE, core_directory, digest_of, fault_of, fault_within, lock_of, sources
 from ._power.host.own_files import sync_directory
 
 #: Files that name the core that they run from.
@@ -121,15 +122,17 @@ def remove_unused(core: str) -> None:
                 with suppress(OSError):
                     _remove(path)
                     print(path)
+        for name in os.listdir(HOME):
+            if name.startswith(LOCK_PREFIX) and not os.path.lexists(os.path.join(HOME, name[len(LOCK_PREFIX) :])):
+                os.unlink(os.path.join(HOME, name))
 
 
 def _remove(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if not stat.S_ISDIR(os.lstat(path).st_mode):
+        raise NotADirectoryError(path)
+    with open(lock_of(path), "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # After a power failure, no core is there in part.
         gone = tempfile.mkdtemp(prefix=_UNFINISHED, dir=HOME)
         os.rename(path, gone)
         shutil.rmtree(gone)
-    finally:
-        os.close(descriptor)

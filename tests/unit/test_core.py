@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -227,6 +228,54 @@ def test_only_cores_that_nothing_uses_are_removed(
             "venv",
         ]
     )
+
+
+@as_root
+@pytest.mark.parametrize("kind", [fcntl.LOCK_SH, fcntl.LOCK_EX])
+def test_a_core_is_used_and_removed_despite_a_lock_of_another_user(
+    home: Path, core: Path, capsys: pytest.CaptureFixture[str], kind: int
+) -> None:
+    home.chmod(0o755)
+    os.utime(core, (0, 0))
+    code = (
+        "import fcntl, os, sys; os.setuid(65534);"
+        f"fcntl.flock(os.open({str(core)!r}, os.O_RDONLY), {kind | fcntl.LOCK_NB});"
+        "print('locked', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([PYTHON, "-S", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "locked\n"
+        assert ran(core, "print('used')") == "used\n"
+        with pytest.raises(PermissionError):
+            open_as_nobody(_core.lock_of(str(core)))
+        _core_install.remove_unused("")
+        other.communicate("")
+    assert capsys.readouterr().out.splitlines() == [str(core)]
+    assert not os.path.exists(_core.lock_of(str(core)))
+
+
+def open_as_nobody(path: str) -> None:
+    os.seteuid(65534)
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    finally:
+        os.seteuid(0)
+
+
+@as_root
+def test_a_process_that_cannot_hold_its_core_has_all_of_it_in_memory(home: Path) -> None:
+    home.chmod(0o755)
+    core = installed(home, MODULE_UTILS)
+    code = (
+        # Another user may not read the Python of these tests.
+        "import os, sys; os.geteuid = lambda: 65534; from ansible_collections.fleet.power.plugins.module_utils import _core;"
+        f"_core.use_core({str(core)!r});"
+        "print(sorted(sys.modules))"
+    )
+    environment = {"PYTHONPATH": str(CHECKOUT / ".build"), "PATH": os.defpath}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60)
+    power = core / "fleet_power"
+    sources = {path.relative_to(power).with_suffix("") for path in (power / "_power").rglob("*.py") if path.stem != "__init__"}
+    assert {f"fleet_power.{str(path).replace('/', '.')}" for path in sources} <= set(json.loads(done.stdout.replace("'", '"')))
 
 
 @pytest.mark.parametrize("cache", ["none", "own", "shared", "open", "link", pytest.param("another's", marks=as_root)])
