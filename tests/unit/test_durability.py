@@ -28,8 +28,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn im
 from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file, store
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Intent, Intents
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_file import JournalFile
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK, timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Verdict
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Posted, Receiver, Taking
@@ -118,6 +119,89 @@ def test_a_journal_of_another_version_stops_no_action_and_the_result_reports_it(
     again = fake.perform("restart")
     assert (again.outcome.value, again.code, fake.live) == ("done", "not_durable", True)
     assert any("its schema 99 is newer than" in warning for warning in fake.node.journal.warnings)
+
+
+@pytest.mark.parametrize("action", ["start", "restart", "stop", "kill"])
+@pytest.mark.parametrize("fault", ["another version", "damage"])
+def test_an_action_with_a_key_is_refused_if_the_journal_cannot_be_read(fake: FakeNode, action: str, fault: str) -> None:
+    asked = {"idempotency_key": "key", "reason": keyed("key", "")}
+    fake.perform("start")
+    assert fake.perform(action, **asked).outcome.value in ("done", "unchanged")
+    if fault == "another version":
+        assert fake.node.journal.store.write(lambda connection: connection.execute("PRAGMA user_version = 99"))
+    fake.node.journal.close()
+    if fault == "damage":
+        Path(fake.node.settings.state_directory, "journal.sqlite").write_bytes(b"no journal" * 1000)
+    del fake.engine.calls[:]
+    again = fake.perform(action, **asked)
+    assert (again.outcome.value, again.code, again.changed, fake.engine.calls) == ("refused", "intent_unknown", False, [])
+    assert "it may have been done under key key; make the journal readable, or send the action without a key" in again.msg
+    assert fake.perform(action).outcome.value in ("done", "unchanged")
+
+
+class Disk:
+    """Refuses the writes of any journal while it is full."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_full = False
+        self._monkeypatch = monkeypatch
+        write = JournalFile.write
+
+        def refused(file: JournalFile, *given: Any, **options: Any) -> None:
+            if self.is_full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            write(file, *given, **options)
+
+        monkeypatch.setattr(JournalFile, "write", refused)
+
+    def fill_at_the_intent(self, *, before: bool) -> None:
+        set_by_action = Intents.set_by_action
+
+        def filling(intents: Intents, *given: Any, **options: Any) -> bool:
+            self.is_full = self.is_full or before
+            is_set = set_by_action(intents, *given, **options)
+            self.is_full = True
+            return is_set
+
+        self._monkeypatch.setattr(Intents, "set_by_action", filling)
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("action", ["restart", "stop"])
+def test_intent_and_end_are_written_once_the_disk_has_room(
+    fake: FakeNode, monkeypatch: pytest.MonkeyPatch, action: str, before: bool
+) -> None:
+    asked = {"idempotency_key": "key", "reason": keyed("key", "")}
+    fake.perform("start")
+    fake.clock.sleep(5)
+    disk = Disk(monkeypatch)
+    disk.fill_at_the_intent(before=before)
+    result = fake.perform(action, **asked)
+    assert (result.outcome.value, result.code) == ("done", "not_durable")
+    assert disk.is_full
+    disk.is_full = False
+    fake.node.journal.close()
+    monkeypatch.undo()
+    row = fake.build().journal.operations.last(UUID)
+    intent = fake.build().journal.intents.of(UUID)
+    assert row is not None and (row.id, row.outcome, row.code) == (result.operation, "done", "")
+    assert intent is not None and (intent.up, intent.operation) == (action == "restart", result.operation)
+    assert fake.perform(action, **asked).outcome.value == "unchanged"
+
+
+def test_a_late_intent_replaces_no_newer_one(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.perform("start")
+    fake.clock.sleep(5)
+    disk = Disk(monkeypatch)
+    disk.fill_at_the_intent(before=True)
+    fake.perform("stop")
+    monkeypatch.undo()
+    fake.clock.sleep(5)
+    other = fake.build()
+    newer = Intent(True, "newer", "", timestamp(fake.clock.now()))
+    assert other.journal.intents.set(Server(UUID), newer)
+    fake.node.journal.close()
+    assert fake.build().journal.intents.of(UUID) == newer
 
 
 def test_a_failed_sync_keeps_the_outcome_and_adds_a_code_and_a_warning(

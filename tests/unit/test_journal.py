@@ -178,7 +178,7 @@ def test_an_unchanged_action_keeps_an_equal_intent_newer_than_its_request(
     if before is not None:
         journal.intents.set(ALPHA, Intent(before, "old", "alice", timestamp(NOON)))
     since = NOON + timedelta(seconds=asked)
-    journal.intents.set(ALPHA, Intent(now, "new", "bob", timestamp(NOON + timedelta(seconds=2))), keep_since=since)
+    journal.intents.set_by_action(ALPHA, Intent(now, "new", "bob", timestamp(NOON + timedelta(seconds=2))), keep_since=since)
     intent = journal.intents.of(ALPHA.uuid)
     assert intent is not None and (intent.up, intent.operation) == (now, stands)
 

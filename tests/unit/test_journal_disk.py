@@ -177,6 +177,41 @@ def test_an_unwritable_disk_causes_one_warning_and_history_stays_readable(tmp_pa
     assert ran.returncode == 0, ran.stderr
 
 
+FULL_DISK = """
+import os, subprocess, sys
+from pathlib import Path
+from ansible_collections.fleet.power.tests.unit.journal_support import ALPHA, Node, perform
+root = Path(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(root)], check=True)
+node = Node(root)
+journal = node.journal()
+perform(journal, "first")
+journal.close()
+with open(root / "ballast", "wb", 0) as ballast:
+    try:
+        while ballast.write(bytes(4096)):
+            pass
+    except OSError:
+        pass
+for read_only in (False, True):
+    # The first look leaves an empty log.
+    for _look in range(2):
+        journal = node.journal(read_only=read_only)
+        assert [row.id for row in journal.operations.of(ALPHA.uuid)] == ["first"], journal.warnings
+        assert journal.warnings == []
+        journal.close()
+"""
+
+
+def test_a_journal_without_a_log_is_read_on_a_full_disk(tmp_path: Path) -> None:
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs the right to mount")
+    script = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ran = subprocess.run(["unshare", "-m", *script], capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
 def filled(node: Node) -> int:
     journal = node.journal()
     for number in range(60):

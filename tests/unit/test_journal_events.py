@@ -201,7 +201,7 @@ def test_an_event_and_its_operation_are_written_in_one_transaction(node: Node, j
         journal.operations.end(result())
     assert node.count() == 0
     assert events(journal) == []
-    journal.operations.end(result())
+    journal.late_writes.write_all()
     assert (node.count(), types(journal)) == (1, ["action.ended"])
 
 

@@ -10,17 +10,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from ..._power.actions.node.limiter import Limiter
 from ..._power.actions.node.node import Node, build_node
 from ..._power.definitions.settings import Settings
 from ..._power.games.game import ProfiledGames
 from ..._power.journal.journal import Journal
-from ..._power.journal.mark import ProcessMarks
 from ..._power.journal.operations import OPERATIONS_NUMBERED, OPERATIONS_OF, OperationRow, RecordedOperations, not_durable
-from ..._power.journal.schema import EntryRefused, JournalUnusable, Work
-from ..._power.journal.store import JournalStore
 from ..._power.locking.generation import KillGenerations
 from ..._power.model.caller import Caller
 from ..._power.model.cancellation import Deadline
@@ -28,79 +24,9 @@ from ..._power.model.clock import Clock
 from ..._power.sources.sources import Sources
 from ..._service import FreshNode
 
-if TYPE_CHECKING:
-    import sqlite3
-
 #: The limit of a server's late writes at which its actions are refused. Accepted actions may exceed it, so no write is lost.
 MOST_LATE_WRITES = 200
 _OPERATION_OF = OPERATIONS_NUMBERED.format(holes="SELECT number FROM operations WHERE id = ? AND uuid = ?")
-
-
-class LateWrites:
-    """The late writes of a journal's ``store``; its length is their number. No write overtakes an earlier one. Safe between threads."""
-
-    def __init__(self, store: JournalStore) -> None:
-        #: Called in any thread after a write has become late, or after late ones were tried again.
-        self.on_change: Callable[[], None] = lambda: None
-        #: Called in any thread with the fault of a late write that was dropped.
-        self.on_fault: Callable[[Exception], None] = lambda _fault: None
-        self._store = store
-        self._writes: list[tuple[str, Work]] = []
-        self._numbers: Counter[str] = Counter()
-
-    def __len__(self) -> int:
-        return len(self._writes)
-
-    def of(self, uuid: str) -> int:
-        return self._numbers[uuid]
-
-    def write(self, uuid: str, work: Work, *, durable: bool = False) -> None:
-        """Write an entry of a server now, or as soon as possible."""
-        with self._store.mutex:
-            if not self._writes and self._store.write(work, durable=durable):
-                return
-            self.add(uuid, work)
-            # A write that failed just now waits for the next try.
-            if len(self._writes) > 1:
-                with contextlib.suppress(JournalUnusable, OSError):
-                    self.write_all()
-        self.on_change()
-
-    def add(self, uuid: str, work: Work) -> None:
-        """Have `write_all` write it, after the earlier ones."""
-        with self._store.mutex:
-            self._writes.append((uuid, work))
-            self._numbers[uuid] += 1
-
-    def write_all(self) -> None:
-        """Write all late entries to the disk, in order. Raises `JournalUnusable` and OSError; then they stay. If an entry is faulty, it
-        writes them one by one and drops the faulty ones, which would block all others."""
-        with self._store.mutex:
-            count = len(self._writes)
-            while self._writes:
-                try:
-                    self._write_first(count)
-                except Exception as error:
-                    if isinstance(error, (JournalUnusable, OSError)) and not isinstance(error, EntryRefused):
-                        raise
-                    if count == 1:
-                        self._forget_first(1)
-                        self.on_fault(error)
-                    count = 1
-
-    def _write_first(self, count: int) -> None:
-        first = self._writes[:count]
-
-        def work(connection: sqlite3.Connection) -> None:
-            for _uuid, each in first:
-                each(connection)
-
-        self._store.write_durably(work)
-        self._forget_first(count)
-
-    def _forget_first(self, count: int) -> None:
-        self._numbers -= Counter(uuid for uuid, _work in self._writes[:count])
-        del self._writes[:count]
 
 
 class RetryingJournal(Journal):
@@ -112,16 +38,13 @@ class RetryingJournal(Journal):
 
     def __init__(self, state_directory: str, lock_directory: str, group: str, clock: Clock) -> None:
         super().__init__(state_directory, lock_directory, group, clock)
-        self.late_writes = LateWrites(self.store)
         self.operations = RetriedOperations(self.store, self.marks, clock, self.late_writes)
 
 
 class RetriedOperations(RecordedOperations):
-    """Operations whose begin and end are written later if the write fails."""
+    """Operations whose begins are on the disk before the work."""
 
-    def __init__(self, store: JournalStore, marks: ProcessMarks, clock: Clock, late_writes: LateWrites) -> None:
-        super().__init__(store, marks, clock)
-        self._late_writes = late_writes
+    durable_begins = True
 
     def recorded(self, uuid: str, limit: int) -> list[OperationRow]:
         """As `of`, but from the disk, so that clients may see them. Raises `JournalUnusable` or OSError if the journal is unreadable."""
@@ -135,12 +58,6 @@ class RetriedOperations(RecordedOperations):
     def _rows_or_raise(self, statement: str, parameters: tuple[object, ...]) -> list[OperationRow]:
         found = self._as_operations(self._store.rows_or_raise(statement, parameters))
         return [not_durable(row) if row.outcome else row for row in found] if self._store.sync() else found
-
-    def _write_begin(self, uuid: str, work: Work) -> None:
-        self._late_writes.write(uuid, work, durable=True)
-
-    def _write_end(self, uuid: str, work: Work) -> None:
-        self._late_writes.write(uuid, work)
 
 
 class OwnGenerations(KillGenerations):

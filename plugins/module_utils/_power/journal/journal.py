@@ -10,18 +10,20 @@ method returns the result of an empty journal.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..model.clock import Clock, timestamp
 from ..model.records import dataclass
 from ..model.server import Server
+from .late_writes import LateWrites
 from .mark import ProcessMarks
 from .operations import RecordedOperations
 from .outbox import RecordedDeliveries, RecordedEvents
 from .rows import CLOSE_ALL
 from .runs import EndedRuns, Runs, SupervisorValues
-from .schema import Connection, insertion, storable, value_of
+from .schema import Connection, JournalUnusable, Work, insertion, storable, value_of
 from .store import JournalStore
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ _SET = f"""{insertion("intents", ("uuid", "name", "up", "operation", "origin", "
     ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, up = excluded.up, operation = excluded.operation, origin = excluded.origin,
     at = excluded.at WHERE (:only_if_newer IS NULL OR intents.at < excluded.at OR intents.at > :only_if_newer)
     AND (:keep_since IS NULL OR intents.up <> excluded.up OR intents.at < :keep_since)"""
+#: A time after each intent's.
+_NEVER = "9999"
 _OF_EACH = "SELECT uuid, up, operation, origin, at FROM intents WHERE uuid IN ({holes})"
 _SHOULD_BE_UP = "SELECT uuid, name FROM intents WHERE up ORDER BY uuid"
 
@@ -49,31 +53,28 @@ class Intent:
 class Intents:
     """The latest intent of each server: whether it should be up."""
 
-    def __init__(self, store: JournalStore) -> None:
+    def __init__(self, store: JournalStore, late_writes: LateWrites) -> None:
         self._store = store
+        self._late_writes = late_writes
 
-    def set(self, server: Server, intent: Intent, *, only_if_newer: datetime | None = None, keep_since: datetime | None = None) -> bool:
+    def set(self, server: Server, intent: Intent, *, only_if_newer: datetime | None = None) -> bool:
         """Write the intent of a server. Return False, with a warning, if it cannot be written.
 
-        ``only_if_newer``, the time now: an intent as new or newer stays, unless a clock change put it in the future. ``keep_since``: an
-        equal intent since that time stays. An intent to be down cancels due starts.
+        ``only_if_newer``, the time now: an intent as new or newer stays, unless a clock change put it in the future. An intent to be down
+        cancels due starts.
         """
-        parameters = {
-            "uuid": server.uuid,
-            "name": storable(server.name),
-            **vars(intent),
-            "origin": storable(intent.origin),
-            "only_if_newer": None if only_if_newer is None else timestamp(only_if_newer),
-            "keep_since": None if keep_since is None else timestamp(keep_since),
-        }
-
-        def work(connection: Connection) -> None:
-            connection.execute(_SET, parameters)
-            if not intent.up:
-                connection.execute(CLOSE_ALL, {"uuid": server.uuid})
-
+        moment = None if only_if_newer is None else timestamp(only_if_newer)
         # A stopped server must stay down after a power cut.
-        return self._store.write(work, durable=not intent.up)
+        return self._store.write(_setting(server, intent, only_if_newer=moment), durable=not intent.up)
+
+    def set_by_action(self, server: Server, intent: Intent, *, keep_since: datetime | None) -> bool:
+        """Write the intent of an action, now or as soon as possible. Return False, with a warning, if it is late.
+
+        ``keep_since``: an equal intent since that time stays. A late intent replaces no newer one.
+        """
+        since = None if keep_since is None else timestamp(keep_since)
+        now, later = _setting(server, intent, keep_since=since), _setting(server, intent, only_if_newer=_NEVER)
+        return self._late_writes.write(server.uuid, now, durable=not intent.up, later=later)
 
     def of(self, uuid: str) -> Intent | None:
         return self.of_each([uuid]).get(uuid)
@@ -91,6 +92,24 @@ class Intents:
         return None if found is None else [Server(str(row["uuid"]), str(row["name"])) for row in found]
 
 
+def _setting(server: Server, intent: Intent, *, only_if_newer: str | None = None, keep_since: str | None = None) -> Work:
+    parameters = {
+        "uuid": server.uuid,
+        "name": storable(server.name),
+        **vars(intent),
+        "origin": storable(intent.origin),
+        "only_if_newer": only_if_newer,
+        "keep_since": keep_since,
+    }
+
+    def work(connection: Connection) -> None:
+        is_set = connection.execute(_SET, parameters).rowcount > 0
+        if not intent.up and (is_set or only_if_newer != _NEVER):
+            connection.execute(CLOSE_ALL, {"uuid": server.uuid})
+
+    return work
+
+
 class Journal:
     """The journal in ``state_directory``. Thread-safe."""
 
@@ -99,8 +118,9 @@ class Journal:
         self.store = JournalStore(state_directory, group, read_only=read_only)
         self.warnings, self.new_warnings, self.sync = self.store.warnings, self.store.new_warnings, self.store.sync
         self.marks = ProcessMarks(lock_directory, group, self.store.warn)
-        self.operations = RecordedOperations(self.store, self.marks, clock)
-        self.intents = Intents(self.store)
+        self.late_writes = LateWrites(self.store)
+        self.operations = RecordedOperations(self.store, self.marks, clock, self.late_writes)
+        self.intents = Intents(self.store, self.late_writes)
         self.runs = Runs(self.store)
         self.ended_runs = EndedRuns(self.store)
         self.supervisor = SupervisorValues(self.store)
@@ -123,6 +143,9 @@ class Journal:
         return Proofs(self.store)
 
     def close(self) -> None:
-        """Close the file and remove this process's mark: its operations without an end count as interrupted from now on."""
+        """Try late writes again, close the file and remove this process's mark: its operations without an end count as interrupted from now
+        on."""
+        with suppress(JournalUnusable, OSError):
+            self.late_writes.write_all()
         self.store.close()
         self.marks.close()

@@ -96,7 +96,7 @@ class JournalFile:
                     return None
                 return work(self._open())
             except sqlite3.Error as error:
-                if self._in_place() and not is_damage(error) and not is_busy(error):
+                if self._in_place() and not is_damage(error) and not is_busy(error) and not _has_unread_log(self.path):
                     # On a full or read-only disk SQLite cannot create its files beside the database.
                     return read_without_trace(self._directory, work)
                 self._recover(error, last)
@@ -236,7 +236,8 @@ def read_without_trace(state_directory: str, work: Callable[[sqlite3.Connection]
         if not stat.S_ISREG(before.st_mode):
             raise JournalUnusable("it is not a regular file")
         with shared_guard(path):
-            logged = os.path.exists(path + "-wal") and os.path.exists(path + "-shm")
+            # With an empty log, all of it is in the database. On a full disk, SQLite cannot open such a log.
+            logged = _has_log(path) and os.path.exists(path + "-shm")
             try:
                 found = _read_once(path, "mode=ro" if logged else "mode=ro&immutable=1", work)
             except sqlite3.Error as error:
@@ -247,6 +248,17 @@ def read_without_trace(state_directory: str, work: Callable[[sqlite3.Connection]
         if logged or last or unmoved(path, before):
             return found
     return None
+
+
+def _has_log(path: str) -> bool:
+    with suppress(FileNotFoundError):
+        return os.stat(path + "-wal").st_size > 0
+    return False
+
+
+def _has_unread_log(path: str) -> bool:
+    """Tell if the newest transactions cannot be read without a change to any file."""
+    return _has_log(path) and not os.path.exists(path + "-shm")
 
 
 def sync_log(state_directory: str) -> None:

@@ -17,9 +17,10 @@ from ..model.request import PowerAction, Request
 from ..model.result import Outcome, Result
 from ..model.server import Server
 from . import outbox
+from .late_writes import LateWrites
 from .mark import ProcessMarks
 from .rows import of_operation
-from .schema import KEPT_OPERATIONS, TELLS, Connection, Work, insertion, replacing, shortened, storable, text, value_of
+from .schema import KEPT_OPERATIONS, TELLS, Connection, insertion, replacing, shortened, storable, text, value_of
 from .store import JournalStore
 
 BEGIN = """INSERT INTO operations (id, uuid, name, action, origin, reason, mark, requested_at, accepted_at, begun_at)
@@ -163,8 +164,12 @@ def _phases(value: object) -> tuple[tuple[str, float], ...]:
 class RecordedOperations:
     """The last operations of each server. An operation of a dead process reads as interrupted."""
 
-    def __init__(self, store: JournalStore, marks: ProcessMarks, clock: Clock) -> None:
+    #: Whether a begin is on the disk before the work.
+    durable_begins = False
+
+    def __init__(self, store: JournalStore, marks: ProcessMarks, clock: Clock, late_writes: LateWrites) -> None:
         self._store = store
+        self._late_writes = late_writes
         self._marks = marks
         self._clock = clock
 
@@ -178,10 +183,13 @@ class RecordedOperations:
             "mark": self._marks.own_name(),
             "begun_at": timestamp(self._clock.now()),
         }
-        self._write_begin(server.uuid, lambda connection: connection.execute(BEGIN, parameters))
+        self._late_writes.write(server.uuid, lambda connection: connection.execute(BEGIN, parameters), durable=self.durable_begins)
 
-    def end(self, result: Result, *, origin: str = "", reason: str = "", with_event: bool = True) -> None:
-        """Write an end, and prune. ``origin`` and ``reason``: only for an action that never began. ``with_event``: with an event."""
+    def end(self, result: Result, *, origin: str = "", reason: str = "", with_event: bool = True) -> bool:
+        """Write an end, and prune. Return False if it is late.
+
+        ``origin`` and ``reason``: only for an action that never began. ``with_event``: with an event.
+        """
         parameters = ending(result, origin, reason)
 
         def work(connection: Connection) -> None:
@@ -193,7 +201,7 @@ class RecordedOperations:
                 self._end_dead(connection, row)
             connection.execute(PRUNE, server)
 
-        self._write_end(result.server.uuid, work)
+        return self._late_writes.write(result.server.uuid, work)
 
     def end_all_dead(self) -> bool:
         """Write an interrupted end for each operation of a dead process with a mark, for its event. Return False if that fails."""
@@ -227,20 +235,17 @@ class RecordedOperations:
         return self._store.read_if_known(lambda connection: connection.execute(WAITING, (operation,)).fetchone() is not None, False)
 
     def under(self, key: str, uuid: str, action: PowerAction, *, but: str) -> list[OperationRow]:
-        """Return a server's operations of one action whose reason begins with ``key``, the newest first, without ``but``."""
+        """Return a server's operations of one action whose reason begins with ``key``, the newest first, without ``but``.
+
+        Raises `JournalUnusable`, OSError if the journal cannot be read, or was damaged and has just been replaced.
+        """
         parameters = {"key": storable(key), "uuid": uuid, "action": action.value, "but": but}
-        return self._as_operations(self._store.rows(OPERATIONS_UNDER, parameters))
+        return self._as_operations(self._store.known_rows(OPERATIONS_UNDER, parameters))
 
     def _end_dead(self, connection: Connection, row: Mapping[str, Any]) -> None:
         if not self._marks.is_alive(row["mark"]):
             connection.execute(END_INTERRUPTED, (Outcome.FAILED.value, INTERRUPTED, INTERRUPTED_MSG, row["number"]))
             tell_end(connection, row["id"], timestamp(self._clock.now()))
-
-    def _write_begin(self, _uuid: str, work: Work) -> None:
-        self._store.write(work)
-
-    def _write_end(self, _uuid: str, work: Work) -> None:
-        self._store.write(work)
 
     def _as_operations(self, read: Sequence[Any]) -> list[OperationRow]:
         """Return rows of the table as operations; an unended operation of a dead process as interrupted."""
@@ -251,7 +256,8 @@ class RecordedOperations:
         # The process may have ended its operation and then died after the row was read.
         again = {row["number"]: operation_row(row) for row in self._store.rows_for(OPERATIONS_NUMBERED, dead)}
         now = [again.get(row.number, row) for row in found]
-        return [row.interrupted() if row.number in dead and row.under_way else row for row in now]
+        # A row that could not be read again may have an end.
+        return [row.interrupted() if row.number in again and row.under_way else row for row in now]
 
 
 def tell_end(connection: Connection, operation: str, at: str) -> None:

@@ -94,6 +94,15 @@ class JournalStore:
     def rows_or_raise(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         return self.read_or_raise(lambda connection: connection.execute(statement, parameters).fetchall(), [])
 
+    def known_rows(self, statement: str, parameters: Mapping[str, Any]) -> list[Any]:
+        """As `rows_or_raise`; raises `JournalUnusable` also if the journal was damaged and has just been replaced."""
+        with self.mutex:
+            known = len(self.warnings)
+            found = self.rows_or_raise(statement, parameters)
+            if len(self.warnings) > known:
+                raise JournalUnusable(self.warnings[-1])
+        return found
+
     def rows(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         return self.read(lambda connection: connection.execute(statement, parameters).fetchall(), [])
 

@@ -230,7 +230,7 @@ class Incomplete(PowerError, code="incomplete", always_failed=True):
 
 
 class IntentUnknown(PowerError, code="intent_unknown"):
-    """The journal does not show which servers should be up."""
+    """The journal cannot be read: it shows neither which servers should be up nor which actions were done under a key."""
 
 
 class EndpointUnreachable(PowerError, code="endpoint_unreachable", always_failed=True):

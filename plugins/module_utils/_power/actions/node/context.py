@@ -150,12 +150,12 @@ def date_anew(context: ActionContext, seen: Observed) -> None:
             runs.see(context.uuid, SeenRun(snapshot.run, generation=generation))
 
 
-def known(context: ActionContext, read: Callable[[], T]) -> T:
-    """Return what ``read`` reads from the journal. Raises `IntentUnknown` if it is unreadable."""
+def known(context: ActionContext, read: Callable[[], T], unknown: str = "its intent is unknown") -> T:
+    """Return what ``read`` reads from the journal. Raises `IntentUnknown` if it is unreadable; ``unknown`` ends the message."""
     try:
         return read()
     except (JournalUnusable, OSError) as error:
-        raise IntentUnknown(context.cannot(f"the journal cannot be read ({reason_of(error)}), so its intent is unknown")) from error
+        raise IntentUnknown(context.cannot(f"the journal cannot be read ({reason_of(error)}), so {unknown}")) from error
 
 
 _LOOK_SECONDS = 0.2
@@ -177,11 +177,16 @@ def keyed(key: str, reason: str) -> str:
 
 
 def same_action(context: ActionContext) -> OperationRow | None:
-    """Return a successful, else a running action of this kind and key, else None. Certain under the server's lock."""
+    """Return a successful, else a running action of this kind and key, else None. Certain under the server's lock.
+
+    Raises `IntentUnknown` if the journal is unreadable.
+    """
     request = context.request
     if not request.idempotency_key:
         return None
-    rows = context.node.journal.operations.under(request.idempotency_key, context.uuid, request.action, but=request.operation)
+    operations = context.node.journal.operations
+    unknown = f"it may have been done under key {request.idempotency_key}; make the journal readable, or send the action without a key"
+    rows = known(context, lambda: operations.under(request.idempotency_key, context.uuid, request.action, but=request.operation), unknown)
     return next((row for row in rows if row.outcome in _WELL), next((row for row in rows if row.under_way), None))
 
 

@@ -49,7 +49,7 @@ def write_intent(context: ActionContext, lock: PowerLock | None, *, up: bool, ru
     """
     request, progress = context.request, context.progress
     intent = Intent(up, request.operation, request.origin, timestamp(context.node.clock.now()))
-    if context.node.journal.intents.set(progress.server, intent, keep_since=keep_since):
+    if context.node.journal.intents.set_by_action(progress.server, intent, keep_since=keep_since):
         return
     if up:
         warn_of_unwritten_start(context)

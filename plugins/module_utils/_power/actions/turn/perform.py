@@ -34,8 +34,8 @@ def _record_ending(context: ActionContext, ending: Ending) -> Result:
     is_repeated = _is_repeated(result, request)
     comes_later = result.code == InterruptedBySignal.code and node.caller.handed_on()
     is_recorded = progress.begun or not (is_repeated or comes_later or result.code in UNREPORTED_CODES)
-    if is_recorded:
-        node.journal.operations.end(result, origin=request.origin, reason=request.reason, with_event=not is_repeated)
+    if is_recorded and not node.journal.operations.end(result, origin=request.origin, reason=request.reason, with_event=not is_repeated):
+        progress.is_durable = False
     fault = node.journal.sync()
     if fault:
         progress.is_durable = False
