@@ -318,9 +318,9 @@ servers:
 supervisor:
   description:
     - The supervisor of the node, V(null) if unknown, for example through an endpoint. C(running) is V(null) if unknown; a warning says why.
-    - C(paused) says why it starts nothing, V(null) if it is not paused. V(wings), Wings runs; V(maintenance), a maintenance is under way;
-      V(maintenance_unreadable), the file of a maintenance cannot be read; V(journal), the journal cannot be used; V(engine), the engine
-      does not answer.
+    - C(paused) says why it starts nothing, V(null) if it is not paused. V(wings), Wings runs; V(wings_unknown), the
+      node's processes cannot be read, so Wings may run; V(maintenance), a maintenance is under way; V(maintenance_unreadable), the file
+      of a maintenance cannot be read; V(journal), the journal cannot be used; V(engine), the engine does not answer.
   type: dict
   returned: success
   sample: {"paused": null, "running": true, "since": "2026-01-31T00:00:00.000Z"}

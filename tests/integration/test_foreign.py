@@ -228,3 +228,16 @@ def test_a_wings_of_root_in_a_container_counts(monkeypatch: pytest.MonkeyPatch) 
     with container_process("wings-of-a-test", 0) as pid:
         assert wings_pid() == pid
         assert wings_seen_by(_LONELY) == pid
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sees the processes of a container")
+def test_a_process_called_wings_in_a_servers_container_is_not_wings(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wings_module, "_NAME", b"wings-in-server\n")
+    uuid = lab.server()
+    assert ended(lab.power("start", uuid)) == ("done", "")
+    script = "printf wings-in-server > /proc/self/comm; sleep 60; :"
+    lab.client.exec_start(lab.client.exec_create(uuid, ["sh", "-c", script], user="0")["Id"], detach=True)
+    engine = lab.node().engine
+    wait_until(lambda: wings_pid() is not None, "the process has its name")
+    assert wings_pid(is_server=engine.is_server) is None
+    assert wings_pid(is_server=lambda _container: False) is not None

@@ -24,6 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdo
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.generation import KillGenerations
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks, PowerLock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import WingsUnknown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, Result
@@ -79,6 +80,7 @@ class FakeNode:
         self.games = FakeGames()
         self.interrupted = False
         self.wings: int | None = None
+        self.wings_unknown = False
         self.task: list[object] = []
         self._journals: list[Journal] = []
         self._system: dict[str, Any] = {
@@ -101,6 +103,11 @@ class FakeNode:
         self.node = self.build()
         return self.node
 
+    def _wings_pid(self) -> int | None:
+        if self.wings_unknown:
+            raise WingsUnknown("Cannot tell whether Wings runs: Too many open files")
+        return self.wings
+
     def build(self, *, read_only: bool = False) -> Node:
         settings = parse_settings({"system": self._system, **self._settings}, where="config.yml")
         journal = Journal(settings.state_directory, settings.lock_directory, settings.group, self.clock, read_only=read_only)
@@ -116,7 +123,7 @@ class FakeNode:
             countdowns=Countdowns(settings.lock_directory, settings.group),
             games=self.games,
             caller=Caller(lambda: self.interrupted),
-            wings_pid=lambda: self.wings,
+            wings_pid=self._wings_pid,
         )
 
     def close(self) -> None:

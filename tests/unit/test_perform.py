@@ -387,6 +387,16 @@ class TestWings:
         fake.configure(system={"allow_wings": True})
         assert fake.perform(action).outcome.value in ("done", "unchanged")
 
+    @pytest.mark.parametrize("action, outcome", [("start", "refused"), ("restart", "refused"), ("stop", "done"), ("kill", "done")])
+    def test_a_stop_and_a_kill_do_not_need_to_know_whether_wings_runs(self, fake: FakeNode, action: str, outcome: str) -> None:
+        fake.up()
+        fake.wings_unknown = True
+        result = fake.perform(action)
+        assert ending(result) == (outcome, "wings_unknown" if outcome == "refused" else "", outcome == "done")
+        told = result.msg if outcome == "refused" else "; ".join(result.warnings)
+        assert told.endswith("Cannot tell whether Wings runs: Too many open files")
+        assert fake.live == (outcome == "refused")
+
 
 class TestOneOfMany:
     @pytest.mark.parametrize("action", ["start", "restart"])

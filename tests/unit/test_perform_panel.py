@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -19,7 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.ru
 from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode as on_node
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import read_operation
 from ansible_collections.fleet.power.plugins.module_utils._power.host.pauses import Remembered, wings_pid
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable, SourceUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable, SourceUnreachable, WingsUnknown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Detail, entry
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Downtime, Phase, Result, RunEnd
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
@@ -145,13 +146,16 @@ def test_a_start_of_all_keeps_the_list_if_the_list_would_become_empty(managed: M
     assert json.loads((managed.fake.root / "state" / "panel.json").read_text())["servers"] == expected
 
 
-def process(proc: Path, pid: int, comm: str | None, uid: int | None = None) -> None:
+OF_SERVER, OF_WINGS, UNKNOWN = "a" * 64, "b" * 64, "c" * 64
+
+
+def process(proc: Path, pid: int, comm: str | None, uid: int = 0, container: str = "") -> None:
     directory = proc / str(pid)
     directory.mkdir()
     if comm is not None:
         (directory / "comm").write_text(f"{comm}\n")
-    if uid is not None:
-        os.chown(directory, uid, uid)
+        (directory / "status").write_text(f"Name:\t{comm}\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\nNSpid:\t{pid}\n")
+        (directory / "cgroup").write_text(f"0::/system.slice/docker-{container}.scope\n" if container else "0::/init.scope\n")
 
 
 def test_wings_is_found_among_other_processes(tmp_path: Path) -> None:
@@ -174,10 +178,37 @@ def test_a_process_that_ends_during_the_search_is_skipped(tmp_path: Path) -> Non
     assert wings_pid(str(tmp_path)) == 18
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_a_servers_process_with_the_name_wings_is_ignored(tmp_path: Path) -> None:
+    # The directory of a process that cannot be traced belongs to root.
     process(tmp_path, 4711, "wings", uid=988)
     assert wings_pid(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("place, found", [(OF_SERVER, None), (OF_WINGS, 4711), (UNKNOWN, 4711), (f"{OF_SERVER}/{OF_WINGS}", None)])
+def test_wings_of_root_counts_in_a_container_of_its_own_but_in_no_servers(tmp_path: Path, place: str, found: int | None) -> None:
+    def is_server(container: str) -> bool:
+        if container == UNKNOWN:
+            raise EngineUnreachable("The engine does not answer")
+        return container == OF_SERVER
+
+    process(tmp_path, 4711, "wings", container=place)
+    assert wings_pid(str(tmp_path), is_server) == found
+
+
+@pytest.mark.parametrize("missing", ["the list", "a process"])
+def test_wings_is_unknown_without_a_free_descriptor(tmp_path: Path, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_given: object, **_options: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    process(tmp_path, 17, "wings", uid=988)
+    with monkeypatch.context() as patched:
+        if missing == "the list":
+            patched.setattr(os, "listdir", fail)
+        else:
+            patched.setattr("builtins.open", fail)
+        with pytest.raises(WingsUnknown) as caught:
+            wings_pid(str(tmp_path))
+    assert str(caught.value) == "Cannot tell whether Wings runs: Too many open files"
 
 
 class TestRemembered:

@@ -453,6 +453,31 @@ def test_the_supervisor_pauses_beside_wings_and_then_drops_due_starts(watched: W
     assert not watched.fake.live and not watched.row.due
 
 
+def test_the_supervisor_waits_while_it_cannot_tell_whether_wings_runs(watched: Watched) -> None:
+    watched.up()
+    watch = connect(watched)
+    watched.fake.wings_unknown = True
+    row = watched.end()
+    watch._next_pause = connection_watch._NOW
+    watch.turn()
+    assert row.due and watch.paused == "wings_unknown" and not watched.fake.live
+    watched.fake.wings_unknown = False
+    watched.fake.clock.sleep(60)
+    watch = connect(watched)
+    watch.turn()
+    watched.starter.join()
+    assert watch.paused == "" and watched.fake.live
+
+
+def test_wings_that_was_seen_counts_until_it_is_known_to_be_gone(watched: Watched) -> None:
+    watched.fake.wings = 7
+    watch = connect(watched)
+    watched.fake.wings_unknown = True
+    watch._next_pause = connection_watch._NOW
+    watch.turn()
+    assert watch.paused == "wings"
+
+
 def seen_of(watched: Watched) -> SeenRun:
     seen = watched.fake.node.journal.runs.known_of(UUID)
     assert seen is not None

@@ -55,6 +55,7 @@ STAYS_DOWN = {
 _LEFT_UP = {Hang.SUSPECT.value: "hangs with others: suspect is the node", Hang.TOO_OFTEN.value: "hangs, restarted too often"}
 _PAUSES = {
     "wings": "Wings is alive",
+    "wings_unknown": "the node's processes cannot be read, so Wings may be alive",
     "maintenance": "a maintenance has not ended",
     "maintenance_unreadable": "whether a maintenance has ended cannot be read",
     "journal": "the journal cannot be used",

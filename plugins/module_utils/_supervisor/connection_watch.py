@@ -19,7 +19,7 @@ from .._power.host.system_log import announce_line
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, engine_time
-from .._power.model.errors import ENGINE_FAULTS, EngineError, EngineUnreachable, LockUnavailable, internal_error
+from .._power.model.errors import ENGINE_FAULTS, EngineError, EngineUnreachable, LockUnavailable, WingsUnknown, internal_error
 from .._power.model.records import dataclass
 from .._power.model.server import Run
 from .._power.model.supervision import CRASHES, EndedRun, Limits, Verdict, wait_before
@@ -43,6 +43,7 @@ _SAID = {
 }
 _PAUSES = {
     "wings": "Wings is alive on this node: no run is judged, no server is started",
+    "wings_unknown": "the processes of this node cannot be read, so Wings may be alive: no server is started",
     "maintenance": "a maintenance is under way: no server is started until its end",
     "maintenance_unreadable": "maintenance.json in the state directory cannot be read: correct or remove it to start servers",
     "journal": "the journal cannot be read or written: no server is started",
@@ -70,14 +71,17 @@ _NOW = Deadline(SYSTEM_CLOCK, 0.0)
 
 
 def beside_wings(node: Node) -> bool:
-    """Tell if Wings runs on the node and the settings do not allow that."""
+    """Tell if Wings runs on the node and the settings do not allow that. Raises `WingsUnknown`."""
     return not node.settings.allow_wings and node.wings_pid() is not None
 
 
 def pause_of(node: Node, *, in_trouble: bool) -> str:
     """Return why nothing may start now; empty if starts are allowed. ``in_trouble``: the last use of the journal failed."""
-    if beside_wings(node):
-        return "wings"
+    try:
+        if beside_wings(node):
+            return "wings"
+    except WingsUnknown:
+        return "wings_unknown"
     paused = maintenance_pause(node.settings.state_directory)
     if in_trouble and not paused:
         try:
@@ -212,7 +216,8 @@ class EngineWatch:
     def _pause(self) -> None:
         """Find the cause of a pause. After Wings has gone, begin with a first look."""
         node, before = self._node(), self.paused
-        self.paused = pause_of(node, in_trouble=self.in_trouble)
+        found = pause_of(node, in_trouble=self.in_trouble)
+        self.paused = before if (before, found) == ("wings", "wings_unknown") else found
         self._next_pause = _after(_RETRY_SECONDS if self.paused == "journal" else _PAUSE_SECONDS)
         self._next_due_pause = _after(_DUE_PAUSE_SECONDS)
         self.in_trouble = self.in_trouble and self.paused == "journal"
@@ -229,9 +234,15 @@ class EngineWatch:
             # Reports of other containers are never judged, so they would never be forgotten.
             if event.server is not None:
                 self._reports.add(event)
-                if not beside_wings(self._node()):
+                if not self._is_beside_wings():
                     self._note(event, event.server)
             event = self._reader.next(0)
+
+    def _is_beside_wings(self) -> bool:
+        try:
+            return beside_wings(self._node())
+        except WingsUnknown:
+            return self.paused == "wings"
 
     def _note(self, event: ContainerEvent, server: str) -> None:
         if event.action == "kill":

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ..container.container_labels import LABEL_SERVER, LABEL_SPEC, made_by_us, name_in_labels
+from ..container.container_labels import LABEL_SERVER, LABEL_SPEC, claims_to_be, made_by_us, made_by_wings, name_in_labels
 from ..container.container_network import NetworkSpec
 from ..model.cancellation import Deadline, wait_until
 from ..model.clock import SYSTEM_CLOCK, engine_time
@@ -239,6 +239,11 @@ class DockerEngine:
     def raw(self, name: str) -> Any:
         """Return the engine's own answer about a container, or None."""
         return self._calls.unless_missing(f"inspect container {name}", lambda client: client.inspect_container(name))
+
+    def is_server(self, container: str) -> bool:
+        """Tell by a container's id if it is a server's, or an installer of Wings. Raises `EngineError`."""
+        found = self._inspect(container)
+        return found is not None and (made_by_wings(found.labels) or claims_to_be(found.labels) is not None)
 
     def _renamed(self, name: str) -> Snapshot | None:
         ids = () if parse_uuid(name) is None else self._by_label.of(name)

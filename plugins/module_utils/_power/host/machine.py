@@ -122,9 +122,9 @@ def _is_hidden(pid: int) -> bool:
     return False
 
 
-def is_in_our_namespace(pid: int | str, proc: str = "/proc") -> bool:
+def is_in_our_namespace(pid: int) -> bool:
     """Tell if a process has no pid in a nested namespace. Unlike the namespace's name, this is readable by all."""
-    status = text_of(os.path.join(proc, str(pid), "status"))
+    status = text_of(f"/proc/{pid}/status")
     return bool(status) and all(len(line.split()) == 2 for line in status.splitlines() if line.startswith("NSpid:"))
 
 

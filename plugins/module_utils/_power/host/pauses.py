@@ -10,37 +10,55 @@ import os
 import threading
 from collections.abc import Callable
 
-from .machine import is_in_our_namespace
+from ..model.errors import PowerError, WingsUnknown
+from .machine import CONTAINER_ID
 from .own_files import open_own
 
 _NAME = b"wings\n"
 
 
-def wings_pid(proc: str = "/proc") -> int | None:
-    """Return the pid of a Wings daemon, or None.
+def wings_pid(proc: str = "/proc", is_server: Callable[[str], bool] = lambda _container: False) -> int | None:
+    """Return the pid of a Wings daemon, or None. Raises `WingsUnknown` if the processes cannot be read.
 
-    A server's process may use any name, so only those of root and of our own user count: Wings runs as root, also in a container, or
-    rootless as our user. Our user's count only in the pid namespace of ``proc``: the containers of a rootless engine have the same user.
+    A server's process may use any name, so only those of root and of our own user count, outside the containers of servers. ``is_server``
+    tells by its id if a container is a server's. It may raise `PowerError` if that is unknown. Wings runs as root, also in a container of
+    its own, or rootless as our user. Our user's count only in the pid namespace of ``proc``: the containers of a rootless engine have the
+    same user.
     """
-    for pid in filter(str.isdigit, os.listdir(proc)):
-        directory = os.path.join(proc, pid)
-        try:
-            # Every action checks every process, so each costs only one open and one read.
-            if _command(directory) == _NAME:
-                uid = os.stat(directory).st_uid
-                if uid == 0 or (uid == os.geteuid() and is_in_our_namespace(pid, proc)):
+    try:
+        for pid in filter(str.isdigit, os.listdir(proc)):
+            directory = os.path.join(proc, pid)
+            try:
+                # Every action checks every process, so each costs only one open and one read.
+                if _content(directory, "comm") == _NAME and _is_trusted(directory) and not _is_in_server(directory, is_server):
                     return int(pid)
-        except OSError:
-            continue  # it ended meanwhile
+            except (FileNotFoundError, NotADirectoryError, ProcessLookupError, PermissionError):
+                continue  # it ended meanwhile, or belongs to another user
+    except OSError as error:
+        raise WingsUnknown(f"Cannot tell whether Wings runs: {error.strerror}") from error
     return None
 
 
-def _command(directory: str) -> bytes:
-    descriptor = os.open(os.path.join(directory, "comm"), os.O_RDONLY | os.O_CLOEXEC)
+def _is_trusted(directory: str) -> bool:
+    """Tell if a process belongs to root or to our user. The owner of its directory may be root for any process."""
+    status = _content(directory, "status").decode("ascii", "replace").splitlines()
+    fields = {name: values.split() for name, _colon, values in (line.partition(":") for line in status)}
+    user = int(fields["Uid"][1])
+    return user == 0 or (user == os.geteuid() and len(fields.get("NSpid", ["here"])) == 1)
+
+
+def _is_in_server(directory: str, is_server: Callable[[str], bool]) -> bool:
+    containers = set(CONTAINER_ID.findall(_content(directory, "cgroup").decode("ascii", "replace")))
     try:
-        return os.read(descriptor, 64)
-    finally:
-        os.close(descriptor)
+        return any(is_server(container) for container in containers)
+    except PowerError:
+        return False
+
+
+def _content(directory: str, name: str) -> bytes:
+    """Return the content of a file of a process. Raises OSError."""
+    with open(os.path.join(directory, name), "rb", buffering=0) as source:
+        return source.readall()
 
 
 class Remembered:

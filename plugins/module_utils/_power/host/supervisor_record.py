@@ -20,7 +20,7 @@ SUPERVISOR_LOCK = "supervisor.lock"
 EVENTS_LOCK = "events.lock"
 #: For a server, not in the record.
 FROZEN = "frozen"
-PAUSES = ("wings", "maintenance", "maintenance_unreadable", "journal", "engine", "fault", FROZEN)
+PAUSES = ("wings", "wings_unknown", "maintenance", "maintenance_unreadable", "journal", "engine", "fault", FROZEN)
 _SIZE = 512
 UNKNOWN: dict[str, Any] = {"running": None, "since": None, "paused": None}
 

@@ -170,6 +170,10 @@ class WingsActive(PowerError, code="wings_active"):
     """A Wings daemon is alive on the node and would take a stop for a crash."""
 
 
+class WingsUnknown(PowerError, code="wings_unknown"):
+    """The node's processes cannot be read, for example without a free file descriptor, so a Wings daemon may be alive."""
+
+
 class EngineUnreachable(PowerError, code="engine_unreachable", always_failed=True):
     """The engine does not answer: not running, no permission on its socket, or silent past ``timeout``."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from ...definitions.settings import Settings, load_settings
@@ -195,7 +196,7 @@ def build_node(options: Mapping[str, Any], settings: Settings | None = None, *, 
         games=ProfiledGames(settings, engine),
         caller=caller,
         # This look at every process of the machine must not repeat for each of hundreds of servers.
-        wings_pid=Remembered(wings_pid, _WINGS_SECONDS, clock.monotonic),
+        wings_pid=Remembered(partial(wings_pid, is_server=engine.is_server), _WINGS_SECONDS, clock.monotonic),
     )
 
 

@@ -19,6 +19,7 @@ from ...model.errors import (
     ServerNotFound,
     Superseded,
     WingsActive,
+    WingsUnknown,
 )
 from ...model.request import PowerAction, Request
 from ...model.server import PowerState, Server, Startup, parse_uuid
@@ -200,9 +201,18 @@ def _require_should_be_up(context: ActionContext, seen: Observed, *, with_record
 
 
 def check_wings(context: ActionContext) -> None:
-    """Raise `WingsActive` if Wings is alive: it takes a stop for a crash, and starts the server again. A kill only gets a warning."""
+    """Raise `WingsActive` if Wings is alive: it takes a stop for a crash, and starts the server again. A kill only gets a warning.
+
+    Raise `WingsUnknown` if that is unknown. A stop and a kill only get a warning.
+    """
     request, node = context.request, context.node
-    pid = None if node.settings.allow_wings else node.wings_pid()
+    try:
+        pid = None if node.settings.allow_wings else node.wings_pid()
+    except WingsUnknown as error:
+        if request.action.boots:
+            raise WingsUnknown(f"Cannot {context.verb} server {request.server}: {error}") from error
+        context.warn(str(error))
+        return
     if pid is None:
         return
     if request.action is PowerAction.KILL:
