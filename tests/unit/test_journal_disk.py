@@ -167,14 +167,19 @@ other.close()
 """
 
 
-@pytest.mark.parametrize("kind", ["full", "read-only"])
-def test_an_unwritable_disk_causes_one_warning_and_history_stays_readable(tmp_path: Path, kind: str) -> None:
+def run_with_own_mounts(code: str, *arguments: str) -> None:
+    """Run Python code in a process whose mounts no other process sees."""
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("needs the right to mount")
-    script = [sys.executable, "-c", SMALL_DISK, str(tmp_path), kind]
+    script = [sys.executable, "-c", code, *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     ran = subprocess.run(["unshare", "-m", *script], capture_output=True, text=True, env=environment, timeout=60, check=False)
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("kind", ["full", "read-only"])
+def test_an_unwritable_disk_causes_one_warning_and_history_stays_readable(tmp_path: Path, kind: str) -> None:
+    run_with_own_mounts(SMALL_DISK, str(tmp_path), kind)
 
 
 FULL_DISK = """
@@ -204,12 +209,7 @@ for read_only in (False, True):
 
 
 def test_a_journal_without_a_log_is_read_on_a_full_disk(tmp_path: Path) -> None:
-    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("needs the right to mount")
-    script = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    ran = subprocess.run(["unshare", "-m", *script], capture_output=True, text=True, env=environment, timeout=60, check=False)
-    assert ran.returncode == 0, ran.stderr
+    run_with_own_mounts(FULL_DISK, str(tmp_path))
 
 
 def filled(node: Node) -> int:

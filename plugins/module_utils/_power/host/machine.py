@@ -123,8 +123,12 @@ def _is_hidden(pid: int) -> bool:
 
 
 def is_in_our_namespace(pid: int) -> bool:
-    """Tell if a process has no pid in a nested namespace. Unlike the namespace's name, this is readable by all."""
-    status = text_of(f"/proc/{pid}/status")
+    """Tell if a process has no pid in a nested namespace; False if that is unknown."""
+    return has_one_pid(text_of(f"/proc/{pid}/status"))
+
+
+def has_one_pid(status: str) -> bool:
+    """Tell by the status of a process if it has no pid in a nested namespace. Unlike the namespace's name, all users can read it."""
     return bool(status) and all(len(line.split()) == 2 for line in status.splitlines() if line.startswith("NSpid:"))
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 from ..model.errors import PowerError, WingsUnknown
-from .machine import CONTAINER_ID
+from .machine import CONTAINER_ID, has_one_pid
 from .own_files import open_own
 
 _NAME = b"wings\n"
@@ -41,10 +41,9 @@ def wings_pid(proc: str = "/proc", is_server: Callable[[str], bool] = lambda _co
 
 def _is_trusted(directory: str) -> bool:
     """Tell if a process belongs to root or to our user. The owner of its directory may be root for any process."""
-    status = _content(directory, "status").decode("ascii", "replace").splitlines()
-    fields = {name: values.split() for name, _colon, values in (line.partition(":") for line in status)}
-    user = int(fields["Uid"][1])
-    return user == 0 or (user == os.geteuid() and len(fields.get("NSpid", ["here"])) == 1)
+    status = _content(directory, "status").decode("ascii", "replace")
+    user = next(int(line.split()[2]) for line in status.splitlines() if line.startswith("Uid:"))
+    return user == 0 or (user == os.geteuid() and has_one_pid(status))
 
 
 def _is_in_server(directory: str, is_server: Callable[[str], bool]) -> bool:
