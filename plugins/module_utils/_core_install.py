@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from importlib.util import cache_from_source, source_hash
 from pathlib import Path
 from py_compile import PycInvalidationMode
+from typing import TextIO
 
 from ._core import HOME, LOCK_PREFIX, PACKAGE, core_directory, digest_of, fault_of, fault_within, lock_of, sources
 from ._power.host.own_files import sync_directory
@@ -57,6 +58,8 @@ def install(archive: str, digest: str) -> tuple[str, bool]:
             if digest_of(sources(f"{unfinished}/{PACKAGE}")) != digest:
                 raise OSError("another run of the role brings another version at the same time; run it again")
             core = core_directory(digest)
+            # A call could not make it on a disk that is read-only by then.
+            _open_closed(lock_of(core)).close()
             if _is_intact(core, digest):
                 return core, _compile(core)
             _compile(unfinished)
@@ -74,9 +77,14 @@ def install(archive: str, digest: str) -> tuple[str, bool]:
 @contextmanager
 def _lock() -> Iterator[None]:
     """Keep other roles from installing or removing cores. Only root can hold this lock."""
-    with open(f"{HOME}/.lock", "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+    with _open_closed(f"{HOME}/.lock") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _open_closed(path: str) -> TextIO:
+    """Open a file, new if it is missing, that only root can open. Raises OSError."""
+    return open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def _is_intact(core: str, digest: str) -> bool:
@@ -130,7 +138,7 @@ def remove_unused(core: str) -> None:
 def _remove(path: str) -> None:
     if not stat.S_ISDIR(os.lstat(path).st_mode):
         raise NotADirectoryError(path)
-    with open(lock_of(path), "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as lock:
+    with _open_closed(lock_of(path)) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # After a power failure, no core is there in part.
         gone = tempfile.mkdtemp(prefix=_UNFINISHED, dir=HOME)

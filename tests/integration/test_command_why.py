@@ -294,7 +294,7 @@ def test_why_names_the_cause_and_the_next_step_in_one_screen(lab: Lab, proxy: En
 
 def test_why_names_a_live_wings(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     # A process of that name would stop the tests beside this one.
-    monkeypatch.setattr(node, "wings_pid", lambda: 4321)
+    monkeypatch.setattr(node, "wings_pid", lambda **_facts: 4321)
     monkeypatch.setenv("DOCKER_HOST", lab.docker_host)
     assert command.main(["why", lab.server(), "--config", str(lab.config)]) == 0
     text = " ".join(capsys.readouterr().out.split())

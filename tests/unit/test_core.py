@@ -94,6 +94,18 @@ def test_bytecode_of_the_core_is_used_and_none_is_written(core: Path) -> None:
 
 
 @as_root
+def test_a_core_is_used_on_a_read_only_disk_and_its_use_makes_no_file(home: Path, core: Path) -> None:
+    before = sorted(home.rglob("*"))
+    subprocess.run(["mount", "--bind", "-o", "ro", home, home], check=True, timeout=60)
+    try:
+        assert ran(core, "print('used')") == "used\n"
+    finally:
+        subprocess.run(["umount", home], check=True, timeout=60)
+    assert ran(core, "print('used')") == "used\n"
+    assert sorted(home.rglob("*")) == before
+
+
+@as_root
 @pytest.mark.parametrize("fault", ["a file", "a directory", "an owner", "a link", "another version", "a parent", "the removal"])
 def test_a_core_that_others_can_write_is_never_imported(home: Path, core: Path, fault: str) -> None:
     chosen = core / "fleet_power" / "below" / "two.py"
@@ -173,7 +185,7 @@ def test_bytecode_that_is_missing_or_damaged_is_made_again(home: Path, core: Pat
 def test_the_core_of_another_run_of_the_role_is_not_installed(home: Path, core: Path) -> None:
     with pytest.raises(OSError, match="run it again"):
         _core_install.install(str(home / "core.zip"), "0123456789abcdef")
-    assert sorted(os.listdir(home)) == [".lock", core.name, "core.zip", "sources"]
+    assert sorted(os.listdir(home)) == [f".held-{core.name}", ".lock", core.name, "core.zip", "sources"]
 
 
 @as_root
@@ -215,6 +227,7 @@ def test_only_cores_that_nothing_uses_are_removed(
     assert synced == [True, False]
     assert sorted(os.listdir(home)) == sorted(
         [
+            f".held-{core.name}",
             ".lock",
             "a.service",
             "command",
