@@ -97,12 +97,12 @@ def use_core(core: str) -> None:
         is_same = os.path.realpath(core) == path and os.path.samestat(os.fstat(descriptor), os.stat(path))
         if not fault and (os.path.islink(core) or not is_same):
             fault = f"{core} was replaced"
-    except FileNotFoundError:
+    except FileNotFoundError as error:
         # Rarely needed, and each call imports this file.
         import glob
 
         has = "the core of another version" if glob.glob(core_directory("*")) else "no core"
-        fault = f"the node has {has}: {core} is missing; {MEND}"
+        fault = f"the node has {has}: {error.filename} is missing; {MEND}"
     except OSError as error:
         fault = f"{core} cannot be used: {error.strerror}; {MEND}"
     if fault:
@@ -119,7 +119,7 @@ def hold_core(core: str) -> int:
     """Return a descriptor that keeps role node from removing a core while it is open; -1 for users other than root. Raises OSError."""
     if os.geteuid() != 0:
         return -1
-    descriptor = os.open(lock_of(core), os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(lock_of(core), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     return descriptor
 

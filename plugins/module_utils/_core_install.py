@@ -58,7 +58,6 @@ def install(archive: str, digest: str) -> tuple[str, bool]:
             if digest_of(sources(f"{unfinished}/{PACKAGE}")) != digest:
                 raise OSError("another run of the role brings another version at the same time; run it again")
             core = core_directory(digest)
-            # A call could not make it on a disk that is read-only by then.
             _open_closed(lock_of(core)).close()
             if _is_intact(core, digest):
                 return core, _compile(core)

@@ -118,6 +118,7 @@ def test_a_core_that_others_can_write_is_never_imported(home: Path, core: Path, 
         shutil.rmtree(core)
     elif fault == "another version":
         core.rename(home / "core-other")
+        (home / ".held-core-other").touch()
         core.symlink_to(home / "core-other")
     else:
         path = {"a file": chosen, "a directory": chosen.parent, "a parent": home}[fault]
@@ -218,6 +219,7 @@ def test_only_cores_that_nothing_uses_are_removed(
             os.utime(home / name, (0, 0))
     (home / "a.service").write_text(f"Environment=PYTHONPATH={home}/core-named\n")
     (home / "command").write_text(f"exec python3 -c 'import sys; sys.path.insert(0, \"{home}/core-commanded\")'\n")
+    Path(_core.lock_of(str(home / "core-held"))).touch()
     held = _core.hold_core(str(home / "core-held"))
     _core_install.remove_unused(str(core))
     os.close(held)
