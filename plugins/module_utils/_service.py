@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import os
 import socket
 import sys
@@ -20,7 +19,7 @@ from typing import TextIO
 from ._core import hold_own_core, import_whole
 from ._power.actions.node.node import Node, build_sources
 from ._power.definitions.settings import Settings
-from ._power.host.own_files import open_or_make
+from ._power.host.own_files import open_locked, open_or_make
 from ._power.host.supervisor_record import SupervisorRecord, read_record, write_record
 from ._power.host.system_log import announce_line
 from ._power.model.cancellation import Deadline
@@ -118,21 +117,20 @@ class OwnLock:
 
 @contextlib.contextmanager
 def own_lock(settings: Settings, name: str, what: str, hint: str) -> Iterator[OwnLock]:
-    """Hold the lock file ``name`` in the state directory; the lock ends with this process. Raises `LockUnavailable`: Cannot ``what``, the
+    """Hold the lock file ``name`` in the lock directory; the lock ends with this process. Raises `LockUnavailable`: Cannot ``what``, the
     holder, and ``hint``."""
-    directory = settings.state_directory
-    path = os.path.join(directory, name)
+    path = os.path.join(settings.lock_directory, name)
+    # The lock of an earlier version is in the state directory.
+    holder, descriptor = _holder(settings.state_directory, name), None
     try:
-        descriptor = open_or_make(path, os.O_RDWR, settings.group)
+        if not holder:
+            descriptor = open_locked(path, lambda: open_or_make(path, os.O_RDWR, settings.group))
     except OSError as error:
-        raise LockUnavailable(f"Cannot {what}: {path} cannot be made: {error.strerror}; see system.state_directory") from error
+        raise LockUnavailable(f"Cannot {what}: {path} cannot be locked: {error.strerror}; see system.lock_directory") from error
+    if descriptor is None:
+        holder = holder or _holder(settings.lock_directory, name) or "another process"
+        raise LockUnavailable(f"Cannot {what}: {holder} already does so{hint}")
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockUnavailable(f"Cannot {what}: {_holder(directory, name)} already does so{hint}") from None
-        except OSError as error:
-            raise LockUnavailable(f"Cannot {what}: {path} cannot be locked: {error.strerror}") from error
         yield OwnLock(descriptor)
     finally:
         os.close(descriptor)
@@ -140,10 +138,10 @@ def own_lock(settings: Settings, name: str, what: str, hint: str) -> Iterator[Ow
 
 def _holder(directory: str, name: str) -> str:
     with contextlib.suppress(OSError):
-        record = read_record(directory, name)
+        record = read_record([directory], name)
         if record is not None:
             return f"process {record.pid}, since {record.since},"
-    return "another process"
+    return ""
 
 
 class FreshNode:

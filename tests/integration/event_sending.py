@@ -93,7 +93,7 @@ class SendingNode:
 
     @property
     def is_running(self) -> bool:
-        record = read_record(str(self.root / "state"), EVENTS_LOCK)
+        record = read_record(load_settings(str(self.config)).record_directories, EVENTS_LOCK)
         assert self.child is not None and self.child.poll() is None, self.errors.read_text()
         return record is not None and record.pid == self.child.pid
 

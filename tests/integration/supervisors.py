@@ -52,7 +52,7 @@ class Supervising:
 
     @property
     def is_ready(self) -> bool:
-        record = read_record(str(self._lab.root / "state"))
+        record = read_record([str(self._lab.root / "run")])
         if record is None or record.pid != self.child.pid:
             return False
         node = self._lab.node()

@@ -256,7 +256,7 @@ def test_without_a_journal_the_shim_accepts_only_a_kill_and_does_it(lab: Lab, sh
     assert outcome(shim.done(server, "start")) == ("done", "")
 
 
-def test_a_second_process_on_one_state_directory_is_refused(lab: Lab, shim: Shim) -> None:
+def test_a_second_process_on_one_lock_directory_is_refused(lab: Lab, shim: Shim) -> None:
     del shim
     with pytest.raises(AssertionError, match="another process already does so"):
         again(lab)

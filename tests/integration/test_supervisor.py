@@ -203,7 +203,7 @@ def test_clean_exit_restart_starts_only_a_server_that_was_ready(lab: Lab, crash_
 
 
 def paused(lab: Lab) -> str | None:
-    record = read_record(str(state_directory(lab)))
+    record = read_record([str(lab.root / "run")])
     return None if record is None else record.paused
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,9 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor_record import read_record
 from ansible_collections.fleet.power.tests.unit.lock_support import fill, leave_room, small_disk
 
+from .command import fleet_power
 from .lab import Lab, ended, wait_until
+from .shim import shim_on
 from .supervisors import Supervising, await_run_after, await_verdicts, crash, die_in_restart, rows_of, run_of, state_directory, verdicts
 
 #: The log of the journal alone grows to 4 MiB.
@@ -73,9 +75,31 @@ def on_small_disk(lab: Lab) -> Iterator[StateDisk]:
             disk.close()
 
 
-def paused(lab: Lab) -> str:
-    record = read_record(str(state_directory(lab)))
-    return "" if record is None else record.paused
+@contextmanager
+def failing_disk(path: Path) -> Iterator[Callable[[], None]]:
+    """A disk at ``path``, and a function that lets it turn read-only, as after an error. If a mount is impossible, skip the test."""
+    image = path.with_name("disk")
+    path.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(_BYTES)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    if subprocess.run(["mount", "-o", "loop,errors=remount-ro", str(image), str(path)], check=False).returncode != 0:
+        pytest.skip("a mount is impossible here")
+
+    def fail() -> None:
+        subprocess.run(["mount", "-o", "remount,abort", str(path)], check=True)
+
+    try:
+        yield fail
+    finally:
+        subprocess.run(["umount", str(path)], check=True)
+        image.unlink()
+
+
+def paused(lab: Lab, pid: int | None = None) -> str:
+    """Return why the supervisor is paused, with ``pid`` only that process."""
+    record = read_record([str(lab.root / "run")])
+    return "" if record is None or pid not in (None, record.pid) else record.paused
 
 
 @pytest.mark.samples("restart-full, supervisor dead")
@@ -102,9 +126,11 @@ def test_a_server_stopped_on_an_unwritable_disk_stays_down(lab: Lab, action: str
                 wait_until(lambda: paused(lab) == "journal", "the supervisor is paused for the journal")
             if kind == "read-only":
                 supervising.begin_again()
-                assert supervising.child.wait(20) == 1 and "cannot be made: Read-only file system" in supervising.errors.read_text()
+                wait_until(lambda: paused(lab) == "journal", "the next supervisor is paused for the journal")
             time.sleep(1.0)
             assert (lab.is_up(uuid), verdicts(lab, uuid)) == (False, [])
+            if kind == "read-only":
+                supervising.kill()
             disk.mend()
             if supervisor == "dead":
                 supervising.begin_again()
@@ -119,6 +145,30 @@ def test_a_server_stopped_on_an_unwritable_disk_stays_down(lab: Lab, action: str
         # Like the restore after a boot: the lock record still has the intent of the stop.
         assert lab.power("start", uuid, should_be_up=frozenset([uuid])).code == "not_selected"
         assert not disk.says_up(uuid)
+
+
+def test_a_disk_that_turns_read_only_shows_the_pause_of_the_supervisor(lab: Lab) -> None:
+    with failing_disk(state_directory(lab)) as fail:
+        uuid = lab.up()
+        with Supervising(lab) as supervising:
+            fail()
+            crash(lab, uuid)
+            for _supervisor in range(2):
+                wait_until(lambda: paused(lab, supervising.child.pid) == "journal", "the supervisor is paused for the journal")
+                assert "Supervisor paused, the journal cannot be used" in fleet_power(lab, "status").out
+                assert "The supervisor is paused (journal), so it stays down." in fleet_power(lab, "why", uuid).out
+                supervising.kill()
+                supervising.begin_again()
+            assert not lab.is_up(uuid)
+
+
+def test_a_shim_that_begins_on_a_read_only_disk_kills(lab: Lab) -> None:
+    with failing_disk(state_directory(lab)) as fail:
+        uuid = lab.up()
+        fail()
+        with shim_on(lab) as shim:
+            assert (shim.power(uuid, "stop").status, shim.power(uuid, "kill").status) == (503, 202)
+            wait_until(lambda: not lab.is_up(uuid), "the kill is done")
 
 
 @pytest.mark.long

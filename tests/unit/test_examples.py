@@ -179,7 +179,7 @@ def test_the_fields_of_info_are_documented(fake: FakeNode) -> None:
     (found,) = described.entries
     fake.node.journal.events.open()
     fake.node.journal.deliveries.save("pager", Delivery("box", 0))
-    events, unsure = event_facts(fake.node.journal, fake.node.settings.state_directory)
+    events, unsure = event_facts(fake.node)
     assert not unsure and described.freeze is not None
     check_samples(documented, {"events": events, "supervisor": described.supervisor, "freeze": described.freeze})
     check_samples({"receivers": {"sample": documented["events"]["sample"]["receivers"], "description": ""}}, events)

@@ -303,7 +303,7 @@ def supervision_of(fake: FakeNode) -> dict[str, Any]:
 
 @contextmanager
 def supervisor(fake: FakeNode, paused: str = "") -> Iterator[None]:
-    path = os.path.join(fake.node.settings.state_directory, SUPERVISOR_LOCK)
+    path = os.path.join(fake.node.settings.lock_directory, SUPERVISOR_LOCK)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o660)
     try:
         write_record(descriptor, SupervisorRecord.of_this_process(SINCE, paused))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor
     supervisor_facts,
     write_record,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LockUnavailable, SettingsInvalid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import (
     LOOP_WAIT,
@@ -40,6 +41,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.supervisi
     supervision_of,
     wait_before,
 )
+from ansible_collections.fleet.power.plugins.module_utils._service import own_lock
+from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
+from ansible_collections.fleet.power.tests.unit.lock_support import NO_GROUP, mode_of, small_disk
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -239,15 +243,43 @@ def test_the_facts_of_a_running_supervisor_name_the_reason_of_a_pause(tmp_path: 
     with opened(tmp_path) as descriptor:
         write_record(descriptor, SupervisorRecord.of_this_process(SINCE, "maintenance_unreadable"))
         write_record(descriptor, SupervisorRecord.of_this_process(SINCE, paused))
-    assert supervisor_facts(str(tmp_path)) == ({"running": True, "since": SINCE, "paused": paused or None}, "")
+    assert supervisor_facts([str(tmp_path)]) == ({"running": True, "since": SINCE, "paused": paused or None}, "")
 
 
 @pytest.mark.parametrize("text", [b"?", b"{}", b'{"pid":1,"check":"00000000"}', b"[" * 400])
 def test_a_damaged_record_leaves_the_state_of_the_supervisor_unknown(tmp_path: Path, text: bytes) -> None:
     (tmp_path / SUPERVISOR_LOCK).write_bytes(text)
-    facts, warning = supervisor_facts(str(tmp_path))
+    facts, warning = supervisor_facts([str(tmp_path)])
     assert facts == UNKNOWN
     assert warning == f"Cannot tell whether the supervisor runs: {tmp_path / SUPERVISOR_LOCK} cannot be read: Not a record of a supervisor"
+
+
+def test_the_record_of_an_earlier_version_counts(fake: FakeNode) -> None:
+    """It is in the state directory."""
+    node, ended = fake.node.settings, replace(SupervisorRecord.of_this_process(SINCE, "wings"), pid_start=1)
+    for directory, record in ((node.lock_directory, ended), (node.state_directory, SupervisorRecord.of_this_process(SINCE))):
+        os.makedirs(directory, exist_ok=True)
+        with opened(Path(directory)) as descriptor:
+            write_record(descriptor, record)
+    expected = {"running": True, "since": SINCE, "paused": None}
+    assert supervisor_facts(node.record_directories) == (expected, "")
+    refused = f"Cannot supervise: process {os.getpid()}, since {SINCE}, already does so; stop it"
+    with pytest.raises(LockUnavailable, match=refused), own_lock(node, SUPERVISOR_LOCK, "supervise", "; stop it"):
+        pass
+
+
+@pytest.mark.usefixtures("strict_umask")
+def test_a_service_has_its_lock_and_record_on_a_read_only_state_disk(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "state") as state:
+        system = {"state_directory": str(state), "lock_directory": str(tmp_path / "locks"), "group": NO_GROUP}
+        node = parse_settings({"system": system}, where="config.yml")
+        subprocess.run(["mount", "-o", "remount,ro", str(state)], check=True)
+        with own_lock(node, SUPERVISOR_LOCK, "supervise", "") as lock:
+            assert lock.record("journal")
+            facts, warning = supervisor_facts(node.record_directories)
+            assert (facts["running"], facts["paused"], warning) == (True, "journal", "")
+            # Other users could hold the lock of a file that they can open.
+            assert mode_of(tmp_path / "locks" / SUPERVISOR_LOCK) == 0o660
 
 
 def test_readers_never_see_a_partial_record(tmp_path: Path) -> None:
@@ -265,7 +297,7 @@ def test_readers_never_see_a_partial_record(tmp_path: Path) -> None:
         writer.start()
         try:
             for _look in range(500):
-                assert read_record(str(tmp_path)) in records
+                assert read_record([str(tmp_path)]) in records
         finally:
             over.set()
             writer.join()

@@ -136,7 +136,7 @@ class Service:
         allow_files(_FILES)
         # Let threads that compute yield to the event loop sooner.
         sys.setswitchinterval(_SWITCH_SECONDS)
-        hint = f", with the state directory {self._settings.state_directory}"
+        hint = f", with the lock directory {self._settings.lock_directory}"
         with own_lock(self._settings, "shim.lock", "serve HTTP", hint):
             # Bind first: without the address the process must begin nothing.
             await self._listener.bind()

@@ -97,10 +97,11 @@ class Census:
         return describe_each(servers, node, FactOptions(), remember=node.journal.runs.record_match).entries
 
     def _count_runs(self) -> NodeNumbers:
-        journal, directory = self._node.journal, self._node.settings.state_directory
-        freezes = freeze_facts(self._node.for_reading())
+        node, journal = self._node.for_reading(), self._node.journal
+        freezes = freeze_facts(node)
         frozen = ((freezes and freezes.of("")) or {"is_frozen": False})["is_frozen"]
-        numbers = NodeNumbers(journal.ended_runs.totals(), supervisor_facts(directory)[0], event_facts(journal, directory)[0], frozen)
+        supervisor, _warning = supervisor_facts(node.settings.record_directories)
+        numbers = NodeNumbers(journal.ended_runs.totals(), supervisor, event_facts(node)[0], frozen)
         journal.sync()
         return numbers
 

@@ -129,6 +129,11 @@ class Settings:
     log_config: Mapping[str, str]
     warnings: tuple[str, ...]
 
+    @property
+    def record_directories(self) -> tuple[str, str]:
+        """The directories of the services' records. Earlier versions have theirs in the state directory."""
+        return self.lock_directory, self.state_directory
+
 
 _FIELDS = frozenset(each.name for each in fields(Settings))
 _RULES = {key.name: key for key in KEYS if key.name in SELECTING}

@@ -10,6 +10,7 @@ process that starts at the same moment.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from ..model.records import asdict, dataclass
@@ -46,19 +47,24 @@ def write_record(descriptor: int, record: SupervisorRecord) -> None:
     os.pwrite(descriptor, seal(asdict(record)).ljust(_SIZE), 0)
 
 
-def read_record(state_directory: str, name: str = SUPERVISOR_LOCK) -> SupervisorRecord | None:
-    """Return the record of the running supervisor, or service with lock file ``name``; else None. Raises OSError."""
-    record = read_sealed(os.path.join(state_directory, name), _SIZE, _decoded, "Not a record of a supervisor")
-    return record if record is not None and record.is_alive else None
+def read_record(directories: Sequence[str], name: str = SUPERVISOR_LOCK) -> SupervisorRecord | None:
+    """Return the record of the running supervisor, or service with lock file ``name``, from the first directory with one; else None.
+    Raises OSError."""
+    for directory in directories:
+        record = read_sealed(os.path.join(directory, name), _SIZE, _decoded, "Not a record of a supervisor")
+        if record is not None and record.is_alive:
+            return record
+    return None
 
 
-def supervisor_facts(state_directory: str, name: str = SUPERVISOR_LOCK, running: str = "the supervisor runs") -> tuple[dict[str, Any], str]:
+def supervisor_facts(
+    directories: Sequence[str], name: str = SUPERVISOR_LOCK, running: str = "the supervisor runs"
+) -> tuple[dict[str, Any], str]:
     """Return the facts of the supervisor, or service with lock file ``name``, for readers, and a warning if they are unknown."""
     try:
-        record = read_record(state_directory, name)
+        record = read_record(directories, name)
     except OSError as error:
-        path = os.path.join(state_directory, name)
-        return UNKNOWN, f"Cannot tell whether {running}: {path} cannot be read: {error.strerror}"
+        return UNKNOWN, f"Cannot tell whether {running}: {error.filename or name} cannot be read: {error.strerror}"
     if record is None:
         return {"running": False, "since": None, "paused": None}, ""
     return {"running": True, "since": record.since, "paused": record.paused or None}, ""
@@ -73,7 +79,7 @@ def _decoded(text: bytes) -> SupervisorRecord | None:
         return None
 
 
-def events_facts(state_directory: str) -> tuple[dict[str, Any], str]:
+def events_facts(directories: Sequence[str]) -> tuple[dict[str, Any], str]:
     """Return whether events are sent and since when, None if unknown, and then a warning."""
-    facts, warning = supervisor_facts(state_directory, EVENTS_LOCK, "events are sent")
+    facts, warning = supervisor_facts(directories, EVENTS_LOCK, "events are sent")
     return {"running": facts["running"], "since": facts["since"]}, warning

@@ -227,7 +227,7 @@ def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember:
     chosen, warnings = choose(names, node.sources.search.identify_to_look) if names else (everything(node, None), [])
     node.sources.glance()
     # Before the sync of `describe_each`: a later read would need one more.
-    events, unsure = event_facts(node.journal, node.settings.state_directory)
+    events, unsure = event_facts(node)
     found = describe_each(chosen, node, wanted, remember=remember)
     unlisted = () if names else tuple(str(error) for error in node.sources.listing.unlisted)
     unknown = unknown_warnings(found.entries, node.sources.warnings)

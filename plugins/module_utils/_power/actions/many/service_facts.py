@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from ...journal.freezes import FreezeFacts
 
 
-def event_facts(journal: Journal, state_directory: str) -> tuple[dict[str, Any], str]:
+def event_facts(node: Node) -> tuple[dict[str, Any], str]:
     """Return the facts of a node's events, and a warning or "". Unknown values are None."""
-    sender, warning = events_facts(state_directory)
+    sender, warning = events_facts(node.settings.record_directories)
     try:
-        is_kept = journal.events.state() is not None
+        is_kept = node.journal.events.state() is not None
     except (JournalUnusable, OSError):
         # The code that reads operations reports an unreadable journal.
         return {**sender, "enabled": None, "receivers": None}, warning
-    return {**sender, "enabled": is_kept, "receivers": journal.deliveries.facts() if is_kept else None}, warning
+    return {**sender, "enabled": is_kept, "receivers": node.journal.deliveries.facts() if is_kept else None}, warning
 
 
 def freeze_facts(node: Node) -> FreezeFacts | None:
@@ -69,7 +69,7 @@ class SupervisionFacts:
     def read(cls, node: Node, uuids: list[str], limit: int) -> SupervisionFacts:
         """Read the supervision of these servers, with at most ``limit`` ended runs of each."""
         now = node.clock.now()
-        supervisor, warning = supervisor_facts(node.settings.state_directory)
+        supervisor, warning = supervisor_facts(node.settings.record_directories)
         ends = node.journal.ended_runs.history(uuids, limit, now - timedelta(seconds=DAY_SECONDS))
         return cls(ends, supervisor, now, boot_id(), boot_seconds(), warning, _hangs(node.journal) if supervisor["running"] else {})
 

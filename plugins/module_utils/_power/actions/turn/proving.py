@@ -64,7 +64,7 @@ def _unavailable(context: ActionContext) -> str:
     if os.geteuid() != 0:
         return "only root can go back to the previous version; act as root (become: true)"
     try:
-        record = read_record(context.node.settings.state_directory)
+        record = read_record(context.node.settings.record_directories)
     except OSError as error:
         return f"the record of the supervisor cannot be read: {reason_of(error)}"
     if record is None:
