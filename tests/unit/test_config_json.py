@@ -17,7 +17,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.config_files im
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.json_file import replace_json
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault, Number
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.toml_tree import Listing, Node, Table, read_toml
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
+from ansible_collections.fleet.power.plugins.module_utils._power.model.config_rule import ConfigRule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -14,7 +14,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.config_files im
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.ini_file import replace_ini
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.properties_file import replace_properties
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault, value_text
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
+from ansible_collections.fleet.power.plugins.module_utils._power.model.config_rule import ConfigRule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -6,14 +6,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import rules
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.paths import Step, steps_of
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.placeholders import expand
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import (
@@ -22,17 +18,15 @@ from ansible_collections.fleet.power.plugins.module_utils._power.config_files.ru
     ConfigFault,
     Number,
     Present,
-    one_child,
     substitute,
     typed,
     wanted,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.xml_file import replace_xml
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import container_spec
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigFile, ConfigRule, parse_definition
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigFile, parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
-from ansible_collections.fleet.power.plugins.module_utils._power.host import regex_sandbox
-from ansible_collections.fleet.power.tests.unit.thread_support import in_threads
+from ansible_collections.fleet.power.plugins.module_utils._power.model.config_rule import ConfigRule
 
 
 @pytest.mark.parametrize(
@@ -132,23 +126,6 @@ def test_a_hostile_path_is_read_within_half_a_second(match: str) -> None:
     assert time.process_time() - began < 0.5
 
 
-PLACES = max(2, os.cpu_count() or 1)
-HOSTILE = ("(a+)+$", "a" * 40 + "b", "x")
-
-
-def children() -> set[int]:
-    """The ids of all child processes, zombies included."""
-    found = set()
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == os.getpid():
-            found.add(int(path.parent.name))
-    return found
-
-
 @pytest.mark.parametrize(
     ("pattern", "text", "template", "expected"),
     [
@@ -176,80 +153,9 @@ def test_an_invalid_pattern_is_a_fault(pattern: str) -> None:
         substitute(pattern, "a", "x")
 
 
-def test_a_hostile_pattern_ends_after_a_second_of_cpu_and_leaves_no_process() -> None:
-    before, began = children(), time.monotonic()
-    with pytest.raises(ConfigFault, match="takes too long"):
-        substitute(*HOSTILE)
-    assert time.monotonic() - began < 9
-    assert children() == before
-
-
-def test_the_patterns_of_a_file_share_one_child_and_one_second() -> None:
-    before = children()
-    with one_child():
-        assert substitute("a", "a", "b") == "b"
-        (child,) = children() - before
-        assert substitute("b", "b", "c") == "c"
-        assert children() - before == {child}
-        with one_child():
-            assert substitute("c", "c", "d") == "d"
-        assert children() - before == {child}
-        with pytest.raises(ConfigFault, match="takes too long"):
-            substitute(*HOSTILE)
-        began = time.monotonic()
-        with pytest.raises(ConfigFault, match="together take too long"):
-            substitute("a", "a", "b")
-        assert time.monotonic() - began < 0.5
-    assert children() == before
-
-
 def test_a_result_larger_than_16_mib_is_a_fault() -> None:
     with pytest.raises(ConfigFault, match="larger than 16 MiB"):
         substitute("a+", "a" * 100_000, "$0" * 200)
-
-
-@pytest.mark.parametrize("path", ["/nowhere/python", "", None, "/bin/true", "/a\0b"])
-def test_an_interpreter_that_cannot_be_started_is_a_fault_each_time(monkeypatch: pytest.MonkeyPatch, path: str | None) -> None:
-    monkeypatch.setattr(sys, "executable", path)
-    for _unused in range(PLACES + 1):
-        with pytest.raises(ConfigFault, match="cannot be started"):
-            substitute("a", "a", "b")
-
-
-def test_a_child_that_reads_nothing_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "_CHILD", "import time; print(flush=True); time.sleep(60)")
-    monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 1.0)
-    before, began = children(), time.monotonic()
-    with pytest.raises(ConfigFault, match="takes too long"):
-        substitute("a", "a" * 4_000_000, "b")
-    assert time.monotonic() - began < 5
-    assert children() == before
-
-
-def test_a_child_has_256_mib_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = "print(json.dumps(['text', str(resource.getrlimit(resource.RLIMIT_AS)[0])]), flush=True)"
-    monkeypatch.setattr(rules, "_CHILD", rules._CHILD.replace("for line", f"sys.stdin.readline(); {answer}\nfor line"))
-    assert substitute("a", "a", "b") == str(256 * 1024 * 1024)
-
-
-def test_many_threads_share_a_limited_number_of_children() -> None:
-    before = children()
-
-    def ask(_number: int) -> int:
-        with one_child():
-            assert substitute("a", "a", "b") == "b"
-            seen = len(children() - before)
-            time.sleep(0.05)
-            return seen
-
-    assert max(in_threads(PLACES * 4, ask)) <= PLACES
-    assert children() == before
-
-
-def test_a_child_that_dies_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "_CHILD", "import sys; print(flush=True); sys.exit(3)")
-    with pytest.raises(ConfigFault):
-        substitute("a", "a" * 1_000_000, "b")
 
 
 UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"

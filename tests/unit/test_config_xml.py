@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files import parser_of
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
+from ansible_collections.fleet.power.plugins.module_utils._power.model.config_rule import ConfigRule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

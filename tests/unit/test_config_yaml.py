@@ -18,7 +18,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.config_files im
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml_file import replace_yaml
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml_read import scalar
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
+from ansible_collections.fleet.power.plugins.module_utils._power.model.config_rule import ConfigRule
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import MissingLibrary
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Lines, Matchers, readable_lines, strip_ansi
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.ready_patterns import NotTried, ReadyPatterns
-from ansible_collections.fleet.power.plugins.module_utils._power.host import regex_sandbox
+from ansible_collections.fleet.power.plugins.module_utils._power.host import sandbox
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
@@ -243,7 +243,7 @@ def test_all_threads_share_one_child_and_each_gets_its_own_answers(patterns: Rea
 def test_the_answer_of_an_interrupted_question_is_not_used_for_the_next(patterns: ReadyPatterns, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not patterns.find("a", ["b"])
     with monkeypatch.context() as patched:
-        patched.setattr(regex_sandbox.select, "POLLIN", None)
+        patched.setattr(sandbox.select, "POLLIN", None)
         with pytest.raises(TypeError):
             patterns.find("a", ["a"])
     assert not patterns.find("a", ["b"])

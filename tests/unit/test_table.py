@@ -22,10 +22,10 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.table import Co
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files import parser_of
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_text import load_text
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import load_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils._power.model.config_rule import ConfigRule
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import DefinitionInvalid, EngineError, SettingsInvalid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import mask
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import (

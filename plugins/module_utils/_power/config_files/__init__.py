@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..definitions.definition import ConfigRule
+from ..model.config_rule import ConfigRule
 
 #: Takes the text of a file ("" if it is missing) and the ordered rules; returns the new text.
 Parser = Callable[[str, Sequence[ConfigRule]], str]

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 
-from ..definitions.definition import ConfigRule
+from ..model.config_rule import ConfigRule
 from ..model.redaction import SHORTEST_SECRET, mask
 from ..model.result import FileDiff
 from ..model.schema import visible

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from ..definitions.definition import ConfigRule
+from ..model.config_rule import ConfigRule
 from ..model.records import dataclass, field
 from .rules import ABSENT, KEEP, ConfigFault, value_text, wanted
 from .splice import lines_of

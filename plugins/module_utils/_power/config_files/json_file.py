@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn
 
-from ..definitions.definition import ConfigRule
+from ..model.config_rule import ConfigRule
 from .rules import ConfigFault, Number, Value, text_of
 from .splice import Edit, appended, between, indentation, line_end
 from .tree import DEEPEST, MOST_VALUES, Alias, Document, Leaf, List, Map, Node, added, rewritten

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..definitions.definition import ConfigRule
+from ..model.config_rule import ConfigRule
 from .rules import value_text
 from .splice import lines_of
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from typing import Union
 
-from ..definitions.definition import ConfigRule
+from ..model.config_rule import ConfigRule
 from .rules import ConfigFault
 
 #: A key of a map (digits may be an index, see `index_of`), an item of a list from 0, or None for every value or item.

@@ -19,8 +19,9 @@ import re
 from collections.abc import Callable, Mapping
 
 from ..container.container_network import seen_by_containers
-from ..definitions.definition import ConfigFile, ConfigRule, Definition
+from ..definitions.definition import ConfigFile, Definition
 from ..definitions.settings import Settings
+from ..model.config_rule import ConfigRule
 from ..model.schema import printable
 from .rules import ConfigFault
 from .xml_path import place_of

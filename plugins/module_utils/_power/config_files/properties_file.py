@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..definitions.definition import ConfigRule
+from ..model.config_rule import ConfigRule
 from ..model.records import dataclass
 from .rules import ABSENT, KEEP, ConfigFault, value_text, wanted
 from .splice import spliced

@@ -3,71 +3,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The effect of a rule on a value: whether it changes, to what, and of which type. The same for all parsers.
 
-Regular expressions run in a few child interpreters (see `regex_sandbox`). A value keeps its type if possible (see `typed`).
+Regular expressions of rules may take forever, so only a `Sandbox` applies them. A value keeps its type if possible (see `typed`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import enum
-import os
 import re
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Final, Union
 
-from ..definitions.definition import ConfigRule
-from ..host.regex_sandbox import NotStarted, PatternChild, RegexTimeout, translated
+from ..model.config_rule import LARGEST_FILE, ConfigRule
+from ..model.re2_pattern import translated
 from ..model.records import dataclass
 
-#: The most children; more would only wait for the processors.
-_places = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))
-#: Characters of a result: as much as the largest file that is read.
-_LONGEST = 16 * 1024 * 1024
-#: The child's code; a question is pattern, text and template. As in Go, an empty match right behind another match does not count, a missing
-#: or unused group is empty, and a $ takes the longest possible name.
-_CHILD = r"""
-longest = int(sys.argv[3])
-holes = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
-
-def group(match, name):
-    try:
-        return match.group(int(name) if name.isdigit() else name) or ""
-    except (IndexError, ValueError):
-        return ""
-
-def filled(match, template):
-    return holes.sub(lambda hole: hole.group(1) or group(match, hole.group(2) or hole.group(3)), template)
-
-def substituted(pattern, text, template):
-    pieces, position, size, found = [], 0, 0, False
-    for match in re.compile(pattern, re.ASCII).finditer(text):
-        if match.end() == match.start() == position and found:
-            continue
-        found = True
-        pieces += text[position : match.start()], filled(match, template)
-        size += len(pieces[-2]) + len(pieces[-1])
-        if size > longest:
-            return ["long"]
-        position = match.end()
-    return ["text", "".join(pieces) + text[position:]] if found else ["none"]
-
-print(flush=True)
-for line in sys.stdin:
-    try:
-        answer = substituted(*json.loads(line))
-    except (re.error, ValueError, OverflowError, RecursionError):
-        answer = ["bad"]
-    except MemoryError:
-        answer = ["long"]
-    print(json.dumps(answer), flush=True)
-"""
-_local = threading.local()
-_NOT_STARTED = "the interpreter that applies the regular expression in if_value cannot be started"
-_TOO_LONG = "the regular expression in if_value takes too long, or too much memory"
-_REGEX = "regex:"
+#: A group in a template, or an escaped dollar. As in Go, a $ takes the longest possible name.
+_GROUP = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
+REGEX = "regex:"
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 #: All readers hold up to 15 digits exactly. Longer ones are usually identifiers, and JavaScript would round them.
 _NEW_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})")
@@ -89,73 +44,44 @@ def substitute(pattern: str, text: str, template: str) -> str | None:
 
     ``$1``, ``${1}``, ``$name`` and ``${name}`` stand for groups and ``$$`` for a dollar, as in Go. Patterns are Python's, with RE2's
     ``\\z``, ``(?<name>...)`` and ``$`` (the very end of the text), and ASCII-only ``\\d``, ``\\w``, ``\\s`` and ``\\b``. Raises
-    `ConfigFault` for a bad pattern, one that takes more than about a second of CPU time, or one that writes more than 16 MiB.
+    `ConfigFault` for a bad pattern, or for one that writes more than 16 MiB.
     """
     try:
         pattern = translated(pattern)
     except ValueError as fault:
         raise ConfigFault(f"the regular expression in if_value {fault}") from None
-    with one_child() as child:
-        kind, *result = child.ask(pattern, text, template)
-    if kind == "text":
-        return result[0]
-    if kind == "none":
-        return None
-    if kind == "long":
-        raise ConfigFault("what the regular expression in if_value writes is larger than 16 MiB")
-    raise ConfigFault("the regular expression in if_value is not valid")
-
-
-@contextlib.contextmanager
-def one_child() -> Iterator[_Child]:
-    """Share one child with its CPU second and memory among this thread's patterns. A nested context returns the same child."""
-    child: _Child | None = getattr(_local, "child", None)
-    if child is not None:
-        yield child
-        return
-    _local.child = child = _Child()
     try:
-        yield child
-    finally:
-        _local.child = None
-        child.end()
+        return _substituted(re.compile(pattern, re.ASCII), text, template)
+    except (re.error, ValueError, OverflowError, RecursionError):
+        raise ConfigFault("the regular expression in if_value is not valid") from None
 
 
-class _Child:
-    """An interpreter for patterns: started on demand, not used again after its first fault."""
+def _substituted(pattern: re.Pattern[str], text: str, template: str) -> str | None:
+    pieces: list[str] = []
+    position, size, is_found = 0, 0, False
+    for match in pattern.finditer(text):
+        # As in Go, an empty match right behind another match does not count.
+        if match.end() == match.start() == position and is_found:
+            continue
+        is_found = True
+        pieces += text[position : match.start()], _filled(match, template)
+        size += len(pieces[-2]) + len(pieces[-1])
+        if size > LARGEST_FILE:
+            raise ConfigFault("what the regular expression in if_value writes is larger than 16 MiB")
+        position = match.end()
+    return "".join(pieces) + text[position:] if is_found else None
 
-    def __init__(self) -> None:
-        self._running: PatternChild | None = None
-        self._spent = False
 
-    def ask(self, *question: str) -> list[str]:
-        if self._spent:
-            raise ConfigFault("the regular expressions in the if_values of this file together take too long")
+def _filled(match: re.Match[str], template: str) -> str:
+    def text(group: re.Match[str]) -> str:
+        name = group[2] or group[3] or ""
         try:
-            child = self._running or self._start()
-            answer: list[str] = child.ask(*question)
-        except (NotStarted, RegexTimeout) as fault:
-            self._spent = True
-            self.end()
-            raise ConfigFault(_NOT_STARTED if isinstance(fault, NotStarted) else _TOO_LONG) from None
-        return answer
+            # As in Go, a missing or unused group is empty.
+            return group[1] or match.group(int(name) if name.isdigit() else name) or ""
+        except (IndexError, ValueError):
+            return ""
 
-    def end(self) -> None:
-        child, self._running = self._running, None
-        if child is not None:
-            try:
-                child.end()
-            finally:
-                _places.release()
-
-    def _start(self) -> PatternChild:
-        _places.acquire()
-        try:
-            self._running = child = PatternChild(_CHILD, str(_LONGEST))
-        except BaseException:
-            _places.release()
-            raise
-        return child
+    return _GROUP.sub(text, template)
 
 
 @dataclass(frozen=True)
@@ -201,8 +127,8 @@ def _value(rule: ConfigRule, present: Present) -> Value | Keep:
         return typed(rule.replace_with, present)
     if present is ABSENT:
         return KEEP
-    if rule.if_value.startswith(_REGEX):
-        text = substitute(rule.if_value[len(_REGEX) :], text_of(present), template)
+    if rule.if_value.startswith(REGEX):
+        text = substitute(rule.if_value[len(REGEX) :], text_of(present), template)
         return KEEP if text is None else typed(text, present)
     return typed(rule.replace_with, present) if _equals(present, rule.if_value) else KEEP
 

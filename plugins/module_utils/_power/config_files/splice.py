@@ -13,8 +13,8 @@ from typing import AnyStr
 Edit = tuple[int, int, str]
 
 _SEPARATOR = re.compile(r"[ \t]*,?[ \t]*(?:\r?\n[ \t]*)?,?[ \t]*")
-#: A comment behind a value on its line.
-_COMMENTED = re.compile(r"[ \t]*(,?)[ \t]*(?:(?://|#)[^\r\n]*|/\*(?:(?!\*/)[^\r\n])*\*/[ \t]*)(?=\r?\n)")
+#: A comma and the rest of the line, if that begins with a comment. Patterns for the comment itself would need a hundred times its memory.
+_COMMENTED = re.compile(r"[ \t]*(,?)[ \t]*((?://|#|/\*)[^\r\n]*)(?=\r?\n)")
 
 
 def spliced(text: AnyStr, edits: Iterable[tuple[int, int, AnyStr]]) -> AnyStr:
@@ -59,8 +59,13 @@ def between(text: str, start: int, end: int) -> str:
 def appended(text: str, position: int, separator: str, entries: Sequence[str]) -> list[Edit]:
     """Return edits that add entries behind a value within brackets. On separate lines, a comment stays beside its entry."""
     commented = _COMMENTED.match(text, position) if separator.startswith(",") and "\n" in separator else None
-    if commented is None:
+    if commented is None or not _is_comment(commented.group(2)):
         return [(position, position, "".join(separator + entry for entry in entries))]
     comma, end = commented.group(1), commented.end()
     lines = separator[1:] + separator.join(entries) + comma
     return [(position, position, "" if comma else ","), (end, end, lines)]
+
+
+def _is_comment(rest: str) -> bool:
+    """Tell if nothing follows the comment that a line's rest begins with."""
+    return not rest.startswith("/*") or rest.find("*/", 2) == len(rest.rstrip(" \t")) - 2

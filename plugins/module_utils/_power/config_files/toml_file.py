@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..definitions.definition import ConfigRule
+from ..model.config_rule import ConfigRule
 from .paths import Step, index_of, steps_of
 from .rules import ABSENT, KEEP, ConfigFault, wanted
 from .splice import Edit, spliced

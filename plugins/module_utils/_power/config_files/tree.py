@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Union
 
-from ..definitions.definition import ConfigRule
+from ..model.config_rule import ConfigRule
 from ..model.records import dataclass, field
 from .paths import Step, index_of, steps_of
 from .rules import ABSENT, KEEP, ConfigFault, Value, same, wanted

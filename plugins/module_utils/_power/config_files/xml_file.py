@@ -15,7 +15,7 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 
-from ..definitions.definition import ConfigRule
+from ..model.config_rule import ConfigRule
 from .rules import ABSENT, KEEP, Absent, ConfigFault, value_text, wanted
 from .splice import Edit, spliced
 from .xml_path import BLANKS, EVERY, PathStep, ValueFilter, XmlTarget, is_named, place_of, steps_afterwards

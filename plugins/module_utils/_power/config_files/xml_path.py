@@ -23,7 +23,7 @@ import dataclasses
 import re
 from typing import Union
 
-from ..definitions.definition import ConfigRule
+from ..model.config_rule import ConfigRule
 from ..model.records import dataclass
 from .rules import KEEP, ConfigFault, value_text, wanted
 

@@ -20,6 +20,8 @@ from .xml_path import BLANKS
 
 _MOST_ELEMENTS = 100_000
 _MOST_SIGNS = 400_000
+#: Declared attributes: expat visits all of an element for each such element.
+_MOST_DECLARED = 100
 _DEEPEST = 256
 
 _DECLARED = re.compile(rb"""<\?xml[^>]{0,200}?\sencoding[ \t\r\n]*=[ \t\r\n]*["']([A-Za-z0-9._-]{1,40})["']""")
@@ -193,11 +195,13 @@ class _XmlReader:
         self._document = document
         self._open: list[Element] = []
         self._count = 0
+        self._declared = 0
         # The declared encoding counts: expat must not guess.
         parser = expat.ParserCreate(document.codec)
         parser.specified_attributes = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
+        parser.AttlistDeclHandler = self._attribute
         parser.EntityDeclHandler = self._entity
         parser.SkippedEntityHandler = self._entity
         self._parser = parser
@@ -228,6 +232,11 @@ class _XmlReader:
 
     def _end(self, _name: str) -> None:
         self._open.pop().end = self._parser.CurrentByteIndex
+
+    def _attribute(self, *_declaration: Any) -> None:
+        self._declared += 1
+        if self._declared > _MOST_DECLARED:
+            raise ConfigFault(f"the file declares more than {_MOST_DECLARED} attributes")
 
     def _entity(self, *_declaration: Any) -> None:
         raise ConfigFault("the file declares or uses entities of its own, which are not supported")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from ..definitions.definition import ConfigRule
+from ..model.config_rule import ConfigRule
 from . import yaml_read
 from .rules import ConfigFault
 from .splice import Edit, appended, between, line_end

@@ -29,6 +29,7 @@ _KINDS = (
 )
 _TRUE = frozenset(("true", "yes", "on"))
 _TAG = "tag:yaml.org,2002:"
+_DIRECTIVE, _MOST_DIRECTIVES = "%TAG", 1000
 #: Tags that go when a rule replaces their scalar.
 _TAGS = {_TAG + kind: kind for kind in ("null", "bool", "int", "float", "str", "timestamp")}
 
@@ -64,6 +65,9 @@ def read(text: str) -> Document:
     away = text.translate(_AWAY)
     if away != text and any(chr(private) in text for private in _BACK):
         raise ConfigFault("it holds both bytes that are not UTF-8 and characters that stand for them here")
+    # libyaml compares each with all before it.
+    if text.count(_DIRECTIVE) > _MOST_DIRECTIVES:
+        raise ConfigFault(f"it holds {_DIRECTIVE} more than {_MOST_DIRECTIVES} times")
     builder = _Builder(away != text)
     yaml, loader = yaml_library("edit a configuration file in YAML")
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..model.config_rule import ConfigRule
 from ..model.errors import DefinitionInvalid
 from ..model.records import dataclass, field
 from ..model.redaction import secrets_in
@@ -64,15 +65,6 @@ class StartupRule:
 
     done: tuple[str, ...]
     strip_ansi: bool
-
-
-@dataclass(frozen=True)
-class ConfigRule:
-    """One replacement in a configuration file. ``if_value`` None: replace any value."""
-
-    match: str
-    replace_with: str | int | float | bool | None = field(repr=False)
-    if_value: str | None = None
 
 
 @dataclass(frozen=True)

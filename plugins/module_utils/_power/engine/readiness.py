@@ -53,7 +53,7 @@ class Matchers:
     def _add(self, entry: str) -> None:
         if entry.startswith("regex:") and len(entry) > len("regex:"):
             # Most lines are plain text and need no child interpreter.
-            from ..host.regex_sandbox import translated
+            from ..model.re2_pattern import translated
             from . import ready_patterns  # noqa: F401 # what `_find` needs is there before anything waits for readiness
 
             try:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Patterns of readiness lines, tried in child interpreters for all servers of this process; see `pattern_child`.
+"""Patterns of readiness lines, tried in child interpreters for all servers of this process; see `Sandbox`.
 
 A pattern may be slow by itself, or because of the output of one server. So it is given up only for the run of that output. Then it moves to
 a second child, which only slow patterns share.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable, Sequence
 
-from ..host.regex_sandbox import NotStarted, PatternChild, RegexTimeout
+from ..host.sandbox import Limits, NotStarted, Sandbox, SandboxEnded
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
 from ..model.server import Run
@@ -24,28 +24,22 @@ _AGAIN_SECONDS = 10.0
 _TURN_SECONDS = 1.0
 _TOO_SLOW = "takes too long, or too much memory, and is not looked for any more"
 
-#: The child's code. It stops between two lines: many lines may take a good pattern long. The CPU limit is one second after the last answer,
-#: rounded up.
-_CHILD = r"""
-def lift():
-    limit(resource.RLIMIT_CPU, int(time.process_time()) + 1 + seconds)
+_LIMITS = Limits(seconds=1, memory=96, patience=10.0)
+#: The child's code. It stops between two lines: many lines may take a good pattern long.
+_PROGRAM = r"""
+import re
 
-def found(pattern, lines):
+def found(_content, pattern, lines):
     search = re.compile(pattern).search
     until = time.process_time() + 0.5
     for line in lines:
         if search(line):
-            return True
+            return [True]
         if time.process_time() >= until:
             break
-    return False
+    return [False]
 
-lift()
-print(flush=True)
-for question in sys.stdin:
-    answer = found(*json.loads(question))
-    lift()
-    print(json.dumps(answer), flush=True)
+serve(found)
 """
 
 
@@ -58,7 +52,7 @@ class _Seat:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.child: PatternChild | None = None
+        self.child: Sandbox | None = None
         self._next_start = Deadline(SYSTEM_CLOCK, 0.0)
 
     def found(self, pattern: str, lines: Sequence[str]) -> bool | None:
@@ -67,8 +61,8 @@ class _Seat:
         for _unused in range(2):
             child, self.child = self.child or self._start(), None
             try:
-                found = bool(child.ask(pattern, lines))
-            except RegexTimeout as fault:
+                found = bool(child.ask(pattern, lines)[0])
+            except SandboxEnded as fault:
                 if fault.spent:
                     break
             else:
@@ -76,10 +70,10 @@ class _Seat:
                 return found
         return None
 
-    def _start(self) -> PatternChild:
+    def _start(self) -> Sandbox:
         if self._next_start.is_over:
             try:
-                return PatternChild(_CHILD)
+                return Sandbox(_PROGRAM, _LIMITS)
             except NotStarted:
                 self._next_start = Deadline.after(SYSTEM_CLOCK, _AGAIN_SECONDS)
         raise NotTried("is not looked for: the interpreter that would do it cannot be started")

@@ -17,11 +17,10 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 
+from ..model.config_rule import LARGEST_FILE
 from ..model.errors import PrebootFailed
 from .volume_walk import DIRECTORY, GONE, Bounds, Survey, Walk, reason_of, shown_path
 
-#: The largest configuration file that is read, since it is held in memory.
-FILE_LIMIT = 16 * 1024 * 1024
 #: The name that a write uses before its rename. A fixed name, so that the next write replaces leftovers of a crash; a random one if a
 #: directory has this name.
 _FRESH = b".fleet-power.new"
@@ -198,7 +197,7 @@ class Volume:
             return Survey(0, 0, 0, 0)
         return Walk(root, self.path, check_cancelled, bounds, owner, altered).survey()
 
-    def read_text(self, relative: str, limit: int = FILE_LIMIT, *, uid: int | None = None) -> bytes | None:
+    def read_text(self, relative: str, limit: int = LARGEST_FILE, *, uid: int | None = None) -> bytes | None:
         """Return the bytes of a file, or None if it is missing. ``relative`` is confined; a leading ``/`` means the data directory.
 
         Errors: ``..`` above the data directory, a symbolic link, anything but a regular file, more than ``limit`` bytes, and a file with

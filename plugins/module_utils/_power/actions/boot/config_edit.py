@@ -5,34 +5,24 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 from collections.abc import Iterator
 
-from ...config_files import PARSERS, Parser, parser_of
+from ...config_files import PARSERS
 from ...config_files.file_diff import file_diff
 from ...config_files.placeholders import expand
-from ...config_files.rules import ConfigFault, one_child
+from ...config_files.rules import ConfigFault
+from ...config_files.sandboxed_edit import Editor, editor
 from ...definitions.definition import ConfigFile
 from ...model.cancellation import CheckCancelled
 from ...model.errors import MissingLibrary, PrebootFailed
 from ...model.schema import printable
-from ...volume.volume import FILE_LIMIT, names_of
+from ...volume.volume import names_of
 from ..node.context import ActionContext
 from .container import Boot
 
 #: Planned contents of a boot's files, by the names that lead to each file.
 Written = dict[tuple[bytes, ...], bytes]
-
-#: Longer files are no configuration, and each line costs more than its bytes.
-_MOST_LINES = 500_000
-#: Marks of encodings other than UTF-8; UTF-32's first mark begins like UTF-16's.
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 
 
 def check_files(context: ActionContext, boot: Boot, check_cancelled: CheckCancelled) -> None:
@@ -41,32 +31,39 @@ def check_files(context: ActionContext, boot: Boot, check_cancelled: CheckCancel
     Raises `MissingLibrary`, and `PrebootFailed` with file, rule and reason but no value, unless the settings say ``warn``.
     """
     written: Written = {}
-    for config in boot.definition.configs:
-        check_cancelled()
-        change = _change(context, boot, config, written)
-        if change is not None:
-            written[tuple(names_of(config.file, "edit"))] = change[1]
-            if context.request.check:
-                _show(context, config, *change)
+    with editor(boot.edits, check_cancelled) as edits:
+        for place, config in enumerate(boot.definition.configs):
+            check_cancelled()
+            change = _change(context, boot, edits, place, written)
+            if change is not None:
+                written[tuple(names_of(config.file, "edit"))] = change[1]
+                if context.request.check:
+                    _show(context, config, *change)
 
 
 def edit_files(context: ActionContext, boot: Boot) -> bool:
     """Write all changes in order; return True if any file was written. Raises as `check_files`."""
-    settings, is_written = context.node.settings, False
-    for config in boot.definition.configs:
-        context.check_cancelled()
-        change = _change(context, boot, config, {})
-        if change is not None:
-            with _leniently(context):
-                if context.progress.proof is not None:
-                    from .previous import keep_file
-
-                    keep_file(context.node, context.progress.proof, boot.volume, config.file, change[1])
-                boot.volume.write(config.file, change[1], uid=settings.uid, gid=settings.gid)
-                context.progress.alter()
-                _show(context, config, *change)
-                is_written = True
+    is_written = False
+    with editor(boot.edits, context.check_cancelled) as edits:
+        for place, config in enumerate(boot.definition.configs):
+            context.check_cancelled()
+            change = _change(context, boot, edits, place, {})
+            if change is not None:
+                with _leniently(context):
+                    _write(context, boot, config, *change)
+                    is_written = True
     return is_written
+
+
+def _write(context: ActionContext, boot: Boot, config: ConfigFile, before: bytes, after: bytes) -> None:
+    settings = context.node.settings
+    if context.progress.proof is not None:
+        from .previous import keep_file
+
+        keep_file(context.node, context.progress.proof, boot.volume, config.file, after)
+    boot.volume.write(config.file, after, uid=settings.uid, gid=settings.gid)
+    context.progress.alter()
+    _show(context, config, before, after)
 
 
 def _show(context: ActionContext, config: ConfigFile, before: bytes, after: bytes) -> None:
@@ -86,16 +83,16 @@ def _leniently(context: ActionContext) -> Iterator[None]:
         context.warn(str(error))
 
 
-def _change(context: ActionContext, boot: Boot, config: ConfigFile, written: Written) -> tuple[bytes, bytes] | None:
-    """Return the content before and after; None without a change. ``written`` has the results of earlier entries."""
-    settings, uuid = context.node.settings, context.uuid
+def _change(context: ActionContext, boot: Boot, edits: Editor, place: int, written: Written) -> tuple[bytes, bytes] | None:
+    """Return the content before and after the entry at a ``place``; None without a change. ``written`` has the results of earlier ones."""
+    settings, uuid, config = context.node.settings, context.uuid, boot.definition.configs[place]
     if config.parser not in PARSERS:
         context.warn(f"{printable(config.file)} is left as it is: the parser {config.parser!r} is not known")
         return None
     with _leniently(context):
         try:
             before = _before(settings.uid, boot, config, written)
-            after = _parsed(parser_of(config.parser), before, expand(config, boot.definition, settings))
+            after = edits.edit(place, expand(config, boot.definition, settings), before)
         except ConfigFault as fault:
             rule = "" if fault.rule is None else f'the rule for "{printable(fault.rule.match)}": '
             advice = "correct the file or process_configuration.configs (system.config_errors: warn starts the server anyway)"
@@ -114,19 +111,3 @@ def _before(uid: int, boot: Boot, config: ConfigFile, written: Written) -> bytes
         if other[: len(names)] == names:
             raise ConfigFault("an earlier entry makes a directory of that name")
     return boot.volume.read_text(config.file, uid=uid) or b""
-
-
-def _parsed(parser: Parser, before: bytes, config: ConfigFile) -> bytes:
-    if before.count(b"\n") + before.count(b"\r") > _MOST_LINES:
-        raise ConfigFault(f"it has more than {_MOST_LINES} lines")
-    marked = next((name for mark, name in _MARKS if before.startswith(mark)), "")
-    encoding, errors = (marked, "strict") if marked else ("utf-8", "surrogateescape")
-    try:
-        text = before.decode(encoding, errors)
-        with one_child():
-            after = parser(text, config.rules).encode(encoding, errors)
-    except UnicodeError:
-        raise ConfigFault(f"it would no longer be valid {encoding.upper()}") from None
-    if len(after) > FILE_LIMIT:
-        raise ConfigFault(f"it would be larger than {FILE_LIMIT} bytes")
-    return after

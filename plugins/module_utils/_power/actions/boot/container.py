@@ -16,7 +16,7 @@ from ...container.container_spec import HOME, ContainerSpec, container_spec
 from ...definitions.definition import Definition
 from ...definitions.selectors import begins_with
 from ...model.errors import ENGINE_FAULTS, ContainerForeign, EngineError, ImageUnavailable, PrebootFailed
-from ...model.records import dataclass
+from ...model.records import dataclass, field
 from ...model.server import Snapshot
 from ...volume.volume import Volume
 from ...volume.volume_walk import shown_path
@@ -53,6 +53,8 @@ class Boot:
     definition: Definition
     volume: Volume
     reverted: bool = False
+    #: Results of the checks of small configuration files, for the edits.
+    edits: dict[tuple[int, bytes], bytes] = field(default_factory=dict, repr=False, compare=False)
 
     def cannot(self, why: str) -> str:
         """Return the message of an error that prevents the boot."""
