@@ -23,6 +23,7 @@ from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
 from ansible_collections.fleet.power.tests.unit.thread_support import in_threads
 
 JSON = ConfigFile("config.json", "json", (ConfigRule("a", 2),))
+LINES_FILE = ConfigFile("a.properties", "properties", (ConfigRule("a", 2),))
 SLOW = ConfigFile("slow.properties", "properties", (ConfigRule("a", "x", if_value="regex:(a+)+$"),))
 SLOW_TEXT = b"a=" + b"a" * 40 + b"b\n"
 TURNS = 2
@@ -64,10 +65,9 @@ def test_files_of_a_start_share_one_child(edits: Editor) -> None:
 
 def test_small_files_that_are_read_by_lines_need_no_child_and_others_do(edits: Editor) -> None:
     before = children()
-    lines = ConfigFile("a.properties", "properties", (ConfigRule("a", 2),))
-    assert edits.edit(0, lines, b"a=1\n") == b"a=2\n"
+    assert edits.edit(0, LINES_FILE, b"a=1\n") == b"a=2\n"
     assert children() == before
-    assert edits.edit(1, lines, b"a=1\n" + b"#x\n" * 90_000).startswith(b"a=2\n#x\n")
+    assert edits.edit(1, LINES_FILE, b"a=1\n" + b"#x\n" * 90_000).startswith(b"a=2\n#x\n")
     assert children() != before
 
 
@@ -210,8 +210,14 @@ def test_a_wait_for_a_turn_can_be_cancelled() -> None:
     def cancelled() -> None:
         raise InterruptedError
 
-    with editor({}, lambda: None), editor({}, lambda: None), pytest.raises(InterruptedError), editor({}, cancelled):
-        pass
+    with editor({}, lambda: None) as one, editor({}, lambda: None) as other, editor({}, cancelled) as third:
+        for edits in (one, other):
+            edits.await_turn(JSON, 0)
+        with pytest.raises(InterruptedError):
+            third.await_turn(JSON, 0)
+        # It needs no turn.
+        third.await_turn(LINES_FILE, 100)
+        assert third.edit(0, LINES_FILE, b"a=1\n") == b"a=2\n"
 
 
 @pytest.mark.usefixtures("limits")

@@ -69,23 +69,29 @@ serve(answer)
 
 @contextlib.contextmanager
 def editor(results: Results, check_cancelled: CheckCancelled) -> Iterator[Editor]:
-    """Wait for a turn, and yield an editor that uses and keeps the ``results`` of small files."""
-    while not _turns.acquire(timeout=_TURN_SECONDS):
-        check_cancelled()
-    try:
-        with contextlib.ExitStack() as ended:
-            yield Editor(results, ended)
-    finally:
-        _turns.release()
+    """Yield an editor that uses and keeps the ``results`` of small files."""
+    with contextlib.ExitStack() as ended:
+        yield Editor(results, check_cancelled, ended)
 
 
 class Editor:
     """Edits files, hostile ones in a child that starts on demand."""
 
-    def __init__(self, results: Results, ended: contextlib.ExitStack) -> None:
+    def __init__(self, results: Results, check_cancelled: CheckCancelled, ended: contextlib.ExitStack) -> None:
         self._results = results
+        self._check_cancelled = check_cancelled
+        self._has_turn = False
         self._ended = ended
         self._child: Sandbox | None = None
+
+    def await_turn(self, config: ConfigFile, size: int) -> None:
+        """Wait for a turn if a file of a ``size`` needs one. Call it before the file is read."""
+        if self._has_turn or _is_safe(config, size):
+            return
+        while not _turns.acquire(timeout=_TURN_SECONDS):
+            self._check_cancelled()
+        self._has_turn = True
+        self._ended.callback(_turns.release)
 
     def edit(self, place: int, config: ConfigFile, before: bytes) -> bytes:
         """Return the content after the edit by the entry at a ``place``.
@@ -95,12 +101,14 @@ class Editor:
         known = (place, before)
         if known in self._results:
             return self._results[known]
-        after = edited(before, config.parser, config.rules) if _is_safe(config, before) else self._sandboxed(config, before)
+        after = edited(before, config.parser, config.rules) if _is_safe(config, len(before)) else self._sandboxed(config, before)
         if len(before) + len(after) <= _SMALL:
             self._results[known] = after
         return after
 
     def _sandboxed(self, config: ConfigFile, before: bytes) -> bytes:
+        # The file may have grown.
+        self.await_turn(config, len(before))
         child, self._child = self._child, None
         try:
             if child is None:
@@ -119,10 +127,10 @@ class Editor:
         return before if kind == "same" else after
 
 
-def _is_safe(config: ConfigFile, before: bytes) -> bool:
+def _is_safe(config: ConfigFile, size: int) -> bool:
     """Tell if an edit needs little memory and time whatever the content is."""
     has_pattern = any(rule.if_value is not None and rule.if_value.startswith(REGEX) for rule in config.rules)
-    return config.parser in _BY_LINES and not has_pattern and len(before) <= _SMALL
+    return config.parser in _BY_LINES and not has_pattern and size <= _SMALL
 
 
 def _surroundings() -> str:

@@ -210,6 +210,14 @@ class Volume:
         except (OSError, FileRefusedError) as error:
             raise self._file_failed("read", relative, error) from error
 
+    def size(self, relative: str) -> int:
+        """Return the size of a file in bytes, 0 if that is unknown. Raises as ``read_text`` for a path outside of the data directory."""
+        parts = names_of(relative, "read")
+        with contextlib.suppress(OSError), self._parent(parts[:-1]) as parent:
+            if parent is not None:
+                return os.stat(parts[-1], dir_fd=parent, follow_symlinks=False).st_size
+        return 0
+
     def write(self, relative: str, content: bytes, *, uid: int, gid: int) -> None:
         """Replace a file atomically and durably, with the errors of ``read_text``; other hard links keep the old content.
 

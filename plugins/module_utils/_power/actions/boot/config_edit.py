@@ -91,6 +91,7 @@ def _change(context: ActionContext, boot: Boot, edits: Editor, place: int, writt
         return None
     with _leniently(context):
         try:
+            edits.await_turn(config, boot.volume.size(config.file))
             before = _before(settings.uid, boot, config, written)
             after = edits.edit(place, expand(config, boot.definition, settings), before)
         except ConfigFault as fault:

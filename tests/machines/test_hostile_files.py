@@ -1,0 +1,71 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Servers with hostile configuration files crash in a loop. The services of the node stay up, and another server comes back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.tests.fleet.lab import server, uuid_of, wait_until
+from ansible_collections.fleet.power.tests.fleet.supervised import SUPERVISOR, act, crash, is_back, supervised
+
+from .machine import Machine
+
+pytestmark = pytest.mark.long
+
+SERVERS, SECONDS = 20, 120
+#: The files that a server's process writes before it crashes: their parsers need much memory, or much time.
+WRITE = {
+    "config.json": r"printf '{\"a\": ['; yes '{},' | head -n 190000; printf '1]}'",
+    "config.yml": r"printf 'a: ['; yes '{},' | head -n 190000; printf '1]\n'",
+    "config.ini": r"yes 'some_key_of_a_file = some value' | head -n 200000",
+    "config.toml": r"yes 'key = \"x\"' | head -n 1; yes '[[a]]' | head -n 190000",
+    "slow.json": r"printf '{\"a\": \"%0100db\"}' 0",
+}
+
+
+def hostile(number: int) -> dict[str, Any]:
+    """A server whose every start has a large file of each kind, and a slow pattern."""
+    made = server(f"hostile-{number:02}")
+    made["process_configuration"]["configs"] = [
+        {"file": name, "parser": name.rpartition(".")[2], "replace": [{"match": "a", "replace_with": "1", "if_value": "regex:^(0+)+$"}]}
+        for name in WRITE
+    ]
+    return made
+
+
+def peak(machine: Machine, service: str) -> int:
+    """Return the most MiB that a service had, its children included."""
+    return int(machine.read(f"/sys/fs/cgroup/system.slice/{service}.service/memory.peak")) // 2**20
+
+
+def comes_back(machine: Machine, honest: Mapping[str, Any]) -> None:
+    """Crash a server, and wait until it is up again."""
+    before = machine.started_at(uuid_of(honest))
+    crash(machine, honest)
+    wait_until(lambda: is_back(machine, honest, before), "the honest server is back", SECONDS)
+
+
+def test_hostile_files_of_twenty_servers_stop_no_service(machine: Machine) -> None:
+    servers, honest = [hostile(number) for number in range(SERVERS)], server("honest")
+    supervised(machine, *servers, honest)
+    act(machine, "start")
+    write = "; ".join(f"{{ {text}; }} >{name}" for name, text in WRITE.items())
+    for each in servers:
+        machine.ssh(f"cd /var/lib/pterodactyl/volumes/{uuid_of(each)} && {write} && chown --reference=. *")
+    began = machine.ssh(f"systemctl show -P ExecMainStartTimestampMonotonic {SUPERVISOR}")
+    for each in servers:
+        crash(machine, each)
+    until, rounds = time.monotonic() + SECONDS, 0
+    while time.monotonic() < until:
+        comes_back(machine, honest)
+        rounds += 1
+        time.sleep(20)
+    assert machine.ssh(f"systemctl show -P ExecMainStartTimestampMonotonic {SUPERVISOR}") == began
+    log = machine.ssh(f"journalctl -u {SUPERVISOR} --no-pager")
+    assert log.count("of processor time that are allowed") >= SERVERS
+    print(f"{rounds} crashes of the honest server; the supervisor's peak: {peak(machine, SUPERVISOR)} MiB")
