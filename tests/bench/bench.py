@@ -45,7 +45,7 @@ ROWS: Mapping[str, Measure] = {
     "one-info": lambda lab: one_server.info(lab, install_peer(HOME)),
     "status": lambda lab: [one_server.status(lab)],
     "start": lambda lab: [one_server.start(lab)],
-    "start-files": lambda lab: [one_server.start_with_files(lab)],
+    "files": lambda _lab: [one_server.files()],
     "lock": lambda lab: [lock.measure(lab.root)],
     "kill": lambda lab: [one_server.kill(lab)],
     "journal": lambda lab: [journal.measure(lab.root)],

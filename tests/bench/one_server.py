@@ -27,6 +27,8 @@ from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, bou
 from ansible_collections.fleet.power.tests.bench.peer import PEER, PEER_NAME
 from ansible_collections.fleet.power.tests.integration.lab import Lab, wait_until
 
+POWER_PACKAGE = perform.__module__.rpartition(".actions.")[0]
+CONFIG_FILES = f"{POWER_PACKAGE}.config_files"
 _RESTARTS, _INFOS = 30, 15
 _PING = "ansible.builtin.ping"
 _STARTS = 25
@@ -110,41 +112,51 @@ def start(lab: Lab) -> Row:
     _end(lab, uuid)
     assert lab.power("start", uuid).outcome.value == "done"
 
+    def ours() -> float:
+        _end(lab, uuid)
+        node = lab.node()
+        request = lab.request("start", uuid, node)
+        began = time.monotonic()
+        result = perform(request, node)
+        seconds = time.monotonic() - began
+        node.journal.close()
+        assert (result.outcome.value, [step.step for step in result.preboot if step.changed]) == ("done", [])
+        return seconds
+
     def plain() -> float:
         _end(lab, uuid)
         began = time.monotonic()
         lab.client.start(uuid)
         return time.monotonic() - began
 
-    mine, other = in_turn(lambda: _unchanged_start(lab, uuid), plain, _STARTS)
+    mine, other = in_turn(ours, plain, _STARTS)
     note = f"the start checks owner and size of {_FILES} files twice"
     return difference("start, nothing to change", mine, other, "plain start", 60, [note])
 
 
-def start_with_files(lab: Lab) -> Row:
-    """Measure what five configuration files of five parsers add to a start. They have their values already."""
-    texts = {"json": '{"a": 1}', "yaml": "a: 1\n", "xml": "<a>1</a>\n", "toml": "a = 1\n", "ini": "a=1\n"}
-    configs = [{"file": f"f.{name}", "parser": name, "replace": [{"match": "a", "replace_with": 1}]} for name in texts]
-    plain, filled = lab.server(done=()), lab.server(done=())
-    lab.edit(filled, process={"configs": configs})
-    for uuid in (plain, filled):
-        assert lab.power("start", uuid).outcome.value == "done"
-    for name, text in texts.items():
-        (lab.volume(filled) / f"f.{name}").write_text(text)
-    mine, other = in_turn(lambda: _unchanged_start(lab, filled), lambda: _unchanged_start(lab, plain), _STARTS)
-    return difference("start with five configuration files", mine, other, "start without files", 60)
+def files() -> Row:
+    """Measure five configuration files of five parsers in a process that makes one call: in a child, and without a child."""
+    program = f"""
+import sys
+sys.path.insert(0, {str(Path(collection.__path__[0]).parents[2])!r})
+from {CONFIG_FILES}.edit import edited
+from {CONFIG_FILES}.sandboxed_edit import editor
+from {POWER_PACKAGE}.definitions.definition import ConfigFile
+from {POWER_PACKAGE}.model.config_rule import ConfigRule
+texts = {{"json": b'{{"a": 1}}', "yaml": b"a: 1\\n", "xml": b"<a>1</a>\\n", "toml": b"a = 1\\n", "ini": b"a=1\\n"}}
+rules = (ConfigRule("a", 2),)
+with editor({{}}, lambda: None) as edits:
+    for place, (parser, text) in enumerate(texts.items()):
+        assert b"2" in (edits.edit(place, ConfigFile("f", parser, rules), text) if sys.argv[1:] else edited(text, parser, rules))
+"""
 
+    def run(*words: str) -> float:
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-c", program, *words], check=True)
+        return time.monotonic() - began
 
-def _unchanged_start(lab: Lab, uuid: str) -> float:
-    _end(lab, uuid)
-    node = lab.node()
-    request = lab.request("start", uuid, node)
-    began = time.monotonic()
-    result = perform(request, node)
-    seconds = time.monotonic() - began
-    node.journal.close()
-    assert (result.outcome.value, [step.step for step in result.preboot if step.changed]) == ("done", [])
-    return seconds
+    mine, other = in_turn(lambda: run("child"), run, _STARTS)
+    return difference("five configuration files in a child", mine, other, "without a child", 60)
 
 
 def _end(lab: Lab, uuid: str) -> None:
