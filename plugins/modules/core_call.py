@@ -20,7 +20,8 @@ attributes:
   diff_mode:
     support: full
   idempotent:
-    support: full
+    support: N/A
+    details: It makes the call of another module, which says so itself.
 options: {}
 author: The fleet.power contributors (@fleet-power)
 """

@@ -170,7 +170,8 @@ class Proxy:
         elif answer.get("content-type").startswith("application/json") and not path.startswith("/images/create"):
             content = json.loads(await body_of(engine[0], answer) or b"null")
             self._tell_versions(path, content)
-            await self._send(client[1], answer, json.dumps(changed(path, api, content)) if status < HTTPStatus.BAD_REQUEST else json.dumps(content))
+            told = content if status >= HTTPStatus.BAD_REQUEST else changed(path, api, content)
+            await self._send(client[1], answer, json.dumps(told))
         else:
             await self._pass_bytes(answer, client[1], engine[0])
         return True

@@ -186,6 +186,18 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
     assert [link for link in relative if not (page.parent / link).exists()] == []
 
 
+def test_every_link_of_the_readme_to_the_repository_leads_to_a_file() -> None:
+    repository = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())["repository"]
+    text = README.read_text()
+    linked = re.findall(rf"^\[[^]]+\]: {re.escape(repository)}/blob/main/([^#\n]+)", text, re.MULTILINE)
+    assert len(linked) > 15
+    assert [path for path in linked if not (CHECKOUT / path).exists()] == []
+    used = {name for _text, name in re.findall(r"\[([^]]+)\]\[([^]]+)\]", text)}
+    assert used == set(re.findall(r"^\[([^]]+)\]: ", text, re.MULTILINE))
+    # Galaxy shows the page without the repository.
+    assert [link for link in _links(README) if "://" not in link and link] == []
+
+
 def test_every_reference_between_the_guides_has_its_label() -> None:
     texts = [page.read_text() for page in GUIDES.glob("*.rst")]
     labels = {label for text in texts for label in re.findall(r"^\.\. _(\S+):$", text, re.MULTILINE)}
