@@ -30,6 +30,8 @@ else:
 _VERSIONED = re.compile(r"/v([0-9][0-9.]*)(/.*)")
 _CHUNK = 65536
 _LOOK_SECONDS = 0.05
+#: Their heads, or parts of their bodies, come before the end.
+_AT_ONCE = re.compile(r"/images/create|/containers/[^/]+/wait")
 #: Streams of objects that the table changes.
 _STREAMS = re.compile(r"/events|/containers/[^/]+/stats")
 
@@ -167,7 +169,7 @@ class Proxy:
             return True
         if _STREAMS.fullmatch(path) and answer.get("transfer-encoding") == "chunked":
             await self._pass_objects(path, api, answer, client[1], engine[0])
-        elif answer.get("content-type").startswith("application/json") and not path.startswith("/images/create"):
+        elif answer.get("content-type").startswith("application/json") and not _AT_ONCE.fullmatch(path):
             content = json.loads(await body_of(engine[0], answer) or b"null")
             self._tell_versions(path, content)
             told = content if status >= HTTPStatus.BAD_REQUEST else changed(path, api, content)

@@ -89,7 +89,8 @@ def refused_restart(lab: Lab, uuid: str) -> str:
     result: Any = lab.power("restart", uuid)
     assert (*ended(result), result.changed, result.state.value) == ("refused", "preboot_failed", False, "running"), result.msg
     assert lab.container(uuid) == before
-    assert result.seconds < SOON_SECONDS
+    # A hostile pattern takes ten seconds of a processor.
+    assert result.seconds < 3 * SOON_SECONDS
     assert SECRET not in result.msg
     return str(result.msg)
 

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -17,7 +15,7 @@ from .machine import Machine
 
 pytestmark = pytest.mark.long
 
-SERVERS, SECONDS, FAULTS = 20, 180, 5
+SERVERS, SECONDS, FAULTS = 20, 900, 25
 #: Files as a server's process could write them before it crashes: their edits need much memory, or much time.
 WRITE = {
     "config.yml": r"printf 'a: ['; yes '{},' | head -n 190000; printf '1]\n'",
@@ -40,11 +38,9 @@ def peak(machine: Machine, service: str) -> int:
     return int(machine.read(f"/sys/fs/cgroup/system.slice/{service}.service/memory.peak")) // 2**20
 
 
-def comes_back(machine: Machine, honest: Mapping[str, Any]) -> None:
-    """Crash a server, and wait until it is up again."""
-    before = machine.started_at(uuid_of(honest))
-    crash(machine, honest)
-    wait_until(lambda: is_back(machine, honest, before), "the honest server is back", SECONDS)
+def faults(machine: Machine) -> int:
+    """Return how many starts ended because an edit took too much time."""
+    return machine.ssh("journalctl -t fleet-power --no-pager").count("of processor time that are allowed")
 
 
 def test_hostile_files_of_twenty_servers_stop_no_service(machine: Machine) -> None:
@@ -53,16 +49,14 @@ def test_hostile_files_of_twenty_servers_stop_no_service(machine: Machine) -> No
     act(machine, "start")
     write = "; ".join(f"{{ {text}; }} >{name}" for name, text in WRITE.items())
     for each in servers:
-        machine.ssh(f"cd /var/lib/pterodactyl/volumes/{uuid_of(each)} && {write} && chown --reference=. *")
+        machine.ssh(f"set -e; cd /var/lib/fleet-power/volumes/{uuid_of(each)}; {write}; chown --reference=. *")
     began = machine.ssh(f"systemctl show -P ExecMainStartTimestampMonotonic {SUPERVISOR}")
     for each in servers:
         crash(machine, each)
-    until, rounds = time.monotonic() + SECONDS, 0
-    while time.monotonic() < until:
-        comes_back(machine, honest)
-        rounds += 1
-        time.sleep(20)
+    # Some start a second time.
+    wait_until(lambda: faults(machine) >= FAULTS, "starts with hostile files are refused", SECONDS)
+    before = machine.started_at(uuid_of(honest))
+    crash(machine, honest)
+    wait_until(lambda: is_back(machine, honest, before), "the honest server is back", SECONDS)
     assert machine.ssh(f"systemctl show -P ExecMainStartTimestampMonotonic {SUPERVISOR}") == began
-    log = machine.ssh(f"journalctl -u {SUPERVISOR} --no-pager")
-    assert log.count("of processor time that are allowed") >= FAULTS, log[-4000:]
-    print(f"{rounds} crashes of the honest server; the supervisor's peak: {peak(machine, SUPERVISOR)} MiB")
+    print(f"the supervisor's peak: {peak(machine, SUPERVISOR)} MiB")
