@@ -31,7 +31,7 @@ TURNS = 2
 
 @pytest.fixture(name="limits")
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandboxed_edit, "_LIMITS", sandboxed_edit._LIMITS._replace(seconds=1, memory=64, patience=10.0))
+    monkeypatch.setattr(sandboxed_edit, "_LIMITS", sandboxed_edit._LIMITS._replace(seconds=1, memory=64))
 
 
 @pytest.fixture(name="edits")
@@ -86,10 +86,8 @@ def test_a_small_result_is_kept_for_the_same_entry_and_content_alone() -> None:
 
 @pytest.mark.usefixtures("limits")
 def test_a_file_beyond_the_processor_time_is_a_fault_and_the_next_file_is_edited(edits: Editor) -> None:
-    began = time.monotonic()
     with pytest.raises(ConfigFault, match="its edit takes more than the 1 s of processor time that are allowed"):
         edits.edit(0, SLOW, SLOW_TEXT)
-    assert time.monotonic() - began < 9
     assert edits.edit(1, JSON, b'{"a": 1}') == b'{"a": 2}'
 
 
