@@ -321,6 +321,7 @@ supervisor:
     - C(paused) says why it starts nothing, V(null) if it is not paused. V(wings), Wings runs; V(wings_unknown), the
       node's processes cannot be read, so Wings may run; V(maintenance), a maintenance is under way; V(maintenance_unreadable), the file
       of a maintenance cannot be read; V(journal), the journal cannot be used; V(engine), the engine does not answer.
+      V(node_stopping), the machine or its engine stops.
   type: dict
   returned: success
   sample: {"paused": null, "running": true, "since": "2026-01-31T00:00:00.000Z"}

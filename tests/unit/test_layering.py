@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_http_shim/websocket",),
     ("_http_shim",),
     ("_command", "_events", "_supervisor"),
-    ("_options", "command", "events", "restore", "supervisor", "http_shim"),
+    ("_options", "command", "events", "node_stop", "restore", "supervisor", "http_shim"),
 )
 
 #: The packages that may import third-party libraries, always inside a function.
@@ -176,7 +176,7 @@ def test_imports_have_no_cycles() -> None:
 
 def test_only_the_entry_points_are_public() -> None:
     names = {name_of(path).partition("/")[0] for path in files()}
-    assert {name for name in names if not name.startswith("_")} == {"command", "events", "http_shim", "restore", "supervisor"}
+    assert {name for name in names if not name.startswith("_")} == {"command", "events", "http_shim", "node_stop", "restore", "supervisor"}
     assert [path.name for path in (MODULE_UTILS.parent / "plugin_utils").glob("[!_]*.py")] == []
 
 

@@ -56,6 +56,7 @@ _LEFT_UP = {Hang.SUSPECT.value: "hangs with others: suspect is the node", Hang.T
 _PAUSES = {
     "wings": "Wings is alive",
     "wings_unknown": "the node's processes cannot be read, so Wings may be alive",
+    "node_stopping": "the machine or its engine stops",
     "maintenance": "a maintenance has not ended",
     "maintenance_unreadable": "whether a maintenance has ended cannot be read",
     "journal": "the journal cannot be used",

@@ -15,6 +15,7 @@ from .actions.many.bulk import Target, all_of, everything, means_all, named, per
 from .actions.node.context import keyed
 from .actions.node.limiter import Limiter, Slot
 from .actions.node.node import Node, build_journal, build_node, read_generations
+from .definitions.definition import priority_of
 from .definitions.settings import load_settings
 from .model.caller import SILENT, Caller, default_origin
 from .model.errors import IntentUnknown, InterruptedBySignal, LockUnavailable, PowerError, SettingsInvalid
@@ -95,7 +96,7 @@ class _OnNode:
             with contextlib.suppress(PowerError):
                 definition = sources.definition(server.uuid, check_cancelled=self._look)
             self._look()
-        return order.priority(server) if definition is None else order.priority(definition.server, definition.priority)
+        return priority_of(server, definition, order)
 
     def _look(self) -> None:
         if self._node.caller.interrupted():

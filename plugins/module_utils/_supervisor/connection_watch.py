@@ -14,7 +14,8 @@ from .._power.actions.node.node import Node
 from .._power.actions.node.run_end import limits_of
 from .._power.engine.event_stream import ContainerEvent
 from .._power.host.concurrency import map_concurrently
-from .._power.host.pauses import maintenance_pause
+from .._power.host.pauses import is_node_stopping, maintenance_pause
+from .._power.host.supervisor_record import NODE_STOPPING
 from .._power.host.system_log import announce_line
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
@@ -44,6 +45,7 @@ _SAID = {
 _PAUSES = {
     "wings": "Wings is alive on this node: no run is judged, no server is started",
     "wings_unknown": "the processes of this node cannot be read, so Wings may be alive: no server is started",
+    NODE_STOPPING: "the machine or its engine stops: no server is started until it is up again",
     "maintenance": "a maintenance is under way: no server is started until its end",
     "maintenance_unreadable": "maintenance.json in the state directory cannot be read: correct or remove it to start servers",
     "journal": "the journal cannot be read or written: no server is started",
@@ -82,7 +84,8 @@ def pause_of(node: Node, *, in_trouble: bool) -> str:
             return "wings"
     except WingsUnknown:
         return "wings_unknown"
-    paused = maintenance_pause(node.settings.state_directory)
+    stopping = is_node_stopping(node.settings.lock_directory)
+    paused = NODE_STOPPING if stopping else maintenance_pause(node.settings.state_directory)
     if in_trouble and not paused:
         try:
             node.journal.store.rewrite()

@@ -31,6 +31,7 @@ from .._power.model.errors import (
     InterruptedBySignal,
     LockTimeout,
     LockUnavailable,
+    NodeStopping,
     NotSelected,
     UnderMaintenance,
     WingsActive,
@@ -45,7 +46,10 @@ from .._power.model.server import Server
 _LOOK_SECONDS, _RETRY_SECONDS, _FAULT_SECONDS = 0.5, 1.0, 60.0
 #: The longest wait between two tries of a way back, and the tries before it is given up.
 _LONGEST_SECONDS, _MOST_TRIES = 30.0, 5
-_PASSING = (EngineUnreachable, Frozen, IntentUnknown, InterruptedBySignal, LockTimeout, LockUnavailable, NotSelected, UnderMaintenance)
+_PASSING = (
+    *(EngineUnreachable, Frozen, IntentUnknown, InterruptedBySignal),
+    *(LockTimeout, LockUnavailable, NodeStopping, NotSelected, UnderMaintenance),
+)
 #: Obstacles to a way back that pass by themselves. They are no tries.
 _NOT_NOW = (*(error.code for error in _PASSING), WingsActive.code)
 

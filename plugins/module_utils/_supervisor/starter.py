@@ -15,6 +15,7 @@ from .._power.actions.node.limiter import Limiter, Slot
 from .._power.actions.node.node import Node
 from .._power.actions.node.run_end import limits_of
 from .._power.actions.turn.perform import perform
+from .._power.definitions.definition import priority_of
 from .._power.definitions.supervision import definition_fingerprint, policy_of
 from .._power.host.machine import boot_id, boot_seconds
 from .._power.journal.freezes import FreezeFacts
@@ -26,6 +27,7 @@ from .._power.model.errors import (
     Frozen,
     InterruptedBySignal,
     LockUnavailable,
+    NodeStopping,
     NotSelected,
     OnTrial,
     ServerNotFound,
@@ -38,7 +40,7 @@ from .._power.model.result import Outcome, Result
 from .._power.model.supervision import ORIGIN, EndedRun, Verdict, seconds_left, wait_before
 
 #: Obstacles that pass by themselves. The next try comes after `_HELD_SECONDS`, without back-off.
-_NOT_NOW = (Frozen.code, InterruptedBySignal.code, OnTrial.code, UnderMaintenance.code)
+_NOT_NOW = (Frozen.code, InterruptedBySignal.code, NodeStopping.code, OnTrial.code, UnderMaintenance.code)
 _HELD_SECONDS = 1.0
 _SERVING_SECONDS = 5.0
 
@@ -150,7 +152,8 @@ class Starter:
 
     def _begin(self, rows: Sequence[EndedRun], limiter: Limiter, node: Node) -> None:
         in_tiers = limiter is self._staggered
-        ranked = sorted(((self._priority(row, node), row) for row in rows), key=itemgetter(0))
+        order, defined = Priorities.of(node.settings.priorities), node.sources.definition_for_stop
+        ranked = sorted(((priority_of(row.server, defined(row.server.uuid), order), row) for row in rows), key=itemgetter(0))
         targets = [Target(self._request(row, node), row.server) for _priority, row in ranked]
         tiers = [priority for priority, _row in ranked] if in_tiers else None
         numbers = {row.number for row in rows}
@@ -176,10 +179,6 @@ class Starter:
                 self._under_way -= numbers
         else:
             self._threads.append(thread)
-
-    def _priority(self, row: EndedRun, node: Node) -> int:
-        definition = node.sources.definition_for_stop(row.server.uuid)
-        return Priorities.of(node.settings.priorities).priority(row.server, None if definition is None else definition.priority)
 
     def _request(self, row: EndedRun, node: Node) -> Request:
         return Request(

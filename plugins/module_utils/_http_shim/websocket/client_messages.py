@@ -36,6 +36,7 @@ REASONS = {
     "players_unknown": "it is unknown how many people play on it",
     "countdown_running": "another action waits for its players already",
     "frozen": "the operators allow no start or restart of it now; ask again later",
+    "node_stopping": "its node is going down; ask again when the node is up",
     "kill_unsettled": "the kill was sent, but it is not certain that it stays down; kill it again",
     "definition_invalid": "its settings cannot be used",
     "source_unreachable": "its settings cannot be read now; ask again later",

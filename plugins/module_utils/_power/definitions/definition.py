@@ -12,6 +12,7 @@ from ..model.config_rule import ConfigRule
 from ..model.errors import DefinitionInvalid
 from ..model.records import dataclass, field
 from ..model.redaction import secrets_in
+from ..model.request import Priorities
 from ..model.schema import Check, KeyLocation, Mismatch, blanked, few, printable, read_keys
 from ..model.server import Server, StopWay
 from .definition_keys import KEYS
@@ -219,6 +220,11 @@ def refuse_unfilled(definition: Definition) -> None:
         raise DefinitionInvalid(
             f"Cannot use the definition of server {definition.server.uuid}: {unfilled} still has a placeholder; write the secret there"
         )
+
+
+def priority_of(server: Server, definition: Definition | None, order: Priorities) -> int:
+    """Return the priority of a server. Its definition has its newest name."""
+    return order.priority(server) if definition is None else order.priority(definition.server, definition.priority)
 
 
 def secrets_of(definition: Definition | None) -> frozenset[str]:

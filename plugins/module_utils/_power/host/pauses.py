@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reasons not to act on a node: Wings runs, a maintenance is under way, there may be a freeze, or a hook runs."""
+"""Reasons not to act on a node: it stops, Wings runs, a maintenance is under way, there may be a freeze, or a hook runs."""
 
 from __future__ import annotations
 
@@ -79,6 +79,7 @@ class Remembered:
 
 MAINTENANCE_RECORD = "maintenance.json"
 FREEZE_FILE = "frozen"
+NODE_STOPPING_FILE = "node-stopping"
 _MOST_BYTES = 16 * 1024 * 1024
 
 
@@ -114,6 +115,11 @@ def may_be_frozen(state_directory: str) -> bool:
     except OSError as error:
         return not isinstance(error, (FileNotFoundError, NotADirectoryError))
     return True
+
+
+def is_node_stopping(lock_directory: str) -> bool:
+    """Tell if the node stops, by one look for a file. A user who cannot look for it cannot lock a server either."""
+    return os.path.lexists(os.path.join(lock_directory, NODE_STOPPING_FILE))
 
 
 _TRANSIENT_UNITS = "/run/systemd/transient"

@@ -19,9 +19,10 @@ from .own_files import read_sealed, seal, unseal
 
 SUPERVISOR_LOCK = "supervisor.lock"
 EVENTS_LOCK = "events.lock"
+NODE_STOPPING = "node_stopping"
 #: For a server, not in the record.
 FROZEN = "frozen"
-PAUSES = ("wings", "wings_unknown", "maintenance", "maintenance_unreadable", "journal", "engine", "fault", FROZEN)
+PAUSES = ("wings", "wings_unknown", NODE_STOPPING, "maintenance", "maintenance_unreadable", "journal", "engine", "fault", FROZEN)
 _SIZE = 512
 UNKNOWN: dict[str, Any] = {"running": None, "since": None, "paused": None}
 

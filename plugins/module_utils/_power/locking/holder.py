@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 from ..host.machine import ProcessRecord
 from ..host.own_files import seal, unseal
 from ..model.records import asdict, dataclass, replace
+from ..model.request import PowerAction
 from ..model.result import Phase
 from ..model.schema import blanked, read_fields
 from ..model.server import Run
+from ..model.supervision import NODE_STOP_ORIGIN
 
 T = TypeVar("T")
 
@@ -57,6 +59,12 @@ class EndedHere:
     generation: int = 0
     origin: str = ""
     ended_it: bool = True
+
+    @property
+    def wants_down(self) -> bool:
+        """False if a start follows: after a restart, and after a stop of the node."""
+        action = PowerAction.named(self.action)
+        return self.origin != NODE_STOP_ORIGIN and (action is None or not action.boots)
 
     @classmethod
     def left_by(cls, leftover: Leftover) -> EndedHere:

@@ -221,6 +221,12 @@ class UnderMaintenance(PowerError, code="maintenance", skips=True):
     """The supervisor starts no server during maintenance, or while the state of maintenance is unknown."""
 
 
+class NodeStopping(PowerError, code="node_stopping"):
+    """The machine or its engine stops, so nothing starts."""
+
+    why = "its node or the engine there stops; wait until it is up again, or, if it is up, run systemctl restart fleet-power-stop there"
+
+
 class FailureBudget(PowerError, code="failure_budget", skips=True):
     """More servers failed than ``max_failures`` allows, before this server's turn."""
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from .cancellation import Deadline
 from .errors import SettingsInvalid
 from .players import PlayerPolicy
 from .records import dataclass, field
@@ -157,6 +158,8 @@ class Request:
     proof: Proof | None = None
     #: The action runs once under this key, with which ``reason`` begins; empty: every time.
     idempotency_key: str = ""
+    #: A stop before the node stops: when its grace ends at the latest. It writes no intent, and runs no hook.
+    stop_by: Deadline | None = None
     #: How a stop or restart considers players; None: not at all.
     players: PlayerPolicy | None = None
 

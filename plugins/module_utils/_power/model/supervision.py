@@ -12,6 +12,8 @@ from .records import dataclass
 from .server import Run, Server
 
 ORIGIN = "supervisor"
+#: The origin of the stops before a stop of the machine or its engine.
+NODE_STOP_ORIGIN = "node stop"
 
 #: Seconds of back-off: the first crash has none, then these, doubled up to the longest.
 _FIRST_WAIT, _LONGEST_WAIT = 10.0, 300.0

@@ -131,7 +131,7 @@ def _first_look(context: ActionContext, container: str) -> Snapshot:
     engine = context.node.engine
     snapshot = engine.inspect(container)
     try:
-        context.check_cancelled()
+        context.check_killed()
     except CancelledByKill:
         if snapshot is not None and snapshot.live:
             engine.signal(container, "SIGKILL")

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Union
 
-from ...definitions.definition import Definition, secrets_of
+from ...definitions.definition import Definition, priority_of, secrets_of
 from ...definitions.supervision import definition_fingerprint, policy_of
 from ...engine.readiness import Matchers, readable_lines
 from ...games.game import Game
@@ -361,7 +361,7 @@ def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: Fa
         "state": (PowerState.RUNNING if ready else seen.state).value,
         "startup": (Startup.MATCHED if ready else seen.startup).value,
         "suspended": None if definition is None else definition.suspended,
-        "priority": known.priorities.priority(server, None if definition is None else definition.priority),
+        "priority": priority_of(server, definition, known.priorities),
         "egg": None if definition is None or definition.egg is None else blanked(definition.egg),
         "labels": None if definition is None else {blanked(name): blanked(text) for name, text in definition.labels},
         "container": None if seen.snapshot is None else _container(seen.snapshot, subject),

@@ -11,13 +11,22 @@ from datetime import datetime
 from typing import TypeVar
 
 from ...host.library_faults import reason_of
-from ...host.pauses import is_brought_back, maintenance_pause, may_be_frozen
+from ...host.pauses import is_brought_back, is_node_stopping, maintenance_pause, may_be_frozen
 from ...journal.operations import OperationRow
 from ...journal.schema import JournalUnusable
 from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline
 from ...model.clock import timestamp
-from ...model.errors import CancelledByKill, Frozen, IntentUnknown, InterruptedBySignal, LockTimeout, NotSelected, UnderMaintenance
+from ...model.errors import (
+    CancelledByKill,
+    Frozen,
+    IntentUnknown,
+    InterruptedBySignal,
+    LockTimeout,
+    NodeStopping,
+    NotSelected,
+    UnderMaintenance,
+)
 from ...model.news import News
 from ...model.records import dataclass, field
 from ...model.request import PowerAction, Request
@@ -61,10 +70,16 @@ class ActionContext:
     def warn(self, *sentences: str) -> None:
         self.progress.warn(*(f"server {self.uuid}: {each}" for each in sentences))
 
-    def check_cancelled(self) -> None:
+    def check_killed(self) -> None:
         """Raise `CancelledByKill` if the server was killed since the request. A kill cancels no stop: both want the server down."""
         if self.request.action.boots and self.killed:
             raise CancelledByKill(self.cannot(CancelledByKill.why))
+
+    def check_cancelled(self) -> None:
+        """Raise as `check_killed`, and `NodeStopping` for an action that starts the server."""
+        self.check_killed()
+        if self.request.action.boots and is_node_stopping(self.node.settings.lock_directory):
+            raise NodeStopping(self.cannot(NodeStopping.why))
 
     def check_waiting(self) -> None:
         """Call `Caller.hold`, which may block, then raise as `check_interrupted`. Call this only without the lock."""
@@ -117,10 +132,11 @@ def require_hanging(context: ActionContext, snapshot: Snapshot | None) -> None:
 
 
 def refuse_frozen(context: ActionContext) -> None:
-    """Raise `Frozen` if a freeze forbids the action, or may do so. Certain under the lock.
+    """Raise `Frozen` if a freeze forbids the action, or may do so, and as `check_cancelled`. Certain under the lock.
 
     The supervisor's starts pass, unless the freeze names the supervisor. Starts after a boot or a maintenance pass.
     """
+    context.check_cancelled()
     request = context.request
     if not request.ignores_freeze:
         why = frozen_fault(request.action, context.uuid, context.node, by_supervisor=request.follows_end or request.proof is not None)

@@ -15,10 +15,9 @@ from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline
 from ...model.clock import timestamp
 from ...model.errors import EngineError
-from ...model.request import PowerAction
 from ...model.result import Downtime, Phase, RunEnd
 from ...model.server import Run, Server, Snapshot
-from ...model.supervision import ORIGIN, STARTED_AFTER, EndedRun, Limits, Verdict
+from ...model.supervision import NODE_STOP_ORIGIN, ORIGIN, STARTED_AFTER, EndedRun, Limits, Verdict
 from .context import ActionContext
 from .node import Node
 
@@ -72,9 +71,8 @@ def write_ended_run(node: Node, server: Server, lock: PowerLock) -> None:
         return
     is_newest = _is_of_newest_run(ended, node.engine.inspect(server.uuid))
     written = not ended.ended_it or _write_here(node, server, ended)
-    action = PowerAction.named(ended.action)
     # A kill of a restarting server writes its own intent.
-    if written and is_newest and (action is None or not action.boots):
+    if written and is_newest and ended.wants_down:
         at = timestamp(node.clock.now())
         written = node.journal.intents.set(server, Intent(False, "", ended.origin, at))
     if written or not is_newest:
@@ -102,18 +100,20 @@ def warn_of_unwritten_start(context: ActionContext) -> None:
     context.warn(f"{unwritten}: after a crash or a boot it stays down; make the journal writable, then start it again")
 
 
+#: By origin, of a run whose server starts again. The supervisor restarts only what hangs.
+_FATES = {ORIGIN: Verdict.HUNG, NODE_STOP_ORIGIN: Verdict.ENGINE_STOPPED}
+
+
 def fate_of(node: Node, server: Server, ended: EndedHere) -> Verdict:
     """Return the verdict for the run in the lock's record; `ENDED_UNOBSERVED` if the kill generation is unreadable."""
-    action = PowerAction.named(ended.action)
-    if action is None or not action.boots:
+    if ended.wants_down:
         return Verdict.STOPPED
     generation = node.generations.read_or_none(server.uuid)
     if generation is None:
         return Verdict.ENDED_UNOBSERVED
     if generation != ended.generation:
         return Verdict.STOPPED
-    # The supervisor restarts only what hangs.
-    return Verdict.HUNG if ended.origin == ORIGIN else Verdict.RESTARTING
+    return _FATES.get(ended.origin, Verdict.RESTARTING)
 
 
 def note_found_end(node: Node, server: Server, snapshot: Snapshot | None) -> None:

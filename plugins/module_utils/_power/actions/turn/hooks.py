@@ -59,8 +59,9 @@ def check_hooks(context: ActionContext, steps: Sequence[PlanStep], definition: D
 
 def _hook(context: ActionContext, name: str, definition: Definition | None) -> Hook | None:
     """Return the hook of the first rule that has one. Without any definition only rules for this server or for all count."""
-    if name == POST_STOP and (context.request.ended_run is not None or context.request.proof is not None):
-        # The supervisor restarts what hangs, or what failed, at once.
+    request = context.request
+    if name == POST_STOP and (request.ended_run is not None or request.proof is not None or request.stop_by is not None):
+        # The supervisor restarts what hangs, or what failed, at once. While the machine stops, systemd begins no hook.
         return None
     found = definition or context.node.sources.definition_for_stop(context.uuid)
     if found is not None:

@@ -274,8 +274,8 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
 def _note_intent(context: ActionContext, lock: PowerLock, ending: Ending) -> None:
     request, progress = context.request, context.progress
     should_be_up = request.action.traits.should_be_up
-    # A revert writes the intent of the action that it ends.
-    is_wanted = request.ended_run is None and (request.proof is None or not request.action.boots)
+    # A revert writes the intent of the action that it ends, and a stop of the node leaves it.
+    is_wanted = request.ended_run is None and request.stop_by is None and (request.proof is None or not request.action.boots)
     if should_be_up is not None and is_wanted:
         run = progress.stopped_run or progress.seen_run or NO_RUN
         # A state that others caused after the request is not this action's work.

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ...locking.lock import PowerLock
-from ...model.errors import PowerError, ServerNotFound, StartFailed, Suspended
+from ...model.errors import NodeStopping, PowerError, ServerNotFound, StartFailed, Suspended
 from ...model.records import replace
 from ...model.result import Phase, PlanStep
 from ...model.server import Snapshot
@@ -41,7 +41,7 @@ def boot_server(context: ActionContext, lock: PowerLock, boot: Boot, seen: Obser
             _begin_proof(context, boot, seen.snapshot, staged)
         preboot(context, lock, boot, staged)
     except PowerError as error:
-        if context.progress.proof is not None and not error.cancels:
+        if context.progress.proof is not None and not error.cancels and not isinstance(error, NodeStopping):
             node.journal.proofs.note(replace(context.progress.proof, failed=context.progress.sentence(error)))
         if staged is not None:
             unstage(node, staged)
@@ -94,7 +94,7 @@ def _refresh(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged
         fresh = prepare(context, snapshot, again=True, data=False)
         return fresh, _stage(context, lock, fresh, snapshot, staged)
     except PowerError as error:
-        if isinstance(error, (Suspended, ServerNotFound)) or error.cancels:
+        if isinstance(error, (NodeStopping, Suspended, ServerNotFound)) or error.cancels:
             raise
         context.warn(f"its definition after the stop cannot be used ({error}); the earlier one is used")
         return boot, staged

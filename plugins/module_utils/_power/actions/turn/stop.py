@@ -36,7 +36,11 @@ def end_run(context: ActionContext, lock: PowerLock, seen: Observed, steps: tupl
         context.check_cancelled()
         before = context.node.generations.read_or_none(context.uuid)
         end = stop_run(context, lock, seen.snapshot)
-        record_own_stop(context, lock, seen.snapshot.run, end)
+        if context.request.stop_by is not None and seen.stop_left and seen.leftover is not None:
+            # Another action had begun this stop and died. What it wanted counts.
+            record_stop(context, lock, EndedHere.left_by(seen.leftover), seen.leftover.operation, end)
+        else:
+            record_own_stop(context, lock, seen.snapshot.run, end)
         stop, generation = context.progress.stop, context.node.generations.read_or_none(context.uuid)
         is_killed = None not in (before, generation) and generation != before and end.exit_code == _KILLED
         if stop is not None and not stop.forced and is_killed:
@@ -63,12 +67,13 @@ def stop_run(context: ActionContext, lock: PowerLock, snapshot: Snapshot) -> Run
     """Stop a run gracefully, with SIGKILL after the timeout, and return its end.
 
     A stop that may still be in progress stays in the lock record. Raises `StopFailed` if the engine refuses the stop, which kills nothing,
-    or if the process survives SIGKILL. Raises as `check_cancelled` during the wait, and errors of other calls and of `PowerLock.enter`.
+    or if the process survives SIGKILL. Raises as `check_killed` during the wait, and errors of other calls and of `PowerLock.enter`.
     """
     node, progress = context.node, context.progress
     stop = graceful_stop(node, context.uuid, snapshot, context.request.stop_timeout)
     context.warn(*stop.warnings)
-    grace = stop.timeout.seconds
+    stop_by = context.request.stop_by
+    grace = stop.timeout.seconds if stop_by is None else min(stop.timeout.seconds, stop_by.left)
     _make_stoppable(context, snapshot, unpause=grace > 0)
     began = node.clock.monotonic()
     context.enter(lock, Phase.STOP, run=snapshot.run, deadline=node.clock.now() + timedelta(seconds=grace))
@@ -78,7 +83,7 @@ def stop_run(context: ActionContext, lock: PowerLock, snapshot: Snapshot) -> Run
             how = _send(context, snapshot, stop.way)
             # The request changes the process, however the wait ends.
             is_sent = progress.changed = True
-            by_itself = node.await_end(snapshot.run, grace, context.check_cancelled)
+            by_itself = node.await_end(snapshot.run, grace, context.check_killed)
         if by_itself is None:
             node.engine.signal(snapshot.id, "SIGKILL")
             is_sent = progress.changed = True
