@@ -16,6 +16,7 @@ from .shim import shown
 SUPERVISOR = "fleet-power-supervisor"
 RESTORE = "fleet-power-restore"
 EVENTS = "fleet-power-events"
+STOP = "fleet-power-stop"
 #: The secret that signs events.
 SECRET = "whsec_" + "QUFB" * 8
 #: Variables that make the role quicker in a test.
@@ -32,6 +33,12 @@ def supervised(node: Node, *servers: Mapping[str, Any], **variables: object) -> 
 def act(node: Node, action: str, *servers: Mapping[str, Any], **options: object) -> dict[str, Any]:
     asked = {"server": [uuid_of(each) for each in servers] or ["all"], "action": action, **options}
     return dict(adhoc([node], "server_power", asked)[node.name])
+
+
+def stop_unit(node: Node) -> str:
+    """Return whether the unit that stops servers before the engine is enabled and active."""
+    found = shown(node, "UnitFileState", "ActiveState", service=STOP)
+    return f"{found['UnitFileState']} {found['ActiveState']}"
 
 
 def units(node: Node) -> dict[str, str]:

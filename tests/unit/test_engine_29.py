@@ -45,12 +45,8 @@ VERSIONS = ("1.51", "1.54")
 #: The files that read answers of the engine.
 READERS = (
     *("_command/define.py", "_command/draft.py", "_fleet/inventory/engine.py", "_http_shim/servers/wings_view.py"),
-    *("_power/actions/boot/container.py", "_power/actions/boot/previous.py", "_power/container/container_limits.py"),
-    *(
-        "_supervisor/engine_link.py",
-        "node_stop.py",
-        *(f"_power/engine/{path.name}" for path in sorted((MODULE_UTILS / "_power" / "engine").glob("*.py"))),
-    ),
+    *("_power/actions/boot/container.py", "_power/actions/boot/previous.py", "_power/container/container_limits.py", "node_stop.py"),
+    *("_supervisor/engine_link.py", *(f"_power/engine/{path.name}" for path in sorted((MODULE_UTILS / "_power" / "engine").glob("*.py")))),
 )
 #: A key of the same name elsewhere, or with another way beside it, and why it is no key that Docker 29 drops.
 ALLOWED = {

@@ -32,7 +32,9 @@ class Stopping:
         self.fake = fake
         self.lines: list[str] = []
         self._jobs = programs / "jobs"
-        (programs / "systemctl").write_text(f"#!/bin/sh\nexec cat {self._jobs}\n")
+        self.dead = programs / "dead"
+        script = f"if [ $1 = is-active ]; then ! test -e {self.dead}; else exec cat {self._jobs}; fi"
+        (programs / "systemctl").write_text(f"#!/bin/sh\n{script}\n")
         (programs / "systemctl").chmod(0o755)
         self.queue(SHUTDOWN)
         fake.engine.local = True
@@ -112,7 +114,7 @@ class TestNothing:
                 "neither the machine nor docker.service stops",
             ),
             (lambda stopping: setattr(stopping.fake.engine, "local", False), "the engine is on another machine"),
-            (lambda stopping: setattr(stopping.fake.engine.events, "serving", False), "the engine does not answer"),
+            (lambda stopping: stopping.dead.touch(), "docker.service does not run"),
             (lambda stopping: setattr(stopping.fake, "wings", 7), "Wings is alive on this node"),
         ],
     )

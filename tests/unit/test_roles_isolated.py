@@ -68,7 +68,7 @@ def test_no_service_runs_in_a_directory_with_foreign_modules() -> None:
 
 def test_each_service_limits_its_memory() -> None:
     units = sorted(ROLE_FILES.glob("*/templates/*.service.j2"))
-    assert len(units) == 4
+    assert len(units) == 5
     for unit in units:
         assert re.findall(r"^MemoryMax=(.*)$", unit.read_text(), re.MULTILINE) == [f"{{{{ {unit.parents[1].name}_memory_max }}}}"]
 

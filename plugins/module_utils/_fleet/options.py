@@ -32,7 +32,8 @@ _NAMES = {
     "node": """
         check definitions definitions_dir definitions_purge engine_install engine_packages engine_repository engine_service
         event_receivers events memory_max priorities python python_packages restore_max_parallel restore_on_boot restore_stagger
-        restore_wait_for settings supervise user user_id virtualenv virtualenv_libraries virtualenv_packages virtualenv_python
+        restore_wait_for settings stop_seconds supervise user user_id virtualenv virtualenv_libraries virtualenv_packages
+        virtualenv_python
     """,
     "shim": """
         certificate certificate_key check engine_group firewall firewall_sources memory_max python python_packages user
