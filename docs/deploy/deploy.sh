@@ -19,6 +19,17 @@
 : "${DEPLOY_RESULT:=deploy-result.json}"    # the result of each server
 : "${DEPLOY_RESUME:=deploy-resume.json}"    # the servers that were not done; --resume reads it
 set -eu
+# A misspelt name would lose its value. Other variables that begin with DEPLOY_ stay possible.
+python3 - <<'NAMES'
+import difflib, os, sys
+
+NAMES = ["INVENTORY", "OUTDATED", "CANARY", "BUDGET", "SOAK", "REASON", "RESULT", "RESUME", "TAKE_UP"]
+given = [name[7:] for name in os.environ if name.startswith("DEPLOY_") and name[7:] not in NAMES]
+near = [(name, meant) for name in given for meant in difflib.get_close_matches(name, NAMES[:-1], 1, 0.75)]
+if near:
+    print("Cannot deploy:", "; ".join(f"there is no DEPLOY_{name} (did you mean DEPLOY_{meant}?)" for name, meant in near), file=sys.stderr)
+    sys.exit(2)
+NAMES
 here=$PWD
 full() { case $1 in /*) echo "$1" ;; *) echo "$here/$1" ;; esac; }
 DEPLOY_RESULT=$(full "$DEPLOY_RESULT")

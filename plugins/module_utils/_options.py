@@ -16,7 +16,7 @@ from ._core import PACKAGE, import_whole
 from ._followed_session import in_followed_session
 from ._job import Job, asked_for
 from ._own_session import Interruptions, in_own_session
-from ._power.actions.many.bulk import means_all
+from ._power.actions.many.bulk import Target, means_all
 from ._power.call import check_bounds, checked, open_call, perform_options
 from ._power.model.caller import Caller, is_ad_hoc
 from ._power.model.errors import INTERNAL_ERROR, Incomplete, PowerError, SettingsInvalid, internal_error
@@ -127,11 +127,11 @@ def _run(module: PowerModule, interrupted: Interruptions, job: Job | None) -> No
         module.exit_json(action=options["action"], changed=False, servers=[], summary={}, msg=msg)
     caller = Caller(interrupted) if job is None else Caller(interrupted, interrupted.hold, lambda news: job.tell(news.line()))
 
-    def begin(targets: int) -> None:
-        if targets > 1 and __name__.startswith(PACKAGE):
+    def begin(targets: Sequence[Target]) -> None:
+        if len(targets) > 1 and __name__.startswith(PACKAGE):
             import_whole()
         if job is not None:
-            job.tell({"servers": targets})
+            job.tell({"servers": len(targets)})
 
     performed = perform_options(options, caller, check=module.check_mode, diff=module._diff, begin=begin)
     warn_each(module, performed.warnings)

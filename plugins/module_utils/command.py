@@ -18,6 +18,7 @@ from ._command.arguments import PROGRAM, parser
 from ._core import hold_own_core
 from ._power.actions.many.bulk import means_all
 from ._power.model.request import ALL
+from ._power.model.schema import did_you_mean
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     top = parser(run.width())
     given, unknown = top.parse_known_args([word.encode("utf-8", "replace").decode() for word in arguments or sys.argv[1:]])
     if unknown:
-        top.error(f"{given.command} does not accept {' '.join(unknown)}; see {PROGRAM} {given.command} --help")
+        words = " ".join(word + did_you_mean(word.partition("=")[0], given.flags if word.startswith("--") else ()) for word in unknown)
+        top.error(f"{given.command} does not accept {words}; see {PROGRAM} {given.command} --help")
     hold_own_core()
     return run.guarded(lambda: _run(given))
 

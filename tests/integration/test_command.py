@@ -277,6 +277,28 @@ def test_bytes_that_are_not_utf_8_stop_no_action(lab: Lab) -> None:
     assert (ended.returncode, operations(lab, uuid)) == (0, [("start", "done", "caf?")])
 
 
+@pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
+def test_a_list_with_a_bad_name_changes_nothing_and_says_the_whole_name(lab: Lab, action: str) -> None:
+    up, down = lab.up(name="Lobby"), lab.server(name="Borealis")
+    lab.server(name="Twin")
+    lab.server(name="Twin")
+    before = operations(lab, up), lab.container(up)["Id"]
+    for bad, words in (("Atlas,Borealis", 'Cannot find server "Atlas,Borealis": '), ("Twin", 'Cannot tell which server "Twin" is: ')):
+        seen = fleet_power(lab, action, "Lobby", bad, "Borealis")
+        assert (seen.code, seen.out, seen.err.startswith(words)) == (3, "", True), seen
+        assert seen.err.count("nothing was done") == 1
+    assert (operations(lab, up), lab.container(up)["Id"], operations(lab, down)) == (*before, [])
+
+
+def test_a_misspelt_name_of_a_server_leads_to_the_right_one(lab: Lab) -> None:
+    lab.server(name="Borealis")
+    for words in (["restart", "borealys"], ["why", "borealys"], ["status", "borealys"], ["log", "borealys"], ["thaw", "borealys"]):
+        seen = fleet_power(lab, *words)
+        assert "(did you mean Borealis?)" in seen.out + seen.err, seen
+    assert fleet_power(lab, "start", "Atlas,Borealis").out.startswith("Atlas,Borealis: start refused, server_not_found: ")
+    assert "give each server alone, without commas" in fleet_power(lab, "start", "Atlas,Borealis").out
+
+
 def test_broken_settings_are_one_sentence(lab: Lab) -> None:
     lab.config.write_text("{")
     for command in ("status", "why", "kill", "log"):

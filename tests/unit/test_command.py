@@ -128,11 +128,12 @@ def test_no_subcommand_accepts_all_beside_a_name(name: str, capsys: pytest.Captu
 
 def test_an_unknown_option_leads_to_the_help_of_its_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
-        command.main(["restart", "Lobby", "--wait-fro", "running"])
+        command.main(["restart", "Lobby", "--wait-fro", "running", "--colour", "--stop-timout=5"])
     said = capsys.readouterr().err.splitlines()[-1]
     assert (left.value.code, said) == (
         2,
-        "fleet-power: error: restart does not accept --wait-fro running; see fleet-power restart --help",
+        "fleet-power: error: restart does not accept --wait-fro (did you mean --wait-for?) running --colour "
+        "--stop-timout=5 (did you mean --stop-timeout?); see fleet-power restart --help",
     )
 
 

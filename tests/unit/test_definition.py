@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,18 @@ class TestWrongTypes:
             ]
         )
         assert place.unknown == ["setings"]
+
+    def test_a_misspelt_key_leads_to_the_right_one(self) -> None:
+        raw = minimal()
+        raw["settings"] = {**raw["settings"], "invokation": "java", "mounts": [{"source": "/a", "target": "/b", "readonly": True}]}
+        hints = "settings.invokation (did you mean invocation?), settings.mounts[0].readonly (did you mean read_only?)"
+        assert parse(raw).warnings == (f"unknown keys ignored: {hints}",)
+
+    def test_thousands_of_misspelt_keys_take_no_time(self) -> None:
+        raw = {**minimal(), **{f"setting{number}": 1 for number in range(20_000)}}
+        begun = time.process_time()
+        parse(raw)
+        assert time.process_time() - begun < 2
 
     def test_a_dotted_key_is_an_unknown_key(self) -> None:
         definition = parse(with_value("settings", {**minimal()["settings"], "build.memory_limit": 7}))

@@ -107,6 +107,13 @@ def test_a_deploy_validates_then_updates_the_nodes_and_then_restarts(deploy: Dep
     assert [*restart[:5], *restart[6:]] == [*called, "fleet.power.rolling_restart", "--extra-vars", "--limit", "node 1"]
 
 
+def test_a_misspelt_variable_ends_the_deploy_at_once(deploy: Deploy) -> None:
+    deploy.will()
+    ended = deploy.run(DEPLOY_CANRY="3", DEPLOY_TOKEN="of the pipeline", DEPLOY_REGION="eu")
+    assert (ended.returncode, deploy.calls()) == (2, [])
+    assert ended.stderr == "Cannot deploy: there is no DEPLOY_CANRY (did you mean DEPLOY_CANARY?)\n"
+
+
 @pytest.mark.parametrize("code", [1, 2, 4, 99])
 def test_a_deploy_returns_the_exit_code_of_the_restart_and_names_the_failed_servers(deploy: Deploy, code: int) -> None:
     bad = {"node": "node1", "name": "Echo", "outcome": "failed", "code": "start_failed"}

@@ -209,7 +209,7 @@ def test_the_name_of_a_node_cannot_inject_code_into_the_template_of_its_variable
     ("given", "expected"),
     [
         ({}, "the file names no source"),
-        ({"node": {"n": {"url": "http://x", "token": "t"}}}, "there is no node; did you mean nodes"),
+        ({"node": {"n": {"url": "http://x", "token": "t"}}}, "there is no node (did you mean nodes?)"),
         ({"nodes": {"n": {"docker_host": "10.0.0.1"}}}, "Cannot use nodes.n.docker_host='10.0.0.1': expected an address"),
         ({"nodes": {"n": {"docker_host": "unix:///x", "url": "http://x", "token": "t"}}}, "it has both docker_host and url"),
         ({"nodes": {"n": {"url": "http://x", "token": 5}}}, "Cannot use nodes.n.token: it is a whole number, expected text"),

@@ -44,7 +44,7 @@ def test_a_misspelt_option_gets_the_nearest_name_also_without_the_required_actio
     with testing.patch_module_args({"servr": "x"}), pytest.raises(SystemExit):
         options.PowerModule(POWER_OPTIONS)
     printed = capsys.readouterr().out
-    assert '"Cannot use the options: there is no servr; did you mean server"' in printed and '"settings_invalid"' in printed
+    assert '"Cannot use the options: there is no servr (did you mean server?)"' in printed and '"settings_invalid"' in printed
 
 
 def checked(**params: Any) -> Any:

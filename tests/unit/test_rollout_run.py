@@ -197,6 +197,11 @@ def test_an_unknown_server_name_raises_an_error_before_the_rolling_run() -> None
     assert caught.value.code == "server_not_found"
 
 
+def test_a_misspelt_server_name_leads_to_the_right_one() -> None:
+    with pytest.raises(RolloutError, match=r"Cannot find Sever 100 \(did you mean Server 100\?\): no node"):
+        opened(fleet(1, 1), servers=["Sever 100"])
+
+
 def test_a_suspended_server_fails_the_rolling_run_before_its_beginning() -> None:
     record = opened({"node-1": listing(info(1), info(2, suspended=True))})
     assert outcomes(record)["Server 2"] == "refused suspended"

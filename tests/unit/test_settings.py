@@ -222,7 +222,7 @@ class TestValues:
 
     def test_a_warning_does_not_show_a_value_inside_an_unknown_key(self) -> None:
         assert parse({"token:hunter22": None, "docker": {"key=hunter22": 1}}).warnings == (
-            "settings config.yml: unknown keys ignored: token:..., docker.key=...",
+            "settings config.yml: unknown keys ignored: token:... (did you mean token?), docker.key=...",
         )
 
     @settings(max_examples=60)

@@ -98,6 +98,7 @@ def parser(width: int = 80) -> argparse.ArgumentParser:
         )
         one.add_argument("names", metavar=what, nargs=number, help=argparse.SUPPRESS)
         _add_options(one, name)
+        one.set_defaults(flags=list(one._option_string_actions))
     return top
 
 

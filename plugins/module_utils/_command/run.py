@@ -21,6 +21,7 @@ from datetime import datetime, timezone
 from typing import Any, NoReturn, TextIO
 
 from .._own_session import Interruptions, in_own_session, outlive_login
+from .._power.actions.many.bulk import Target, refuse_bad_names
 from .._power.actions.node.node import Node, build_node
 from .._power.call import checked, open_call, perform_options
 from .._power.definitions.definition import secrets_of
@@ -31,7 +32,7 @@ from .._power.journal.journal import Journal
 from .._power.model.caller import Caller, default_origin
 from .._power.model.errors import AmbiguousServer, InterruptedBySignal, PowerError, internal_error
 from .._power.model.freeze import Freeze
-from .._power.model.report import Detail, entries, incomplete_message, summary
+from .._power.model.report import Detail, called, entries, incomplete_message, summary
 from .._power.model.request import ALL, PowerAction
 from .._power.model.result import Outcome, Result
 from .._power.model.schema import blanked
@@ -136,7 +137,12 @@ def _perform(options: Mapping[str, Any], given: argparse.Namespace, interrupted:
     if not (given.json or given.check):
         threading.Thread(target=progress.show, daemon=True).start()
     caller = Caller(interrupted, listener=lambda news: progress.take(news.line()))
-    performed = perform_options(options, caller, check=given.check, diff=False, begin=lambda targets: progress.take({"servers": targets}))
+
+    def begin(targets: Sequence[Target]) -> None:
+        refuse_bad_names(targets)
+        progress.take({"servers": len(targets)})
+
+    performed = perform_options(options, caller, check=given.check, diff=False, begin=begin)
     progress.is_over.set()
     results, warnings = performed.results, list(dict.fromkeys(performed.warnings))
     missed = incomplete_message(action, results, performed.unlisted) if given.names == [ALL] else ""
@@ -162,7 +168,7 @@ def _result_lines(results: Sequence[Result], action: PowerAction, *, check: bool
             outcome = "would be done" if check and result.outcome is Outcome.DONE else result.outcome.value
             code, msg = f", {result.code}" if result.code else "", f": {result.msg}" if result.msg else ""
             seconds = f" in {result.seconds:.1f} s" if result.outcome is Outcome.DONE and not check else ""
-            yield f"{result.server.name or result.server.short_id}: {action.value} {outcome}{code}{seconds}{msg}"
+            yield f"{called(result)}: {action.value} {outcome}{code}{seconds}{msg}"
     if len(results) > 1:
         yield ", ".join(f"{count} {outcome}" for outcome, count in summary(results).items() if outcome != "text")
 

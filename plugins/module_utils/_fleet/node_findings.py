@@ -154,7 +154,8 @@ class NodeFindings:
             found = read(location)
         except Mismatch as mismatch:
             self.faults += (Finding(place, fault.key, str(fault)) for fault in mismatch.every)
-        self.warnings += (Finding(place, key, f"{key} is not known, and is ignored") for key in location.unknown)
+        for key in location.unknown:
+            self.warnings.append(Finding(place, key, f"{key} is not known, and is ignored{location.hints.get(key, '')}"))
         return found
 
 

@@ -145,15 +145,17 @@ class Performed:
     warnings: Sequence[str]
 
 
-def perform_options(options: Mapping[str, Any], caller: Caller, *, check: bool, diff: bool, begin: Callable[[int], None]) -> Performed:
-    """Perform the power action of `checked` options. ``begin`` gets the number of servers. Raises `PowerError` if nothing can begin."""
+def perform_options(
+    options: Mapping[str, Any], caller: Caller, *, check: bool, diff: bool, begin: Callable[[Sequence[Target]], None]
+) -> Performed:
+    """Perform the power action of `checked` options. ``begin`` gets the servers. Raises `PowerError` if nothing can begin."""
     with contextlib.closing(open_call(options, caller=caller, read_only=check)) as call:
         asked = _request_of(options, check=check, diff=diff)
         if options["if_meant_up"]:
             asked = replace(asked, should_be_up=_should_be_up(call, asked.action))
         targets = call.targets(options["server"], asked)
         limiter = Limiter(options["max_parallel"], options["max_failures"], options["stagger"])
-        begin(len(targets))
+        begin(targets)
         priorities = call.priorities(targets, options["priorities"]) if options["in_order"] else None
 
         def act(target: Target, slot: Slot) -> Result:

@@ -12,6 +12,7 @@ from typing import Any
 from ..._power.model.errors import LeftDown, Reverted, SettingsInvalid
 from ..._power.model.players import PlayerPolicy
 from ..._power.model.request import WaitFor
+from ..._power.model.schema import did_you_mean
 from ..._power.model.server import PowerState
 from ..look_result import LIST_INCOMPLETE, code_of, is_unseen, list_fault, reason_of
 from ..options import player_policy
@@ -327,17 +328,21 @@ def _record(understood: Understood, new: NewRun, old: Record | None) -> Record:
 
 def _all_of(answers: Mapping[str, Answer | None], asked: Criteria) -> Selected:
     lists = _lists(answers)
-    choice = choose(candidates(lists, asked), asked)
+    known = candidates(lists, asked)
+    choice = choose(known, asked)
     found = Selected(choice)
     if asked.names is None or choice.missing:
         # If all servers are named and found, a lost node or an incomplete list does not matter.
         found.rows += [node_fault(node, answer) for node, answer in answers.items() if node not in lists]
         found.add_unknown(*list_rows({node: answers[node] for node in lists}))
     if choice.missing and not found.rows and all(each.name for each in choice.unseen):
-        raise RolloutError(
-            f"Cannot find {', '.join(choice.missing)}: no node of this play has such a server; nothing was done", "server_not_found"
-        )
+        raise _nowhere(choice.missing, [each.name for each in known])
     return found
+
+
+def _nowhere(missing: Sequence[str], known: Sequence[str]) -> RolloutError:
+    names = ", ".join(name + did_you_mean(name, known) for name in missing)
+    return RolloutError(f"Cannot find {names}: no node of this play has such a server; nothing was done", "server_not_found")
 
 
 def _asks_again(given: Mapping[str, Any]) -> Callable[[str], bool]:

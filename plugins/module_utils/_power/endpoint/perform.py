@@ -31,7 +31,7 @@ from ..model.plan import Plan, plan, planned_state
 from ..model.players import COUNTING
 from ..model.request import PowerAction, Readiness, Request, WaitFor
 from ..model.result import Outcome, Result
-from ..model.schema import printable
+from ..model.schema import did_you_mean, printable
 from ..model.server import PowerState, Server, parse_uuid
 from ..sources.sources import ambiguous
 from .answers import Operation, Seen, ending_of, take_over
@@ -67,16 +67,17 @@ def identify_among(text: str, servers: Iterable[Server], endpoint: Endpoint) -> 
     if not found and wanted:
         found = [server for server in all_servers if server.name == wanted]
     if not found:
-        raise unknown_server(text, endpoint)
+        raise unknown_server(text, endpoint, all_servers)
     if len(found) > 1:
         raise ambiguous(wanted, sorted(server.uuid for server in found))
     return found[0]
 
 
-def unknown_server(text: str, endpoint: Endpoint) -> ServerNotFound:
+def unknown_server(text: str, endpoint: Endpoint, known: Iterable[Server] = ()) -> ServerNotFound:
+    near = did_you_mean(text, (server.name for server in known))
     hint = "; quote an id that is all digits" if text.strip().isdigit() else "; server_power_info lists those it has"
     return ServerNotFound(
-        f'Cannot find server "{printable(text)}": the endpoint {endpoint.shown} has no server of that UUID, short id or name{hint}'
+        f'Cannot find server "{printable(text)}": the endpoint {endpoint.shown} has no server of that UUID, short id or name{near}{hint}'
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import SettingsInvalid
 from .records import dataclass
-from .schema import printable
+from .schema import did_you_mean, printable
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,5 @@ def refuse_unknown(given: Sequence[str], known: Sequence[str], what: str) -> Non
     """Raise `SettingsInvalid` for an unknown name: otherwise a misspelt key would silently lose servers."""
     for name in given:
         if name not in known:
-            # Rarely needed.
-            import difflib
-
-            near = difflib.get_close_matches(str(name), known, 1)
-            hint = f"did you mean {near[0]}" if near else f"there are {', '.join(known)}"
-            raise SettingsInvalid(f"Cannot use {what}: there is no {printable(str(name))}; {hint}")
+            hint = did_you_mean(str(name), known) or f"; there are {', '.join(known)}"
+            raise SettingsInvalid(f"Cannot use {what}: there is no {printable(str(name))}{hint}")

@@ -163,7 +163,7 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
     """Counts by outcome and, for several servers, a line for each of the first that need attention; failed ones come first."""
     counts = Counter(result.outcome.value for result in results)
     noted = [result for result in sorted(results, key=_rank) if result.outcome not in _QUIET] if len(results) > 1 else []
-    lines = [f"{_called(result)}: {result.outcome.value}, {result.code}" for result in noted]
+    lines = [f"{called(result)}: {result.outcome.value}, {result.code}" for result in noted]
     text = lines[:_SUMMARY_LINES]
     if len(lines) > len(text):
         text[-1:] = [f"and {len(lines) - len(text) + 1} more"]
@@ -174,7 +174,8 @@ def _rank(result: Result) -> int:
     return 2 - is_failure(result) - (result.outcome is not Outcome.SKIPPED)
 
 
-def _called(result: Result) -> str:
+def called(result: Result) -> str:
+    """Return the name, the short id, or the whole text that means no server."""
     if result.server.name:
         return result.server.name
     if parse_uuid(result.server.uuid) is not None:
@@ -187,7 +188,7 @@ def failure_message(results: Sequence[Result]) -> str:
     failures = sorted((result for result in results if is_failure(result)), key=_rank)
     if len(results) == 1:
         return f"{failures[0].msg} ({failures[0].code})"
-    named = few([f"{_called(result)}: {result.code}" for result in failures], between="; ")
+    named = few([f"{called(result)}: {result.code}" for result in failures], between="; ")
     return f"Cannot {failures[0].action.value} {len(failures)} of {len(results)} servers: {named}"
 
 
@@ -199,7 +200,7 @@ def none_up_message(action: PowerAction) -> str:
 
 def incomplete_message(action: PowerAction, results: Sequence[Result], unlisted: Sequence[str]) -> str:
     """Return what an action on all servers may have missed, empty if nothing; ``unlisted`` has a message for each unread list."""
-    unseen = [_called(result) for result in results if _is_unseen(result)]
+    unseen = [called(result) for result in results if _is_unseen(result)]
     reasons = list(unlisted)
     if unseen:
         reasons.append(f"{len(unseen)} of {len(results)} could not be seen ({few(unseen)})")

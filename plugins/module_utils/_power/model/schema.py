@@ -12,7 +12,7 @@ import functools
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Final, TypeVar
 
@@ -131,6 +131,8 @@ class KeyLocation:
     key: str
     unknown: list[str]
     secret: bool = False
+    #: What an unknown key probably stands for, as `did_you_mean`.
+    hints: dict[str, str] = field(default_factory=dict)
 
     def entry(self, name: str) -> KeyLocation:
         """Return the place of a key in this map. Text after ``=`` in the key is hidden: it may be a secret value."""
@@ -147,13 +149,17 @@ class KeyLocation:
         """Return the error for a value that is no map or list. It hides the value: a missing blank or dash turns secrets into text."""
         return replace(self, secret=True).wrong(found, expected)
 
-    def note_unknown(self, name: str) -> None:
+    def note_unknown(self, name: str, known: Iterable[str] = ()) -> None:
         """Note an unknown key, without its value if the blank after the colon is missing."""
-        self.unknown.append(self.entry(_cut(name, ":")).key)
+        shown = _cut(name, ":")
+        key = self.entry(shown).key
+        self.unknown.append(key)
+        if len(self.unknown) <= _MOST_FAULTS:
+            self.hints[key] = did_you_mean(shown, known)
 
     def take_unknown(self, known: int, noun: str) -> list[Mismatch]:
         """Take out the unknown keys after the first ``known`` ones, as faults. ``noun`` names the record that lacks them."""
-        faults = [Mismatch(key, f"is not a key of {noun}") for key in self.unknown[known:]]
+        faults = [Mismatch(key, f"is not a key of {noun}{self.hints.get(key, '')}") for key in self.unknown[known:]]
         del self.unknown[known:]
         return faults
 
@@ -193,7 +199,7 @@ class ReadValues:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        return tuple(self.place.unknown)
+        return tuple(key + self.place.hints.get(key, "") for key in self.place.unknown)
 
     def complete(self, keys: Sequence[KeySpec]) -> dict[str, Any]:
         return {key.name: self.values.get(key.name, key.default) for key in keys}
@@ -236,7 +242,7 @@ class _TableReader:
                 elif full in self._branches:
                     self.walk({} if value is None else value, f"{full}.", place.entry(name))
                 else:
-                    place.note_unknown(name)
+                    place.note_unknown(name, {key[len(prefix) :].partition(".")[0] for key in self._keys if key.startswith(prefix)})
             except Mismatch as mismatch:
                 self._gathered.note(*mismatch.every)
                 self._wrong.add(full)
@@ -286,6 +292,14 @@ def one_line(text: str, longest: int = 1000) -> str:
     """Return foreign text as one safe line of limited length."""
     line = blanked(text[: longest + 1]).strip()
     return line if len(text) <= longest else line[: longest - len(CUT)] + CUT
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return what follows an unknown name in a sentence: the known name that resembles it most; empty without one."""
+    # Rarely needed.
+    import difflib
+
+    return "".join(f" (did you mean {printable(near)}?)" for near in difflib.get_close_matches(name, known, 1))
 
 
 def few(texts: Sequence[str], most: int = 3, between: str = ", ") -> str:

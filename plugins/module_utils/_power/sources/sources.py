@@ -15,7 +15,7 @@ from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import AmbiguousServer, DefinitionInvalid, PowerError, ServerNotFound, SourceDenied, SourceUnreachable
 from ..model.records import dataclass, field
 from ..model.request import PowerAction
-from ..model.schema import few, printable
+from ..model.schema import did_you_mean, few, printable
 from ..model.server import SHORT_ID_PATTERN, Server, parse_uuid
 from .source_set import Listed, SourceSet, ends_all, tolerantly
 
@@ -36,6 +36,8 @@ class Trouble:
     unread: dict[str, str] = field(default_factory=dict)
     #: Servers whose containers have the wanted name, with the current names in their definitions.
     renamed: dict[str, str] = field(default_factory=dict)
+    #: The names that were compared, by UUID.
+    names: dict[str, str] = field(default_factory=dict)
 
 
 def ambiguous(wanted: str, uuids: Sequence[str]) -> AmbiguousServer:
@@ -56,12 +58,15 @@ def unknown(text: str, trouble: Trouble, strays: Sequence[str], *, panel_asked: 
             f'Cannot find server "{printable(text)}": the container of server {uuid} was made under this name, but its definition {now}'
         )
     asked = ", the Panel's list for it included," if panel_asked else ""
-    reason = f"no definition and no container on this node{asked} has this UUID, short id or name"
     wanted = text.strip()
+    reason = f"no definition and no container on this node{asked} has this UUID, short id or name"
+    reason += did_you_mean(wanted[:_LONGEST_NAME], trouble.names.values())
     if _UNHYPHENED.fullmatch(wanted):
         reason += "; a UUID is written with hyphens and without braces"
     elif wanted.isdigit():
         reason += "; if it is a short id, put it in quotes: YAML takes digits for a number and drops leading zeros"
+    elif "," in wanted:
+        reason += "; give each server alone, without commas"
     if trouble.unread:
         several = len(trouble.unread) > 1
         reason += f"; {len(trouble.unread)} {'definitions' if several else 'definition'} could not be read, "
@@ -202,7 +207,7 @@ class ServerSearch:
         return {}
 
     def _by_name(self, wanted: str, layers: tuple[tuple[Listed, ...], ...], trouble: Trouble) -> dict[str, str]:
-        names: dict[str, str] = {}
+        names = trouble.names
         for layer in layers:
             for source in layer:
                 for uuid in self._uuids(source, trouble):

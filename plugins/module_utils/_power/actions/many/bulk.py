@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ...model.cancellation import CheckCancelled, no_check
 from ...model.clock import SYSTEM_CLOCK
-from ...model.errors import DefinitionInvalid, EngineUnreachable, NotSelected, PowerError, ServerNotFound, SettingsInvalid
+from ...model.errors import AmbiguousServer, DefinitionInvalid, EngineUnreachable, NotSelected, PowerError, ServerNotFound, SettingsInvalid
 from ...model.records import dataclass, replace
 from ...model.report import Unseen, none_up_message
 from ...model.request import ALL, PowerAction, Request, new_operation_id, tiers
@@ -29,6 +29,8 @@ _UP = frozenset(state for state in PowerState if state is not PowerState.OFFLINE
 class Target:
     request: Request
     server: Server | None
+    #: Why the name has no server.
+    fault: PowerError | None = None
 
 
 def means_all(names: Sequence[str]) -> bool:
@@ -87,11 +89,18 @@ def named(asked: Request, names: Sequence[str], identify: Callable[[str], Server
     chosen: dict[str, Target] = {}
     for name in names:
         try:
-            server: Server | None = identify(name)
-        except PowerError:
-            server = None
-        chosen.setdefault(name if server is None else server.uuid, Target(replace(_new(asked), server=name), server))
+            target = Target(replace(_new(asked), server=name), identify(name))
+        except PowerError as error:
+            target = Target(replace(_new(asked), server=name), None, error)
+        chosen.setdefault(name if target.server is None else target.server.uuid, target)
     return list(chosen.values())
+
+
+def refuse_bad_names(targets: Sequence[Target]) -> None:
+    """Raise if one of several names means no server, or more than one: a person may not want the others alone."""
+    for fault in (each.fault for each in targets if len(targets) > 1):
+        if isinstance(fault, (AmbiguousServer, ServerNotFound)):
+            raise type(fault)(f"{fault}; nothing was done")
 
 
 def _new(asked: Request) -> Request:
