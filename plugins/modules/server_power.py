@@ -448,8 +448,8 @@ servers:
     lock:
       description:
         - How long the action waited for the lock, and its holder.
-        - C(holder) is returned when the lock was not acquired, and in check mode when it is held. It may also have C(phase_deadline),
-          C(reason) and C(operation).
+        - C(holder) is returned when the lock was not acquired, and in check mode when it is held. It may also have C(phase_since),
+          C(phase_deadline), C(reason) and C(operation).
       type: dict
       returned: when there was a wait or a holder
       sample:

@@ -246,8 +246,8 @@ servers:
       type: dict
       returned: not through an endpoint
       sample: {"action": "restart", "begun_at": "2026-01-31T12:00:00.002Z", "code": null, "ended_at": "2026-01-31T12:00:05.102Z",
-               "id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10", "msg": null, "origin": "alice@web1", "outcome": "done", "reason": null,
-               "requested_at": "2026-01-31T12:00:00.000Z"}
+               "forced": false, "id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10", "msg": null, "origin": "alice@web1", "outcome": "done",
+               "reason": null, "requested_at": "2026-01-31T12:00:00.000Z"}
     operations:
       description: The last operations of any outcome, newest first, each like C(last_operation). With O(operations) only.
       type: list

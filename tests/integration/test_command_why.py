@@ -17,6 +17,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils import command
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node import node
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import engine_time
 
 from .command import fleet_power
 from .engine_proxy import EngineProxy
@@ -290,6 +291,21 @@ def test_why_names_the_cause_and_the_next_step_in_one_screen(lab: Lab, proxy: En
         assert len(lines) <= SCREEN[0] and max(map(len, lines)) <= SCREEN[1], seen.out
         # Only a terminal gets colours.
         assert "\033" not in seen.out
+
+
+def test_why_and_status_say_when_a_stop_began_and_that_sigkill_ended_it(lab: Lab) -> None:
+    uuid = lab.up(STOP_SECONDS=FOR_EVER, MARK=1)
+    started = engine_time(lab.container(uuid)["State"]["StartedAt"])
+    assert started is not None
+    wait_until(lambda: datetime.now(timezone.utc) - started > timedelta(seconds=2), "the run is older than the stop")
+    with lab.actor("stop", uuid, stop_timeout=8) as stop:
+        lab.await_phase(uuid, "stop")
+        begun = lab.operations(uuid)[0].begun_at or ""
+        said = fleet_power(lab, "why", uuid).out, fleet_power(lab, "status").out
+        assert stop.result()["outcome"] == "done"
+    assert f"is stopping since {begun[11:19]} UTC" in " ".join(said[0].split()) and begun[11:19] in said[1]
+    assert f"since {started:%H:%M:%S}" not in said[0] and f"{started:%H:%M:%S}" not in said[1]
+    assert "stop done, ended by SIGKILL, by" in " ".join(fleet_power(lab, "why", uuid).out.split())
 
 
 def test_why_names_a_live_wings(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -347,6 +347,25 @@ def test_a_newer_run_has_ended_the_countdown(since: str | None, waits: bool) -> 
     assert (any("waits for its players" in line for line in lines), "Do: wait; " in lines[-1]) == (waits, waits)
 
 
+@pytest.mark.parametrize(
+    "lock, since",
+    [
+        ({"action": "restart", "phase": "stop", "phase_since": "2026-01-31T02:58:00Z"}, " since 02:58:00 UTC (2 min ago)"),
+        ({"action": "start", "phase": "prepare", "phase_since": "2026-01-31T02:58:00Z"}, ""),
+        (None, ""),
+    ],
+)
+def test_a_stop_begins_with_its_phase_and_not_with_the_run(lock: dict[str, Any] | None, since: str) -> None:
+    stopping = known(state="stopping", lock=lock)
+    assert why_lines(stopping)[0] == f"Lobby is stopping{since}."
+
+
+@pytest.mark.parametrize("action, words", [("stop", "stop done, ended by SIGKILL, by ci"), ("kill", "kill done, by ci")])
+def test_why_tells_of_a_sigkill_at_the_end_of_a_stop(action: str, words: str) -> None:
+    row = {"action": action, "outcome": "done", "forced": True, "ended_at": "2026-01-31T02:30:00Z", "origin": "ci"}
+    assert words in why_lines(known(operations=[row]))[-2]
+
+
 def test_an_unknown_freeze_stays_unknown() -> None:
     lines = why_lines(known(freeze=dict.fromkeys(("is_frozen", "until", "node"))))
     assert "Whether it is frozen is unknown: the journal does not tell." in lines

@@ -40,6 +40,7 @@ FULL = Holder(
     origin="alice@web1",
     reason="new world",
     phase_deadline="2026-01-01T00:10:00.000Z",
+    phase_since="2026-01-01T00:00:00.000Z",
     run=RUN,
     leftover=LEFTOVER,
     released=True,

@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from .._fleet.status import STAYS_DOWN
+from .._fleet.status import STAYS_DOWN, began
 from .._fleet.table import plural
 from .._power.engine.engine_version import EngineVersion
 from .._power.model.clock import engine_time
 from .._power.model.errors import DefinitionInvalid, EngineUnreachable, Frozen, SettingsInvalid, WingsActive
 from .._power.model.proof import ProofEnd
 from .._power.model.records import dataclass
+from .._power.model.request import PowerAction
 from .._power.model.result import Result
 from .._power.model.schema import one_line
 from .._power.model.server import UNHEALTHY, PowerState
@@ -72,7 +73,7 @@ def _state(known: Known) -> Iterator[str]:
     if state is None:
         yield f"{known.called}: its state is unknown: {entry.get('msg') or 'the engine did not tell'}"
         return
-    since = container.get("finished_at" if is_down else "started_at")
+    since = began(entry)
     when = " and has no container" if is_down and not container else "" if since is None else f" since {_at(since, known.now)}"
     notes = {
         _exit(container.get("exit_code")): is_down and container.get("exit_code") is not None,
@@ -253,6 +254,7 @@ def _operations(known: Known) -> Iterator[str]:
         yield "Last operations:"
     for row in rows:
         code = f", {row['code']}" if row.get("code") else ""
+        code += ", ended by SIGKILL" if row.get("forced") and row["action"] != PowerAction.KILL.value else ""
         at = _at(row.get("ended_at") or row.get("begun_at") or row.get("requested_at"), known.now)
         text = f"{at} {row['action']} {row.get('outcome') or 'under way'}{code}, by {_by(row)}{_reason(row)}"
         yield f"  {one_line(text, _LONGEST_ROW)}"

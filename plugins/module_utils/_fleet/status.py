@@ -15,6 +15,7 @@ from .._power.model.clock import timestamp
 from .._power.model.players import COUNTING
 from .._power.model.proof import ProofEnd
 from .._power.model.request import DEFAULT_PRIORITY
+from .._power.model.result import Phase
 from .._power.model.schema import few
 from .._power.model.server import UNHEALTHY, PowerState
 from .._power.model.supervision import CRASHES, Hang, SupervisionState, Verdict
@@ -195,10 +196,18 @@ def _row(node: str, entry: Mapping[str, Any], now: datetime) -> Sequence[object]
         _player_words(entry),
         # Differences from the definition; none if they are unknown.
         _outdated_words(outdated) if outdated.get("is_outdated") is True else None,
-        short_moment(container.get("finished_at") or container.get("started_at"), now),
+        short_moment(began(entry), now),
         container.get("exit_code"),
         *_act_words(entry, now),
     )
+
+
+def began(entry: Mapping[str, Any]) -> str | None:
+    """Return the begin of a server's state; None if unknown, for example of a stop whose process is gone."""
+    container, lock = entry.get("container") or {}, entry.get("lock") or {}
+    if entry.get("state") == PowerState.STOPPING.value:
+        return lock.get("phase_since") if lock.get("phase") == Phase.STOP.value else None
+    return container.get("finished_at") or container.get("started_at")
 
 
 def _state_words(entry: Mapping[str, Any], container: Mapping[str, Any]) -> Iterator[str]:

@@ -83,6 +83,8 @@ class Holder(ProcessRecord):
     origin: str = ""
     reason: str = ""
     phase_deadline: str | None = None
+    #: None in a record of an earlier version.
+    phase_since: str | None = None
     run: Run | None = None
     leftover: Leftover | None = None
     released: bool = False
@@ -91,7 +93,7 @@ class Holder(ProcessRecord):
     schema: int = SCHEMA
 
     def facts(self) -> dict[str, Any]:
-        names = ("action", "phase", "origin", "reason", "since", "pid", "phase_deadline", "operation")
+        names = ("action", "phase", "origin", "reason", "since", "pid", "phase_since", "phase_deadline", "operation")
         values = {name: getattr(self, name) for name in names}
         return {name: value for name, value in values.items() if value is not None and value != ""}
 

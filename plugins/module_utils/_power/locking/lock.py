@@ -156,14 +156,14 @@ class PowerLock:
             self.keep()
         self.release()
 
-    def enter(self, phase: Phase, *, run: Run | None = None, deadline: datetime | None = None) -> None:
+    def enter(self, phase: Phase, *, run: Run | None = None, deadline: datetime | None = None, at: datetime | None = None) -> None:
         """Write the phase into the record. Raises `LockUnavailable`.
 
         ``run`` belongs to START (the container and its last StartedAt) and STOP (the run to stop). Enter these phases before the request,
         and the next phase after its answer.
         """
-        until = None if deadline is None else timestamp(deadline)
-        self._record = replace(self._record, phase=phase.value, run=run, phase_deadline=until)
+        since, until = (None if moment is None else timestamp(moment) for moment in (at, deadline))
+        self._record = replace(self._record, phase=phase.value, run=run, phase_since=since, phase_deadline=until)
         try:
             self._write(self._carrying())
         except (OSError, ValueError) as error:

@@ -401,7 +401,7 @@ def _container(snapshot: Snapshot, subject: _Subject) -> dict[str, Any]:
 
 
 def _operation(row: OperationRow) -> dict[str, Any]:
-    names = ("id", "action", "origin", "reason", "requested_at", "begun_at", "ended_at", "outcome", "code", "msg")
+    names = ("id", "action", "origin", "reason", "requested_at", "begun_at", "ended_at", "outcome", "code", "msg", "forced")
     return {name: getattr(row, name) for name in names}
 
 

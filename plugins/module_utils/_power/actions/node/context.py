@@ -93,7 +93,7 @@ class ActionContext:
         self.check_cancelled()
 
     def enter(self, lock: PowerLock, phase: Phase, *, run: Run | None = None, deadline: datetime | None = None) -> None:
-        lock.enter(phase, run=run, deadline=deadline)
+        lock.enter(phase, run=run, deadline=deadline, at=self.node.clock.now())
         self.progress.enter(phase.value)
         self.report(phase.value, deadline)
 
