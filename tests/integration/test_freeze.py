@@ -73,6 +73,8 @@ def test_the_shim_freezes_refuses_and_thaws(lab: Lab, controller: Controller, sh
     assert shim.ask("PUT", f"/api/servers/{uuid}/freeze", {"until": until, "reason": "final"}).status == 204
     refused = shim.power(uuid, "restart")
     assert (refused.status, refused.json["code"]) == (409, "frozen")
+    # As by command: it is up already.
+    assert shim.done(uuid, "start")["outcome"] == "unchanged"
     assert f"Cannot restart server {uuid}: it is frozen until " in refused.json["error"] and "(token a1b2): final" in refused.json["error"]
     remote: dict[str, Any] = controller.options(docker_host=NO_ENGINE, api_url=shim.url, api_token=TOKEN, server=uuid)
     for check in (False, True):
@@ -87,6 +89,7 @@ def test_the_shim_freezes_refuses_and_thaws(lab: Lab, controller: Controller, sh
 
     wait_until(lambda: b"\nfleet_power_frozen_servers 1.0" in metrics() and b"\nfleet_power_node_frozen 0.0" in metrics(), "it is counted")
     assert shim.done(uuid, "stop")["outcome"] == "done"
+    assert shim.power(uuid, "start").json["code"] == "frozen"
     assert shim.ask("DELETE", f"/api/servers/{uuid}/freeze").status == shim.ask("DELETE", "/api/freeze").status == 204
     assert shim.done(uuid, "start")["outcome"] == "done"
 

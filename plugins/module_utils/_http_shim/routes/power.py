@@ -12,13 +12,15 @@ from dataclasses import replace
 from typing import Any
 
 from ..._power.actions.node.context import frozen_fault
+from ..._power.actions.node.node import Node
 from ..._power.events.event import Event
 from ..._power.events.webhook import cloudevent, node_source
 from ..._power.host.pauses import may_be_frozen
 from ..._power.journal.freezes import Freezes, freeze, thaw
 from ..._power.journal.schema import JournalUnusable
-from ..._power.model.errors import FreezeFailed, Frozen, SettingsInvalid
+from ..._power.model.errors import FreezeFailed, Frozen, PowerError, SettingsInvalid
 from ..._power.model.freeze import Freeze
+from ..._power.model.request import PowerAction
 from ..._power.model.server import Server
 from ..._power.options import LONGEST_WAIT_SECONDS
 from ..acceptance.actions import NotAccepted, NotRecorded, ShuttingDown, TooMany, Unconfirmed
@@ -88,6 +90,14 @@ class EventRoutes:
         return cloudevent(event, node_source(self._node.settings.event_node or socket.gethostname()))
 
 
+def _frozen(action: PowerAction, uuid: str, node: Node) -> str:
+    """Return why a freeze refuses an action; "" if none does, or if a start finds the server up and so changes nothing."""
+    why = frozen_fault(action, uuid, node)
+    with contextlib.suppress(PowerError):
+        return "" if why and action is PowerAction.START and node.observe(uuid).is_steady else why
+    return why
+
+
 class PowerRoutes:
     def __init__(self, backend: Backend) -> None:
         self._node = backend.node
@@ -119,7 +129,7 @@ class PowerRoutes:
             return replies.SUSPENDED
         if wanted.action.boots and may_be_frozen(self._node.settings.state_directory):
             action, uuid = wanted.action, known.server.uuid
-            why = await self._threads.ask(lambda: frozen_fault(action, uuid, self._node.now()))
+            why = await self._threads.ask(lambda: _frozen(action, uuid, self._node.now()))
             if why:
                 return replies.explained(409, Frozen.code, why)
         server, origin = known.server, origin_of(request.address, request.settings)
