@@ -65,7 +65,7 @@ class TestSettings:
             "hooks[2] selects no server, expected one or more of server, egg, image and label",
             "hooks[2].pre_start.command is missing, expected a list of words, the program with its whole path first",
             "hooks[3] has no hook, expected post_stop, pre_start or both",
-            "hooks[4].servers is not a key of a hook",
+            "hooks[4].servers is not a key of a hook (did you mean server?)",
             "hooks[4].pre_start.on_failure is not a key of a hook",
         ]
 
