@@ -106,9 +106,15 @@ printf '%s\\0' "$@" >/root/arguments; id -un >/root/user; touch "$DATA/restored"
 
     found = done(node, lobby, "stop")
     (hook,) = found["hooks"]
-    assert (found["outcome"], hook["exit_code"]) == ("done", 7)
+    assert (found["outcome"], found["code"], hook["exit_code"]) == ("done", "hook_failed", 7)
     assert hook["output"] == [f"the data is at /var/lib/fleet-power/volumes/{uuid_of(lobby)}", "restored"]
     assert not is_unit_left(node, lobby)
+    # A person who looks later finds it, too.
+    said = f"its hook post_stop ended with exit code 7 (its last lines: {' / '.join(hook['output'])})"
+    assert found["msg"] == said
+    assert "done hook_failed in" in (log := node.ssh("journalctl --no-pager -o cat -t fleet-power")) and said in log
+    assert said in " ".join(node.ssh(f"fleet-power why {uuid_of(lobby)}").split())
+    assert "stop done (hook_failed)" in node.ssh("fleet-power status | cat")
 
 
 @pytest.mark.long

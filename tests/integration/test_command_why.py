@@ -259,7 +259,7 @@ INCIDENTS: dict[str, tuple[Callable[[Scene], str], tuple[str, ...], str]] = {
     "engine frozen": (engine_frozen, (r"its state is unknown", r"should be up"), r"start the engine.*fleet-power kill"),
     "journal unreadable": (
         journal_unreadable,
-        (r"is running", r"unknown: the journal", r"Unknown: Cannot read the journal"),
+        (r"is running", r"unknown: the journal", r"Warning: Cannot read the journal"),
         r"nothing|journal",
     ),
     "frozen": (frozen, (r"node is frozen until .* by .*final of the cup", r"code frozen"), r"fleet-power thaw"),

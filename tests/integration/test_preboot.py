@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from .command import fleet_power
 from .lab import SOON_SECONDS, Lab, ended
 
 OWNER = (12345, 12346)
@@ -73,9 +74,15 @@ def test_only_allowed_mounts_are_made(lab: Lab) -> None:
     uuid = lab.server()
     sources = (allowed / "arena", beside, f"{allowed}/../maps-private", allowed / "way-out")
     mounts = [{"source": str(source), "target": f"/mnt/{number}", "read_only": True} for number, source in enumerate(sources)]
-    lab.edit(uuid, mounts=mounts)
-    result = lab.power("start", uuid)
-    assert ended(result) == ("done", "")
+    lab.edit(uuid, mounts=mounts[:1])
+    assert ended(lab.power("start", uuid)) == ("done", "")
     home = {"/home/container": (str(lab.volume(uuid)), True)}
     assert mounted(lab, uuid) == {**home, "/mnt/0": (str(allowed / "arena"), False)}
-    assert sum("allowed_mounts" in warning for warning in result.warnings) == 3
+    for mount in mounts[1:]:
+        # The server would lose the data behind it.
+        lab.edit(uuid, mounts=[mounts[0], mount])
+        result = lab.power("restart", uuid)
+        assert ended(result) == ("refused", "mount_not_allowed") and lab.is_up(uuid)
+        assert f"settings.mounts[1]: {mount['source']} is not mounted: it is outside the settings' allowed_mounts; add it" in result.msg
+    assert "mount_not_allowed" in fleet_power(lab, "why", uuid).out
+    assert f"server {uuid}: settings.mounts[1]: " in fleet_power(lab, "status").err

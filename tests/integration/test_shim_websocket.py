@@ -58,6 +58,29 @@ def test_a_console_starts_a_server_and_shows_its_output_from_the_first_line(lab:
     assert [row.origin for row in lab.node().journal.operations.of(server)] == [f"127.0.0.1 (user {USER})"]
 
 
+@pytest.mark.parametrize("by", ["the console", "another process"])
+def test_a_console_shows_a_stop_that_no_look_sees(lab: Lab, shim: Shim, by: str) -> None:
+    server = lab.server()
+    shim.done(server, "start")
+    lab.await_ready(server)
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        async with console(shim, server) as page:
+            await page.until("status", "running")
+            for _unused in range(3):
+                begun = len(page.heard)
+                if by == "the console":
+                    await page.send("set state", "restart")
+                else:
+                    with lab.actor("restart", server) as actor:
+                        await loop.run_in_executor(None, actor.result)
+                await page.until("status", "running", after=begun)
+            assert page.states == ["running", *["stopping", "offline", "starting", "running"] * 3]
+
+    asyncio.run(story())
+
+
 def test_a_console_shows_actions_of_other_processes_as_they_happen(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS="0.5", BOOT_SECONDS="0.3")
 

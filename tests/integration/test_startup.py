@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import uuid as uuid_module
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from .command import fleet_power
 from .lab import Lab, ended, free_port, wait_until
 
 HEALTH = "~fleet-power/testserver:health"
@@ -166,9 +170,42 @@ def test_a_restart_finds_a_taken_port_before_the_stop(published: tuple[Lab, int]
         holder.listen()
         result = lab.power("restart", uuid)
         assert ended(result) == ("refused", "preboot_failed")
-        assert f"port 127.0.0.1:{port}/tcp is taken; change" in result.msg
+        assert f"port 127.0.0.1:{port}/tcp is taken by process {os.getpid()} (" in result.msg
         assert lab.is_up(uuid)
     assert ended(lab.power("restart", uuid)) == ("done", "")
+
+
+@pytest.mark.parametrize("protocol, address", [("tcp", "0.0.0.0"), ("udp", "127.0.0.1"), ("udp", "0.0.0.0")])
+def test_a_process_outside_docker_that_holds_a_port_is_named(published: tuple[Lab, int], protocol: str, address: str) -> None:
+    lab, port = published
+    uuid = lab.server()
+    publish(lab, uuid, port)
+    # A game publishes each port with both protocols.
+    script = f"""
+import socket, time
+held = socket.socket(socket.AF_INET, socket.SOCK_{"STREAM" if protocol == "tcp" else "DGRAM"})
+held.bind(("{address}", {port}))
+{"held.listen()" if protocol == "tcp" else ""}
+print("bound", flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None and other.stdout.readline() == "bound\n"
+            result = lab.power("start", uuid)
+        finally:
+            other.kill()
+    assert ended(result) == ("refused", "preboot_failed")
+    assert f"port 127.0.0.1:{port}/{protocol} is taken by process {other.pid} (python" in result.msg
+    assert result.msg.endswith(")") and f"or stop process {other.pid} (" in result.msg
+
+
+def test_a_server_that_is_late_shows_its_last_lines_and_the_line_that_it_lacks(lab: Lab) -> None:
+    uuid = lab.server(READY_LINE="one\ntwo\nthree\nfour", done=("never",))
+    seen = fleet_power(lab, "start", uuid, "--wait-for", "running", "--wait-timeout", "2")
+    first, *lines = seen.out.splitlines()
+    assert 'not ready 2 s after its start, without a line like "' in first and "start_timeout" in first
+    assert lines == ["  two", "  three", "  four"]
 
 
 def test_a_restart_finds_a_missing_address_before_the_stop(published: tuple[Lab, int]) -> None:

@@ -107,6 +107,20 @@ def test_a_timeout_leaves_the_server_up(fake: FakeNode, waiting: Waiting, second
     assert seconds <= fake.clock.monotonic() <= seconds + 0.3
 
 
+def test_a_timeout_quotes_the_line_that_did_not_come_and_the_end_of_the_log(fake: FakeNode, waiting: Waiting) -> None:
+    fake.engine.change(UUID, environment=("TOKEN=hunter22",))
+    waiting.log(b"one\nloading\nthe token is hunter22\nstill loading\n")
+    with pytest.raises(StartTimeout, match='after its start, without a line like "Done", "regex:\\^ready\\$"; it is left up'):
+        waiting.wait(done=("Done", *READY), wait_timeout=3)
+    assert waiting.progress.log == ("loading", "the token is ********", "still loading")
+
+
+def test_a_timeout_of_a_health_check_misses_no_line(fake: FakeNode, waiting: Waiting) -> None:
+    fake.engine.change(UUID, health="starting")
+    with pytest.raises(StartTimeout, match="is healthy: not ready 3 s after its start; it is left up"):
+        waiting.wait("healthy", output=FakeOutput(fake.clock, b"ready\n"), wait_timeout=3)
+
+
 def test_a_signal_ends_only_the_wait(fake: FakeNode, waiting: Waiting) -> None:
     waiting.later(2, lambda: setattr(fake, "interrupted", True))
     assert 2.0 <= waiting.wait() <= 2.3

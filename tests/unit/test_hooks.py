@@ -209,8 +209,10 @@ class TestFailure:
         fake.up()
         programs.run(f"{BEGUN}; seq 100000; printf 'the token is hunter22 %01000d\\n' 0; exit 3")
         result = fake.perform(action)
-        assert (ending(result), fake.live) == (("done", ""), action == "restart")
-        assert f"server {UUID}: its hook post_stop ended with exit code 3" in result.warnings
+        assert (ending(result), fake.live) == (("done", "hook_failed"), action == "restart")
+        said = f"its hook post_stop ended with exit code 3 (its last lines: 99999 / 100000 / the token is ******** {'0' * 78})"
+        assert f"server {UUID}: {said}" in result.warnings
+        assert result.msg == said and fake.node.journal.operations.of(UUID)[0].msg == said
         ((hook),) = shown(result)
         assert (hook["exit_code"], len(hook["output"]), hook["output"][-2]) == (3, 20, "100000")
         assert hook["output"][-1].startswith("the token is ******** 000")
@@ -290,7 +292,7 @@ class TestFailure:
 
 
 class TestKill:
-    @pytest.mark.parametrize("action, expected", [("stop", ("done", "")), ("restart", ("cancelled", "cancelled_by_kill"))])
+    @pytest.mark.parametrize("action, expected", [("stop", ("done", "hook_failed")), ("restart", ("cancelled", "cancelled_by_kill"))])
     def test_a_kill_ends_the_hook_within_a_second(self, fake: FakeNode, programs: Programs, action: str, expected: tuple[str, str]) -> None:
         configure(fake, post_stop=FALSE)
         fake.up()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.run_end import fence_start, recover_unfinished
 from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode as on_node
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import read_operation
@@ -90,6 +91,26 @@ def up(managed: Managed) -> None:
     assert managed.act("start") == ("done", "")
     managed.call()
     managed.asked.clear()
+
+
+@pytest.mark.parametrize("source", ["the Panel", "what was kept of it", "the task"])
+def test_only_a_definition_of_the_panel_starts_without_a_mount_that_is_not_allowed(managed: Managed, source: str) -> None:
+    managed.raw = managed.fake.definition(mounts=[{"source": "/outside", "target": "/maps"}])
+    if source == "what was kept of it":
+        assert managed.act("start") == ("done", "")
+        assert managed.act("stop") == ("done", "")
+        managed.is_up = False
+        managed.call(allow_stale=True)
+    if source == "the task":
+        managed.call(managed.raw)
+        assert managed.act("start") == ("refused", "mount_not_allowed")
+        return
+    result = managed.fake.perform("start")
+    assert (result.outcome.value, result.code) == ("done", "")
+    warning = f"server {UUID}: settings.mounts[0]: /outside is not mounted: it is outside the settings' allowed_mounts"
+    assert warning in result.warnings
+    found = describe([UUID], managed.fake.node, FactOptions(), remember=lambda _uuid, _run: None)
+    assert warning in found.warnings
 
 
 def test_a_server_moved_away_during_other_actions_is_not_booted(managed: Managed) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -214,7 +215,8 @@ def test_a_taken_port_is_refused_even_if_the_engine_cannot_name_its_owner(fake: 
         fake.define(allocations={"mappings": {"127.0.0.2": [taken.getsockname()[1]]}})
         result = fake.perform("start")
     assert (result.outcome.value, result.code, fake.engine.calls) == ("refused", "preboot_failed", [])
-    assert "is taken; change settings.allocations, or free the port" in result.msg
+    holder = f"process {os.getpid()} ({Path('/proc/self/comm').read_text().strip()})"
+    assert f"is taken by {holder}; change settings.allocations, or stop {holder}" in result.msg
 
 
 @pytest.mark.parametrize("live", [True, False])

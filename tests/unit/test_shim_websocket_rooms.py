@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -259,6 +260,10 @@ def view(state: PowerState, run: str = "", startup: Startup = Startup.UNKNOWN) -
     return ServerView(state, startup, snapshot(run))
 
 
+def stopped(after: ServerView) -> ServerView:
+    return replace(after, was_stopped=True)
+
+
 @pytest.mark.parametrize(
     ("before", "after", "states"),
     [
@@ -272,6 +277,9 @@ def view(state: PowerState, run: str = "", startup: Startup = Startup.UNKNOWN) -
         (view(OFFLINE), view(STOPPING, "1", Startup.WAITING), [STARTING, STOPPING]),
         (view(RUNNING, "1"), view(STOPPING, "2", Startup.MATCHED), [OFFLINE, STARTING, RUNNING, STOPPING]),
         (view(STOPPING, "1"), view(OFFLINE), [OFFLINE]),
+        (view(RUNNING, "1"), stopped(view(OFFLINE)), [STOPPING, OFFLINE]),
+        (view(STOPPING, "1"), stopped(view(OFFLINE)), [OFFLINE]),
+        (view(RUNNING, "1"), stopped(view(RUNNING, "2", Startup.MATCHED)), [STOPPING, OFFLINE, STARTING, RUNNING]),
     ],
 )
 def test_every_state_change_is_sent_although_the_shim_missed_some(

@@ -522,6 +522,17 @@ def test_a_boot_makes_starts_due_before_the_first_start(watched: Watched, monkey
     assert steps == ["due", "turn", "turn"]
 
 
+def test_the_line_of_a_boot_counts_also_starts_that_were_due_before(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(service, "announce_line", said.append)
+    watched.crash()
+    watched.fake.node.journal.supervisor.set_values([(service.BOOT, "b0")])
+    supervisor: Any = object.__new__(service.Supervisor)
+    supervisor._node, supervisor._starter = SimpleNamespace(now=lambda: watched.fake.node), watched.starter
+    assert supervisor._bring_back(SimpleNamespace())
+    assert said == ["the machine has booted; servers that should be up, now due for a start: 1"]
+
+
 def test_a_stopped_server_stays_down_after_a_boot(watched: Watched) -> None:
     watched.up()
     assert watched.fake.perform("stop").outcome.value == "done"

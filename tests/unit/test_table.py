@@ -50,7 +50,7 @@ def test_wide_and_combining_characters_keep_the_columns() -> None:
 
 def test_the_middle_of_a_very_long_cell_goes_since_the_reason_is_at_the_end() -> None:
     (_heading, line) = render(["MESSAGE"], [["Cannot start: " + "long " * 1000 + "no space left"]]).split("\n")
-    assert len(line) == 200
+    assert len(line) == 400
     assert line.startswith("Cannot start: long ")
     assert line.endswith(" long no space left")
 
@@ -113,6 +113,17 @@ def test_no_line_is_wider_than_the_terminal_for_any_text(rows: list[tuple[object
 )
 def test_a_text_is_cut_by_its_width_in_columns(text: str, width: int, whole: str, ends: str) -> None:
     assert (cut(text, width), cut(text, width, ends_count=True)) == (whole, ends)
+
+
+@pytest.mark.parametrize("width", range(22, 40))
+def test_no_line_ends_within_a_time(width: int) -> None:
+    lines = wrapped("It is up since 02:58:00 UTC (58 s ago), and waits until 03:00:00 UTC (2 min from now) or for 30 s.", width)
+    assert all(any(time in line for line in lines) for time in ("(58 s ago),", "(2 min from now)", "30 s."))
+
+
+def test_the_cell_of_a_frozen_server_has_end_and_person() -> None:
+    frozen = f"Cannot restart server {'a' * 36}: it is frozen until 2026-01-31T06:00:00.000Z by alice@web1: {'cup ' * 50}; wait"
+    assert "until 2026-01-31T06:00:00.000Z by alice@web1: cup" in render(("SERVER", "MESSAGE"), [("Lobby", frozen)])
 
 
 @given(st.text(), st.integers(2, 40))

@@ -50,6 +50,8 @@ _WIDE = 400
 _LOOK_SECONDS = 5
 #: More results than this are counted, and only those that need attention have a line.
 _MOST_LINES = 20
+#: Lines of the log below a result that has some.
+_SHOWN = 3
 _RED = "unknown|failed|crashed|crash loop|should be up|should be down|unhealthy|out of memory|refused|cancelled"
 _YELLOW = "starting|stopping|suspended|frozen|perhaps frozen|paused|flapping"
 _COLOURED = re.compile(rf"\b(?:(?P<red>{_RED})|{_YELLOW})\b")
@@ -169,6 +171,7 @@ def _result_lines(results: Sequence[Result], action: PowerAction, *, check: bool
             code, msg = f", {result.code}" if result.code else "", f": {result.msg}" if result.msg else ""
             seconds = f" in {result.seconds:.1f} s" if result.outcome is Outcome.DONE and not check else ""
             yield f"{called(result)}: {action.value} {outcome}{code}{seconds}{msg}"
+            yield from (f"  {line}" for line in result.log[-_SHOWN:])
     if len(results) > 1:
         yield ", ".join(f"{count} {outcome}" for outcome, count in summary(results).items() if outcome != "text")
 

@@ -17,7 +17,7 @@ from .._fleet.status import STAYS_DOWN, began
 from .._fleet.table import plural
 from .._power.engine.engine_version import EngineVersion
 from .._power.model.clock import engine_time
-from .._power.model.errors import DefinitionInvalid, EngineUnreachable, Frozen, SettingsInvalid, WingsActive
+from .._power.model.errors import DefinitionInvalid, EngineUnreachable, Frozen, HookFailed, SettingsInvalid, WingsActive
 from .._power.model.proof import ProofEnd
 from .._power.model.records import dataclass
 from .._power.model.request import PowerAction
@@ -63,7 +63,7 @@ def why_lines(known: Known) -> list[str]:
     """Return the sentences, the most important ones first. The last one says what to do."""
     parts = (_state, _intent, _lock, _countdown, _end, _pauses, _start, _outdated, _players, _engine, _rules, _operations)
     lines = [line for part in parts for line in part(known)]
-    lines += [f"Unknown: {warning}" for warning in dict.fromkeys(known.warnings)]
+    lines += [f"Warning: {warning}" for warning in dict.fromkeys(known.warnings)]
     return [*(line if line[0] == " " else one_line(line, _LONGEST_TEXT) for line in lines), f"Do: {_advice(known)}"]
 
 
@@ -258,6 +258,8 @@ def _operations(known: Known) -> Iterator[str]:
         at = _at(row.get("ended_at") or row.get("begun_at") or row.get("requested_at"), known.now)
         text = f"{at} {row['action']} {row.get('outcome') or 'under way'}{code}, by {_by(row)}{_reason(row)}"
         yield f"  {one_line(text, _LONGEST_ROW)}"
+        if row.get("code") == HookFailed.code:
+            yield f"    {_bare(str(row.get('msg')))}"
 
 
 def _advice(known: Known) -> str:

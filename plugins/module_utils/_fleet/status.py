@@ -44,7 +44,7 @@ _COLUMNS = (
 )
 _STATE, _PLAYERS, _OUTDATED = 3, 4, 5
 _OF_THE_MOMENT = ("log", "operations", "crashes")
-_LONGEST_REASON, _LONGEST_ERROR = 300, 200
+_LONGEST_REASON, _LONGEST_ERROR = 1000, 200
 #: Verdicts of a server that is down and stays down.
 STAYS_DOWN = {
     Verdict.STOPPED_EXTERNALLY.value: "stopped at the engine",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from datetime import datetime, timedelta
 
 GAP = "  "
 #: One long cell must not push the others off the screen.
-_LONGEST_CELL = 200
+_LONGEST_CELL = 400
+#: A word; a time such as "(58 s ago)" is one, so that no line ends in it.
+_WORD = re.compile(r"\(?\d+ (?:s|min|h|d)\b(?: ago| from now)?\S*|\S+")
 _ELLIPSIS = "…"
 #: Beyond this the year says more than the time of day.
 _NEAR = timedelta(days=180)
@@ -98,7 +101,7 @@ def cut(text: str, width: int, *, ends_count: bool = False) -> str:
 def wrapped(text: str, width: int) -> list[str]:
     """Return a text in lines of a width, broken between words if possible."""
     lines: list[str] = []
-    for word in _printed(text).split():
+    for word in _WORD.findall(_printed(text)):
         if lines and width_of(f"{lines[-1]} {word}") <= width:
             lines[-1] += f" {word}"
         else:

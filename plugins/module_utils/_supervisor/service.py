@@ -181,9 +181,8 @@ class Supervisor:
             if before == boot_id():
                 return True
             if before is not None:
-                revived = due_after_boot(node)
-                self._starter.remember(revived)
-                announce_line(f"the machine has booted; servers that should be up, now due for a start: {len(revived)}")
+                self._starter.remember(due_after_boot(node))
+                announce_line(f"the machine has booted; servers that should be up, now due for a start: {self._starter.due}")
             return node.journal.supervisor.set_values([(BOOT, boot_id())])
         except (JournalUnusable, OSError):
             watch.notice_trouble()

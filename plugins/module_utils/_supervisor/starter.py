@@ -79,6 +79,11 @@ class Starter:
         with self._guard:
             self._due.update((row.number, row) for row in rows if row.due)
 
+    @property
+    def due(self) -> int:
+        """The number of starts to come, also of those that were due before this boot."""
+        return len(self._due)
+
     def seconds_left(self) -> float | None:
         """Return the seconds until the next start; None if none is to come."""
         return min((left for left, _row in self._waiting()), default=None)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,10 +15,14 @@ from dataclasses import replace
 from ..._power.actions.boot.await_ready import seen_ready
 from ..._power.actions.node.node import Node
 from ..._power.engine.readiness import Matchers
+from ..._power.journal.schema import JournalUnusable
+from ..._power.locking.holder import Holder
 from ..._power.model.cancellation import Deadline
 from ..._power.model.clock import SYSTEM_CLOCK
 from ..._power.model.errors import PowerError, internal_error
+from ..._power.model.result import Phase
 from ..._power.model.server import PowerState, Run, Startup
+from ..._power.model.supervision import Verdict
 from ..acceptance.shared_node import SharedNode
 from ..http.log import Log
 from ..http.worker_pool import soon
@@ -33,6 +38,7 @@ _WINDOW_SECONDS = 5.0
 _SLACK_SECONDS = 0.25
 #: Seconds between two looks at all servers if the engine sends no events.
 _BLIND_SECONDS = 2.0
+_BY_ACTION = (Verdict.STOPPED, Verdict.RESTARTING, Verdict.HUNG)
 #: Seconds until the next look after a failed one, and until the output of a live server is followed again.
 _AGAIN_SECONDS = 2.0
 #: After so many looks without a record of its start, a run counts as started from outside.
@@ -93,6 +99,16 @@ class Changes:
             return self._reading
 
 
+def _is_stopped_by_action(run: Run, holder: Holder | None, node: Node) -> bool:
+    """Tell if an action of any process ended a run. Its lock's record shows the stop until the journal has the end."""
+    if holder is not None and holder.phase == Phase.STOP.value and holder.run == run:
+        return True
+    with contextlib.suppress(JournalUnusable, OSError):
+        row = node.journal.ended_runs.of_run(run)
+        return row is not None and row.verdict in _BY_ACTION
+    return False
+
+
 class StateObserver:
     def __init__(self, uuid: str, node: SharedNode, log: Log) -> None:
         self._uuid = uuid
@@ -101,11 +117,14 @@ class StateObserver:
         self._known_matchers: tuple[Run, Matchers] | None = None
         self._warned: set[str] = set()
 
-    def see(self) -> tuple[ServerView, Matchers | None]:
-        """Return the server's present state and, while it starts, its readiness lines. Raises `PowerError`."""
+    def see(self, before: ServerView | None) -> tuple[ServerView, Matchers | None]:
+        """Return the server's present state and, while it starts, its readiness lines. ``before``: the last view. Raises `PowerError`."""
         node = self._node.now()
         seen = node.observe(self._uuid)
         view = view_of(seen, node.journal.runs.of(self._uuid) if seen.live else None)
+        last = None if before is None else before.run
+        if last is not None and view.run != last:
+            view = replace(view, was_stopped=_is_stopped_by_action(last, seen.holder, node))
         if view.state is not PowerState.STARTING or seen.snapshot is None:
             return view, None
         run = seen.snapshot.run
@@ -186,7 +205,7 @@ class Room:
         try:
             while self._again:
                 self._again = False
-                view, matchers = await self._resources.state_threads.ask(self._observer.see)
+                view, matchers = await self._resources.state_threads.ask(lambda: self._observer.see(self.view))
                 due = view.due
                 self._use(view, matchers)
         except PowerError:

@@ -34,12 +34,14 @@ _SAMPLE_SECONDS, _LEAST_PAUSE_SECONDS = 1.0, 0.2
 
 @dataclass(frozen=True)
 class ServerView:
-    """A server at one moment. ``unrecorded``: the record of its start is just being written."""
+    """A server at one moment. ``unrecorded``: the record of its start is just being written. ``was_stopped``: an action ended the run
+    before it."""
 
     state: PowerState
     startup: Startup = Startup.UNKNOWN
     snapshot: Snapshot | None = None
     unrecorded: bool = False
+    was_stopped: bool = False
 
     @property
     def run(self) -> Run | None:
@@ -69,14 +71,15 @@ def state_changes(before: ServerView | None, after: ServerView, last: PowerState
     running does not start again: our start came late and took over a run from outside."""
     if before is None:
         return [after.state]
+    stopping = [PowerState.STOPPING] if after.was_stopped and (last or before.state) is not PowerState.STOPPING else []
     if after.run is None or after.run == before.run:
         taken_over = after.run is not None and (last, after.state) == (PowerState.RUNNING, PowerState.STARTING)
-        return [] if taken_over or after.state is (last or before.state) else [after.state]
+        return [] if taken_over or after.state is (last or before.state) else [*stopping, after.state]
     ended = [] if before.run is None else [PowerState.OFFLINE]
     was = [PowerState.RUNNING] if after.startup is Startup.UNKNOWN else [PowerState.STARTING]
     if after.startup is Startup.MATCHED:
         was.append(PowerState.RUNNING)
-    return [*ended, *(state for state in was if state is not after.state), after.state]
+    return [*stopping, *ended, *(state for state in was if state is not after.state), after.state]
 
 
 @dataclass(frozen=True)

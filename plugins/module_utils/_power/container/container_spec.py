@@ -14,7 +14,7 @@ from ..definitions.settings import Settings
 from ..definitions.stop_way import stop_way_text
 from ..model.errors import DefinitionInvalid
 from ..model.records import asdict, dataclass
-from ..model.schema import Mismatch, printable
+from ..model.schema import Mismatch, one_line, printable
 from .container_labels import LABEL_NAME, LABEL_PARTS, LABEL_SERVER, LABEL_SPEC, LABEL_STOP, OUR_LABELS, made_by_wings
 from .container_limits import resources
 from .container_network import NetworkSpec, network_of, port_bindings, seen_by_containers
@@ -33,11 +33,12 @@ _DROPPED_CAPABILITIES = (
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """A container to create. ``config`` is the body of the create call."""
+    """A container to create. ``config`` is the body of the create call. ``left_out`` are the ``warnings`` about mounts that it lacks."""
 
     config: Mapping[str, Any]
     network: NetworkSpec | None
     warnings: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def container_spec(
@@ -55,7 +56,8 @@ def container_spec(
     `DefinitionInvalid` for a valid definition that no engine can create.
     """
     try:
-        host, network, warnings = _host(definition, settings, data_directory, resolve)
+        mounts, left_out = _mounts(definition, settings, data_directory, resolve)
+        host, network, warnings = _host(definition, settings, mounts)
         environment = _environment(definition, settings)
     except Mismatch as mismatch:
         raise DefinitionInvalid(f"Cannot use the definition of server {definition.server.uuid}: {mismatch}", key=mismatch.key) from None
@@ -84,14 +86,11 @@ def container_spec(
     labels[LABEL_SPEC], labels[LABEL_PARTS] = digest({"config": config, "image_id": image_id}), parts
     if definition.server.name:
         labels[LABEL_NAME] = definition.server.name
-    return ContainerSpec(config, network, (*warnings, *label_warnings))
+    return ContainerSpec(config, network, (*warnings, *left_out, *label_warnings), tuple(left_out))
 
 
-def _host(
-    definition: Definition, settings: Settings, data_directory: str, resolve: Callable[[str], str]
-) -> tuple[dict[str, Any], NetworkSpec | None, list[str]]:
+def _host(definition: Definition, settings: Settings, mounts: list[dict[str, Any]]) -> tuple[dict[str, Any], NetworkSpec | None, list[str]]:
     limits, warnings = resources(definition.build, settings)
-    mounts, mount_warnings = _mounts(definition, settings, data_directory, resolve)
     network_mode, network, network_warnings = network_of(definition, settings)
     host = {
         "CapDrop": list(_DROPPED_CAPABILITIES),
@@ -110,7 +109,7 @@ def _host(
         host["Ulimits"] = [{"Name": "nofile", "Soft": settings.nofile, "Hard": settings.nofile}]
     if settings.log_type:
         host["LogConfig"] = {"Type": settings.log_type, "Config": dict(settings.log_config)}
-    return host, network, [*warnings, *mount_warnings, *network_warnings]
+    return host, network, [*warnings, *network_warnings]
 
 
 def _environment(definition: Definition, settings: Settings) -> list[str]:
@@ -147,7 +146,7 @@ def _mounts(
         source, target = _clean(resolve(mount.source)), _clean(mount.target)
         if not any(_is_within(source, path) for path in allowed):
             warnings.append(
-                f"settings.mounts[{index}]: {printable(mount.source)} is not mounted: it is outside the settings' allowed_mounts"
+                f"settings.mounts[{index}]: {one_line(mount.source)} is not mounted: it is outside the settings' allowed_mounts"
             )
             continue
         if any(_is_within(target, directory) for directory in _KERNEL_DIRECTORIES):

@@ -23,6 +23,19 @@ _IMAGE_SECONDS = 1.0
 #: The longest time of a pull without progress.
 SILENCE_SECONDS = 60.0
 _LOOK_SECONDS = 0.5
+#: Words in an engine's message about a pull, and ours. The first counts.
+_WHY = (
+    ("no space left", "the engine's disk is full; free some space"),
+    ("toomanyrequests", "the registry allows no more pulls for now; pull it later, or log in"),
+    ("manifest unknown", "the registry has no such tag; correct settings.container.image"),
+    ("not found", "the registry has no such image or tag; correct settings.container.image"),
+    ("denied", "the registry has no such image, or refuses it without other credentials; correct the name, or docker.registries"),
+    ("unauthorized", "the registry refuses the credentials; correct docker.registries"),
+    ("no such host", "the registry's name is unknown; correct the name, or look at the DNS"),
+    ("x509", "the registry's certificate is not trusted; correct it, or the engine's"),
+    ("connection refused", "the registry does not answer; look at it and at the network"),
+    ("timeout", "the registry does not answer in time; look at it and at the network"),
+)
 
 
 class DockerImages:
@@ -92,7 +105,9 @@ class Pull:
             if self._silence.is_over:
                 raise EngineUnreachable(f"{self._failure}: no progress for {SILENCE_SECONDS:.0f} s")
         if isinstance(self._fault, EngineError):
-            raise ImageUnavailable(str(self._fault)) from self._fault
+            said = self._fault.reason
+            why = next((words for begin, words in _WHY if begin in said.lower()), "the engine failed")
+            raise ImageUnavailable(f"{self._failure}: {why} ({said})") from self._fault
         if self._fault is not None:
             raise self._fault
 

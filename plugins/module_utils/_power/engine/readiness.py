@@ -13,6 +13,7 @@ from ..definitions.definition import StartupRule
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
 from ..model.redaction import SHORTEST_SECRET, mask
+from ..model.schema import few, printable
 from ..model.server import Run
 
 # {0,16} bounds Wings' *: a line of semicolons would take quadratic time otherwise.
@@ -67,6 +68,10 @@ class Matchers:
 
     def __bool__(self) -> bool:
         return bool(self._substrings or self._patterns)
+
+    @property
+    def words(self) -> str:
+        return few([f'"{printable(entry)}"' for entry in (*self._substrings, *self._patterns)])
 
     def match(self, lines: Iterable[bytes], run: Run | None = None, budget: float = math.inf) -> bool:
         """Tell if a line of ``run`` says that the server is up, within ``budget`` seconds. Slow patterns are given up for this run."""

@@ -19,8 +19,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from ..model.records import dataclass
+from ..model.schema import printable
+from .machine import processes, text_of
 
-_LISTENS = "0A"
+#: The state of a socket that can be reached. UDP has no other.
+_LISTENS = {"tcp": "0A", "udp": "07"}
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
@@ -33,17 +36,17 @@ class ListeningSocket:
     inode: int
 
 
-def listeners(port: int, net: str = "/proc/self/net") -> list[ListeningSocket]:
-    """Return the sockets of our network namespace that listen on a TCP port. Raises OSError if the kernel does not report them."""
+def listeners(port: int, net: str = "/proc/self/net", protocol: str = "tcp") -> list[ListeningSocket]:
+    """Return the sockets of our network namespace that listen on a port. Raises OSError if the kernel does not report them."""
     found: list[ListeningSocket] = []
-    for name in ("tcp", "tcp6"):
+    for name in (protocol, f"{protocol}6"):
         path = os.path.join(net, name)
-        if name == "tcp6" and not os.path.exists(path):
+        if name != protocol and not os.path.exists(path):
             continue
         with open(path, encoding="ascii") as source:
             next(source, None)
             rows = (line.split() for line in source)
-            found += [_listener(row) for row in rows if row[3] == _LISTENS and int(row[1].rpartition(":")[2], 16) == port]
+            found += [_listener(row) for row in rows if row[3] == _LISTENS[protocol] and int(row[1].rpartition(":")[2], 16) == port]
     return found
 
 
@@ -69,6 +72,19 @@ def taking(found: Sequence[ListeningSocket], host: str) -> list[ListeningSocket]
         if chosen:
             return chosen
     return []
+
+
+def holder_of(address: str, port: int, protocol: str) -> str:
+    """Name a process of this machine that holds a port; "" if it is unknown."""
+    with suppress(OSError):
+        found = listeners(port, protocol=protocol)
+        names = {f"socket:[{each.inode}]" for each in taking(found, address) or found}
+        for pid in processes():
+            # It may end, or belong to another user.
+            with suppress(OSError):
+                if any(os.readlink(entry.path) in names for entry in os.scandir(f"/proc/{pid}/fd")):
+                    return f"process {pid} ({printable(text_of(f'/proc/{pid}/comm'))})"
+    return ""
 
 
 class Vouching:

@@ -118,6 +118,10 @@ class VolumeMissing(PowerError, code="volume_missing"):
     """The data directory of a server that ran here before is gone."""
 
 
+class MountNotAllowed(PowerError, code="mount_not_allowed"):
+    """A mount of the definition is outside ``allowed_mounts``. A definition of the Panel starts without it, as in Wings."""
+
+
 class ImageUnavailable(PowerError, code="image_unavailable"):
     """The image is not on the node and may not or cannot be pulled."""
 
@@ -127,7 +131,7 @@ class PrebootFailed(PowerError, code="preboot_failed"):
 
 
 class HookFailed(PowerError, code="hook_failed", always_failed=True):
-    """A hook failed, so the server is not started."""
+    """A hook failed, so the server is not started. Also of a ``done`` action with a failed hook that prevents nothing."""
 
 
 class HookUnavailable(PowerError, code="hook_unavailable"):

@@ -134,8 +134,11 @@ class FromPanel:
 
     def keep(self, definition: Definition) -> None:
         """Keep a definition. It is marked as the Panel's only if the Panel gave it last. Raises OSError, ValueError."""
-        is_panels = self._given.get(definition.server.uuid) is definition
-        self._kept.keep(definition, panel=self._panel.address if is_panels else "")
+        self._kept.keep(definition, panel=self._panel.address if self.gave(definition) else "")
+
+    def gave(self, definition: Definition) -> bool:
+        """Tell if the Panel, or what was kept of it, gave this definition last."""
+        return self._given.get(definition.server.uuid) is definition
 
     def keep_list(self) -> None:
         """Keep the last list, if it is new since the last call. Raises OSError."""

@@ -331,6 +331,9 @@ class Sources:
             self._set.warn(f"Cannot keep the definition of server {definition.server.uuid} in {self._set.keeps.path}: {reason}")
         self.keep_list()
 
+    def is_of_panel(self, definition: Definition) -> bool:
+        return self._set.from_panel is not None and self._set.from_panel.gave(definition)
+
     def fetched_at(self, uuid: str) -> float | None:
         """Return the monotonic time at which the Panel gave the last definition; None for one from another source."""
         return None if self._set.panel is None else self._set.panel.fetched_at.get(uuid)

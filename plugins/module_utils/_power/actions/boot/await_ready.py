@@ -20,7 +20,7 @@ from ...model.server import Run, Snapshot, Startup
 from ...model.supervision import Verdict
 from ..node.context import ActionContext
 from ..node.node import Node
-from .startup import AwaitedRun, exited, start_failed
+from .startup import AwaitedRun, exited, last_lines, start_failed
 
 #: Verdicts on a run that ended by itself. PENDING: the end was found, and no action here caused it.
 _BY_ITSELF = (Verdict.CRASHED, Verdict.ENDED, Verdict.PENDING)
@@ -28,6 +28,8 @@ _BY_ITSELF = (Verdict.CRASHED, Verdict.ENDED, Verdict.PENDING)
 _BY_ACTION = (Verdict.STOPPED, Verdict.RESTARTING, Verdict.HUNG)
 #: Longest wait for output, and seconds between looks at the engine and at the log of this run.
 _READ_SECONDS, _LOOK_SECONDS, _LOG_SECONDS = 0.1, 0.5, 1.0
+#: The last lines that a server which is not ready shows.
+_SHOWN = 3
 
 
 class _Console:
@@ -122,8 +124,11 @@ def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> bool:
             context.warn("a signal ended the wait for it to become ready; it was started")
             return False
         if deadline.is_over:
+            progress.secrets |= awaited.snapshot.secrets
+            progress.show_log(last_lines(node, awaited.snapshot, progress.secrets)[-_SHOWN:])
             late = f"not ready {context.request.wait_timeout} s after its start"
-            raise StartTimeout(f"Cannot tell that server {uuid} is {wanted.value}: {late}; it is left up")
+            missed = f", without a line like {matchers.words}" if wanted is WaitFor.RUNNING else ""
+            raise StartTimeout(f"Cannot tell that server {uuid} is {wanted.value}: {late}{missed}; it is left up")
 
 
 def _look(context: ActionContext, run: Run) -> Snapshot:

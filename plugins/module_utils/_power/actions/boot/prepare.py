@@ -13,10 +13,20 @@ from collections.abc import Iterator
 from ...container.container_spec import ContainerSpec
 from ...definitions.definition import Definition, refuse_unfilled, secrets_of
 from ...definitions.settings import Settings
-from ...host.listener import TAKEN, port_fault
+from ...host.listener import TAKEN, holder_of, port_fault
 from ...locking.lock import PowerLock
 from ...model.cancellation import CheckCancelled
-from ...model.errors import ENGINE_FAULTS, DiskCheckTimeout, DiskFull, EngineError, PowerError, PrebootFailed, Suspended, VolumeMissing
+from ...model.errors import (
+    ENGINE_FAULTS,
+    DiskCheckTimeout,
+    DiskFull,
+    EngineError,
+    MountNotAllowed,
+    PowerError,
+    PrebootFailed,
+    Suspended,
+    VolumeMissing,
+)
 from ...model.records import dataclass
 from ...model.result import Phase, PrebootStep
 from ...model.schema import printable
@@ -55,7 +65,7 @@ def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = 
         if not boot.reverted:
             check_image(context, boot)
     with step("mounts"):
-        _check_mounts(boot, spec)
+        _check_mounts(node, boot, spec)
     with step("ports"):
         _check_ports(node, boot, snapshot, spec)
     if data:
@@ -123,7 +133,10 @@ def _acts_as_root() -> bool:
     return rights & _RIGHTS == _RIGHTS
 
 
-def _check_mounts(boot: Boot, spec: ContainerSpec) -> None:
+def _check_mounts(node: Node, boot: Boot, spec: ContainerSpec) -> None:
+    # Wings leaves such mounts out. The author of a file would lose the data behind them.
+    if spec.left_out and not boot.reverted and not node.sources.is_of_panel(boot.definition):
+        raise MountNotAllowed(boot.cannot(f"{spec.left_out[0]}; add it there, or remove it from the definition"))
     for mount in spec.config["HostConfig"].get("Mounts") or ():
         if mount["Source"] != boot.volume.path and not os.path.exists(mount["Source"]):
             missing = f"the source of its mount {mount['Target']}, {mount['Source']}, does not exist"
@@ -145,7 +158,9 @@ def _check_ports(node: Node, boot: Boot, snapshot: Snapshot | None, spec: Contai
             fault = port_fault(binding["HostIp"], int(port), protocol)
             if not fault:
                 continue
-            holder = _publisher(node, published, binding["HostIp"]) if fault == TAKEN else ""
+            holder = ""
+            if fault == TAKEN:
+                holder = _publisher(node, published, binding["HostIp"]) or holder_of(binding["HostIp"], int(port), protocol)
             by, end_it = (f" by {holder}", f"stop {holder}") if holder else ("", "free the port")
             taken = f"port {binding['HostIp']}:{published} {fault}{by}"
             raise PrebootFailed(boot.cannot(f"{taken}; change settings.allocations, or {end_it}"))

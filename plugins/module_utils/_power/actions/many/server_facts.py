@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Union
 
 from ...definitions.definition import Definition, priority_of, secrets_of
@@ -26,6 +27,7 @@ from ...model.request import Priorities
 from ...model.schema import blanked, few
 from ...model.server import UNHEALTHY, ImageSeen, PowerState, Run, Server, Snapshot, Startup
 from ..boot.await_ready import seen_ready
+from ..boot.container import spec_of
 from ..boot.outdated import Outdated, outdated
 from ..boot.startup import matchers_of
 from ..node.node import Node, Observed
@@ -289,6 +291,7 @@ def describe_each(chosen: Sequence[Server | Unseen], node: Node, wanted: FactOpt
 
     entries: list[dict[str, Any]] = []
     warnings = [warning for warning in (known.supervision.warning, known.freezes and known.freezes.unknown) if warning]
+    warnings += _left_out_mounts(readable, node)
     for each in chosen:
         told = each if isinstance(each, Unseen) else subjects[each.uuid] or each
         if isinstance(told, Server):
@@ -301,6 +304,14 @@ def describe_each(chosen: Sequence[Server | Unseen], node: Node, wanted: FactOpt
         entries.append(found)
     node.journal.sync()
     return Described(entries, tuple(warnings), supervisor=known.supervision.supervisor, freeze=known.freeze(""))
+
+
+def _left_out_mounts(subjects: Sequence[_Subject], node: Node) -> Iterator[str]:
+    """Yield a warning for each mount that a server has only in its definition."""
+    for definition in (each.definition for each in subjects if each.definition is not None and each.definition.mounts):
+        with contextlib.suppress(PowerError):
+            left_out = spec_of(node, definition, image_id="").left_out
+            yield from (f"server {definition.server.uuid}: {warning}" for warning in left_out)
 
 
 def _or_unseen(server: Server, read: Callable[[], T]) -> T | Unseen:

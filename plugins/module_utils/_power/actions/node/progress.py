@@ -12,7 +12,7 @@ from ...journal.journal import Journal
 from ...locking.countdown import HeldCountdown
 from ...model.cancellation import CheckCancelled, no_check
 from ...model.clock import Clock
-from ...model.errors import INTERNAL_ERROR, EngineError, PowerError, ServerNotFound, Suspended, internal_error
+from ...model.errors import INTERNAL_ERROR, EngineError, HookFailed, PowerError, ServerNotFound, Suspended, internal_error
 from ...model.players import PlayerCount, PlayerWait
 from ...model.records import dataclass, field
 from ...model.redaction import mask, mask_line
@@ -72,6 +72,8 @@ class Progress:
     seen_run: Run | None = None
     preboot: tuple[PrebootStep, ...] = ()
     hooks: tuple[HookReport, ...] = ()
+    #: How a hook failed that prevents nothing.
+    hook_fault: str = ""
     files: tuple[FileDiff, ...] = ()
     waited_seconds: float = 0.0
     holder: Mapping[str, Any] | None = None
@@ -175,6 +177,8 @@ class Progress:
         return text
 
     def result(self, outcome: Outcome, code: str = "", msg: str = "") -> Result:
+        if self.hook_fault and outcome is Outcome.DONE:
+            code, msg = code or HookFailed.code, "; ".join(filter(None, (msg, self.hook_fault)))
         return Result(
             action=self.request.action,
             outcome=outcome,

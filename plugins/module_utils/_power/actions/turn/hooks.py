@@ -24,6 +24,8 @@ from ..node.context import ActionContext
 from ..node.run_end import NO_RUN, write_intent
 
 _LINES, _LINE_BYTES = 20, 500
+#: Lines in a sentence, and their length.
+_SHOWN, _LONGEST_SHOWN = 3, 100
 
 
 def refuse_inside(context: ActionContext) -> None:
@@ -83,7 +85,8 @@ def run_hooks(context: ActionContext, lock: PowerLock, definition: Definition | 
         write_intent(context, lock, up=False, run=progress.stopped_run or NO_RUN, keep_since=None)
         raise _failed(context, POST_STOP, f"{fault}; on_failure leaves it down")
     if fault:
-        context.warn(f"its hook {POST_STOP} {fault}")
+        progress.hook_fault = f"its hook {POST_STOP} {fault}"
+        context.warn(progress.hook_fault)
     pre_start = _hook(context, PRE_START, definition) if boots else None
     fault = "" if pre_start is None else _run(context, lock, PRE_START, pre_start)
     if fault:
@@ -111,6 +114,8 @@ def _run(context: ActionContext, lock: PowerLock, name: str, hook: Hook) -> str:
     fault = _fault(context, hook, end)
     output = readable_lines(end.output, _LINES, _LINE_BYTES, progress.secrets)
     progress.hooks += (HookReport(name, end.exit_code, round(end.seconds, 3), output),)
+    if fault and output:
+        fault += f" (its last lines: {' / '.join(line[:_LONGEST_SHOWN] for line in output[-_SHOWN:])})"
     context.check_cancelled()
     if not end.is_gone and context.request.action.boots:
         # Two must not work on the same data.
