@@ -92,6 +92,27 @@ def crashes(received: EventReceiver) -> list[dict[str, Any]]:
     return [each for each in received.got if each["type"] == "server.crashed"]
 
 
+def test_after_a_clock_is_set_back_each_end_of_the_engine_brings_its_servers_back(ready: Machine) -> None:
+    games, late, stopped = [server("one"), server("two")], server("late"), server("stopped")
+    ready.define(*games, late, stopped)
+    act(ready, "start")
+    ready.ssh(f"docker stop -t 1 {uuid_of(stopped)}")
+    wait_until(lambda: verdicts(ready, stopped) == [["stopped_externally"]], "its stop is judged")
+    kill = "systemctl kill --signal KILL --kill-whom main docker"
+    ends = ("systemctl restart docker", kill, f"systemctl stop {SUPERVISOR}; {kill}; sleep 5; systemctl start {SUPERVISOR}")
+    for number, end in enumerate(ends):
+        before = [ready.started_at(uuid_of(game)) for game in games]
+        ready.ssh("date --set @$(($(date +%s) - 3600))")
+        if number == 0:
+            ready.ssh(f"docker stop -t 1 {uuid_of(late)}")
+        ready.ssh(end)
+        for game, since in zip(games, before):
+            wait_until(lambda game=game, since=since: is_back(ready, game, since), f"it is back after {end}", BACK_SECONDS)
+    assert verdicts(ready, *games) == [["engine_stopped"] * len(ends)] * len(games)
+    assert verdicts(ready, late, stopped) == [["stopped_externally"]] * 2
+    assert not ready.is_up(uuid_of(late)) and not ready.is_up(uuid_of(stopped))
+
+
 def test_no_action_is_lost_or_invented_on_a_disk_that_fails(ready: Machine) -> None:
     game, other = server("game"), server("other")
     give_own_disk(ready)
@@ -123,12 +144,13 @@ def test_on_a_read_only_disk_the_supervisor_is_paused_and_an_action_says_why(rea
     before = ready.started_at(uuid_of(game))
     ready.ssh(f"systemctl stop 'fleet-power-*'; mount -o remount,ro {STATE}")
     said = ready.ssh(f"systemctl start {SUPERVISOR}; journalctl -n 20 -o cat -u {SUPERVISOR}", check=False)
-    assert "Supervisor paused, the journal cannot be used" in ready.ssh("fleet-power status 2>/dev/null")
     restarted = act(ready, "restart", game)["servers"][0]
     assert "Traceback" not in said + str(restarted)
+    crash(ready, game)
+    paused = "Supervisor paused, the journal cannot be used"
+    wait_until(lambda: paused in ready.ssh("fleet-power status 2>/dev/null", check=False), "the pause is shown", BACK_SECONDS)
 
     ready.ssh(f"mount -o remount,rw {STATE}")
-    crash(ready, game)
     wait_until(lambda: is_back(ready, game, before), "the server is back", BACK_SECONDS)
 
 

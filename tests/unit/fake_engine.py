@@ -271,7 +271,7 @@ class FakeEngine:
         self.timeout = 60.0
         self.clock = clock
         self.containers = FakeContainers(self)
-        self.local = False
+        self.local, self.host = False, ""
         self.images = FakeImages(self)
         self.networks: set[str] = set()
         self.logs = FakeLogs(self)

@@ -174,10 +174,10 @@ def test_the_services_log_the_warnings_of_the_engines_version(monkeypatch: pytes
     engine, said = Mock(), []
     engine.version.return_value = EngineVersion("23.0.1", "1.42", "1.42")
     supervisor: Any = Supervisor.__new__(Supervisor)
-    supervisor._node, supervisor._host, supervisor._starter = Mock(), "tcp://192.0.2.1:2375", Mock()
+    supervisor._node, supervisor._followed, supervisor._starter = Mock(), "", Mock()
     supervisor._node.now().engine = engine
     supervisor._node.now().journal.supervisor.value.return_value = None
-    monkeypatch.setattr(service, "link_to", lambda _engine, _host: EngineLink("boot/"))
+    monkeypatch.setattr(service, "link_to", lambda *_unused: EngineLink("boot/"))
     monkeypatch.setattr(service, "say", said.append)
     monkeypatch.setattr(service, "EventReader", Mock())
     monkeypatch.setattr(service, "EngineWatch", Mock(side_effect=InterruptedError))

@@ -9,23 +9,24 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
+from unittest.mock import MagicMock, Mock
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot import startup
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent
-from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_began
 from ansible_collections.fleet.power.plugins.module_utils._power.host.machine import boot_id, start_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server, Snapshot
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Limits, SeenRun, Verdict
-from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch, engine_link, observer
+from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch, engine_link, observer, service
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.connection_watch import LOOKED, EngineWatch, line_of
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.end_reports import OBEY_SECONDS, EndReports, ReportedEnd
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink, EventReader
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink, EventReader, StreamEnded
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.service import Supervisor
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.verdict import Evidence, awaits_shutdown, judge
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
@@ -142,9 +143,15 @@ def event(action: str, seconds: float, container: str = "c", **fields: int) -> C
 
 
 def end_of(
-    reports: EndReports, run: Run, stop_signal: int | None, before: Run | None = None, obeys_within: float | None = OBEY_SECONDS
+    reports: EndReports,
+    run: Run,
+    stop_signal: int | None,
+    before: Run | None = None,
+    obeys_within: float | None = OBEY_SECONDS,
+    *,
+    is_only: bool = True,
 ) -> ReportedEnd | None:
-    return reports.end_of(run, stop_signal, before=before, obeys_within=obeys_within)
+    return reports.end_of(run, stop_signal, before=before, obeys_within=obeys_within, is_only=is_only)
 
 
 def heard(*events: ContainerEvent) -> EndReports:
@@ -200,17 +207,28 @@ def test_an_end_belongs_to_the_run_before_it() -> None:
     assert end_of(reports, FIRST, None, before=SECOND_RUN) is None
     assert end_of(reports, SECOND_RUN, None) is not None
     assert end_of(reports, Run("other", FIRST.started_at), None) is None
-    assert end_of(heard(event("die", 0.2)), FIRST, None) is None
+    assert end_of(heard(event("die", 0.2)), FIRST, None, is_only=False) is None
+    assert end_of(heard(event("die", 0.2), event("start", 0.5)), FIRST, None) is None
+
+
+def test_an_end_and_its_signal_count_after_the_clock_was_set_back() -> None:
+    reports = heard(event("start", 0.5), event("kill", -3600, signal=15), event("die", -3599, exit_code=0))
+    found = end_of(reports, FIRST, 15)
+    assert found == ReportedEnd(BEGAN - 3599 * SECOND, 0, signalled=True, warned=True)
+    assert reports.earliest() == BEGAN - 3629 * SECOND
+    assert end_of(reports, FIRST, 15, is_only=False) is None
+    reports.forget("c", found.at)
+    assert end_of(reports, FIRST, 15) is None and reports.earliest() == BEGAN - 3629 * SECOND
 
 
 def test_repeated_events_count_once_and_judged_ends_are_forgotten() -> None:
     reports = heard(*[event("kill", 4, signal=15), event("die", 5, exit_code=0)] * 2, event("die", 65, exit_code=1))
     assert reports.earliest() == BEGAN - 25 * SECOND
-    reports.forget(FIRST)
+    reports.forget("c", BEGAN + 5 * SECOND)
     assert end_of(reports, FIRST, None, before=SECOND_RUN) is None
     found = end_of(reports, SECOND_RUN, None)
     assert found is not None and found.exit_code == 1 and not found.signalled
-    reports.forget(SECOND_RUN)
+    reports.forget("c", BEGAN + 65 * SECOND)
     assert (reports.earliest(), reports.latest) == (BEGAN + 35 * SECOND, BEGAN + 65 * SECOND)
 
 
@@ -225,26 +243,25 @@ LIFE = f"{boot_id()}/{os.getpid()}/{start_of(os.getpid())}"
 OTHER = f"{boot_id()}/1/1"
 
 
-def began() -> float:
-    found = engine_began(LIFE)
-    assert found is not None
-    return found
-
-
-def moment(seconds: float) -> str:
-    """The time so many seconds after the engine began, in the engine's format."""
-    at = datetime.fromtimestamp(began(), timezone.utc) + timedelta(seconds=seconds)
-    return f"{at:%Y-%m-%dT%H:%M:%S.%f}000Z"
-
-
 @pytest.mark.parametrize(
-    "started, ended, expected", [(-100, 10, True), (-100, 3600, True), (-100, -5, False), (5, 10, False)], ids=["", "late", "before", "own"]
+    ("heard_by", "link", "expected"),
+    [
+        (LIFE, EngineLink(LIFE), True),
+        (OTHER, EngineLink(LIFE, before=OTHER), False),
+        ("", EngineLink(LIFE, before=OTHER), True),
+        # Before the stop, the engine of that life may have stopped it for somebody.
+        ("", EngineLink(LIFE), False),
+        ("", EngineLink(LIFE, before="another-boot/1/1"), False),
+        # With live restore the run continues, so a user may have stopped it at any time.
+        (LIFE, EngineLink(LIFE, live_restore=True, before=OTHER), False),
+        (f"{boot_id()}/", EngineLink(f"{boot_id()}/"), False),
+    ],
+    ids=["reports it", "the earlier one reports it", "followed", "not followed", "another followed", "live restore", "unknown"],
 )
-def test_an_engine_stops_runs_of_an_earlier_engine_at_its_startup(started: float, ended: float, expected: bool) -> None:
-    run = Run("c", moment(started))
-    assert EngineLink(LIFE).stopped_in_startup(run, moment(ended)) is expected
-    # With live restore the run continues, so a user may have stopped it at any time.
-    assert not EngineLink(LIFE, live_restore=True).stopped_in_startup(run, moment(ended))
+def test_an_engine_stops_runs_of_an_earlier_engine_at_its_startup(heard_by: str, link: EngineLink, expected: bool) -> None:
+    end = ReportedEnd(1, 0, signalled=True, engine=heard_by) if heard_by else None
+    assert link.stopped_in_startup(SeenRun(FIRST, engine=OTHER), end) is expected
+    assert not link.stopped_in_startup(None, end)
 
 
 @pytest.mark.parametrize(
@@ -255,13 +272,14 @@ def test_an_engine_stops_runs_of_an_earlier_engine_at_its_startup(started: float
         # Without a known process, the boot identifies the engine.
         (f"{boot_id()}/", OTHER, False),
         (f"{boot_id()}/", "another-boot/1/1", True),
+        (LIFE, "", False),
     ],
     # Each test process has its own values, so ids name the cases.
-    ids=["itself", "another process", "the boot", "another boot"],
+    ids=["itself", "another process", "the boot", "another boot", "unknown"],
 )
 def test_a_run_belongs_to_the_engine_process_that_saw_it_last(life: str, seen_by: str, another: bool) -> None:
-    run = Run("c", moment(-100))
-    assert EngineLink(life).is_another(SeenRun(run, engine=seen_by), run) is another
+    assert EngineLink(life).is_another(SeenRun(FIRST, engine=seen_by), FIRST) is another
+    assert not EngineLink(life).is_another(None, FIRST) and not EngineLink(life).is_another(SeenRun(SECOND_RUN, engine=OTHER), FIRST)
 
 
 BOOT = "49ddf5a0-6669-4709-a518-23fee45e03fc"
@@ -287,7 +305,7 @@ def test_a_link_is_over_only_if_another_known_process_answers(
 
 
 WATCH_OTHER = "11111111-1111-4111-8111-111111111111"
-_LIFE = "00000000-0000-4000-8000-000000000000/1/1"
+_LIFE, _NEXT_LIFE = (f"00000000-0000-4000-8000-000000000000/{number}/{number}" for number in (1, 2))
 
 
 class NoEvents:
@@ -310,12 +328,12 @@ def make_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
     return Watched(tmp_path, monkeypatch)
 
 
-def connect(watched: Watched, reader: NoEvents | None = None) -> EngineWatch:
+def connect(watched: Watched, reader: NoEvents | None = None, link: EngineLink | None = None) -> EngineWatch:
     """Connect, and do the first look at all servers."""
     read: EventReader = cast("EventReader", reader or NoEvents())
     watch = EngineWatch(
         lambda: watched.fake.node,
-        EngineLink(_LIFE),
+        link or EngineLink(_LIFE),
         read,
         watched.reports,
         watched.starter,
@@ -340,6 +358,64 @@ def test_a_server_that_is_down_at_the_first_look_stays_down(watched: Watched) ->
     watched.fake.engine.end(UUID, 3)
     connect(watched)
     assert (watched.row.verdict, watched.row.due) == (Verdict.CRASHED, True)
+
+
+@pytest.mark.parametrize(
+    ("reported_by", "marked", "followed", "verdict"),
+    [
+        (_NEXT_LIFE, True, "", "engine_stopped"),
+        ("", True, _LIFE, "engine_stopped"),
+        (_LIFE, False, _LIFE, "engine_stopped"),
+        (_LIFE, True, _LIFE, "stopped_externally"),
+        ("", True, "", "ended_unobserved"),
+    ],
+    ids=["SIGKILL", "SIGKILL, its event is lost", "shutdown", "a stop before it", "unknown"],
+)
+def test_after_a_clock_is_set_back_only_servers_that_the_engine_stopped_are_due(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, reported_by: str, marked: bool, followed: str, verdict: str
+) -> None:
+    watched.up()
+    connect(watched)
+    monkeypatch.setattr(observer, "manual_stop_mark", lambda *_run: marked)
+    container, at = watched.fake.seen().id, int(watched.fake.clock.now().timestamp() - 3600) * SECOND
+    watched.fake.engine.end(UUID, 0)
+    watched.fake.engine.change(UUID, finished_at=ReportedEnd(at, 0, signalled=True).ended_at)
+    if reported_by:
+        watched.reports.add(ContainerEvent(at - SECOND, "kill", container, UUID, signal=15), reported_by)
+        watched.reports.add(ContainerEvent(at, "die", container, UUID, exit_code=0), reported_by)
+    connect(watched, link=EngineLink(_NEXT_LIFE, before=followed))
+    assert (watched.row.verdict.value, watched.row.due) == (verdict, verdict == "engine_stopped")
+
+
+def test_a_start_records_the_life_of_the_engine_and_the_stop_signal(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "engine_life", lambda host: f"life at {host}")
+    watched.fake.engine.host = "unix:///run/docker.sock"
+    assert watched.fake.perform("start").outcome.value == "done"
+    seen = watched.fake.node.journal.runs.known_of(UUID)
+    assert seen is not None and (seen.engine, seen.stop_signal) == ("life at unix:///run/docker.sock", 15)
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_the_supervisor_has_followed_an_engine_unless_it_closed_the_stream_itself(monkeypatch: pytest.MonkeyPatch, closes: bool) -> None:
+    supervisor: Any = Supervisor.__new__(Supervisor)
+    supervisor._node, supervisor._followed, supervisor._starter = Mock(), "life before", Mock()
+    supervisor._node.now().journal.supervisor.value.return_value = None
+    supervisor._node.now().engine.version().warnings.return_value = []
+    monkeypatch.setattr(service, "link_to", lambda *_unused: EngineLink("life"))
+
+    def first_look() -> None:
+        if closes:
+            follow.call_args.args[2].close()
+        raise StreamEnded
+
+    follow = Mock()
+    follow().first_look = first_look
+    monkeypatch.setattr(service, "EngineWatch", follow)
+    supervisor._reports = supervisor._restarter = supervisor._prover = supervisor._lock = Mock()
+    supervisor._node.now().engine.events.follow.return_value = MagicMock()
+    supervisor._connect()
+    assert supervisor._followed == ("" if closes else "life")
+    supervisor._node.now().engine.events.follow.assert_called_once_with(0)
 
 
 def test_a_failed_look_at_one_server_leaves_the_first_look_of_others_done(watched: Watched) -> None:

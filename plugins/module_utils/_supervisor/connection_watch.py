@@ -236,7 +236,7 @@ class EngineWatch:
         while event is not None:
             # Reports of other containers are never judged, so they would never be forgotten.
             if event.server is not None:
-                self._reports.add(event)
+                self._reports.add(event, self._link.life)
                 if not self._is_beside_wings():
                     self._note(event, event.server)
             event = self._reader.next(0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Optional
 
 from .._power.engine.event_stream import ContainerEvent
 from .._power.model.clock import engine_time
@@ -29,12 +29,13 @@ _MOST_OF_ONE = 32
 @dataclass(frozen=True)
 class ReportedEnd:
     """The end of a run as the engine reports it. ``at`` is in nanoseconds. ``signalled``: a stop signal came just before. ``warned``: a
-    stop signal came earlier, within the time to obey."""
+    stop signal came earlier, within the time to obey. ``engine``: the life of the engine that reports it."""
 
     at: int
     exit_code: int | None
     signalled: bool
     warned: bool = False
+    engine: str = ""
 
     @property
     def ended_at(self) -> str:
@@ -43,10 +44,16 @@ class ReportedEnd:
         return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
+#: The moment, the exit code, and the life of the engine.
+_Reported = tuple[int, Optional[int], str]
+
+
 @dataclass
 class _Container:
     signals: list[tuple[int, int]] = field(default_factory=list)
-    ends: list[tuple[int, int | None]] = field(default_factory=list)
+    ends: list[_Reported] = field(default_factory=list)
+    #: The end since the last start, by the order of the reports.
+    last: _Reported | None = None
 
 
 class EndReports:
@@ -58,11 +65,15 @@ class EndReports:
         #: The moment of the latest event, in nanoseconds; 0 before the first.
         self.latest = 0
 
-    def add(self, event: ContainerEvent) -> None:
+    def add(self, event: ContainerEvent, engine: str = "") -> None:
+        """Add an event from the stream of this life of the engine."""
         with self._guard:
-            self.latest = max(self.latest, event.at)
+            # Not the highest moment: the clock may have been set back.
+            self.latest = event.at
             if event.action == "destroy" and not self._containers.get(event.container, _Container()).ends:
                 self._containers.pop(event.container, None)
+            if event.action == "start" and event.container in self._containers:
+                self._containers[event.container].last = None
             if event.action not in ("kill", "die"):
                 return
             if len(self._containers) >= _MOST and event.container not in self._containers:
@@ -71,25 +82,31 @@ class EndReports:
             if event.action == "kill" and event.signal is not None:
                 _add(heard.signals, (event.at, event.signal))
             elif event.action == "die":
-                _add(heard.ends, (event.at, event.exit_code))
+                heard.last = (event.at, event.exit_code, engine)
+                _add(heard.ends, heard.last)
 
-    def end_of(self, run: Run, stop_signal: int | None, *, before: Run | None, obeys_within: float | None) -> ReportedEnd | None:
+    def end_of(
+        self, run: Run, stop_signal: int | None, *, before: Run | None, obeys_within: float | None, is_only: bool
+    ) -> ReportedEnd | None:
         """Return the end of a run; None if the engine has not reported it. ``before`` is the server's later run, None without one. If
-        ``stop_signal`` is unknown (None), every signal counts as a stop. If ``obeys_within`` is, the run may obey at any later time."""
+        ``stop_signal`` is unknown (None), every signal counts as a stop. If ``obeys_within`` is, the run may obey at any later time.
+        ``is_only``: no other run of the server waits for its end. Then a report counts also if the clock was set back since the start."""
         began = _nanoseconds(run.started_at)
         next_began = _nanoseconds(before.started_at) if before is not None and before.container == run.container else None
         with self._guard:
             heard = self._containers.get(run.container)
             if heard is None or began is None:
                 return None
-            at, exit_code = next(((at, code) for at, code in heard.ends if at >= began), (0, None))
-            if not at or (next_began is not None and at > next_began):
+            found = next((each for each in heard.ends if each[0] >= began), heard.last if is_only else None)
+            if found is None or (next_began is not None and found[0] > next_began):
                 return None
+            at, exit_code, engine = found
+            began = began if began <= at else 0
             warned_since = began if obeys_within is None else max(began, at - int(obeys_within * _NANOSECONDS))
             signalled_since = max(began, at - _SIGNAL_SECONDS * _NANOSECONDS)
             signals = [each for each in heard.signals if warned_since <= each[0] <= at]
             sent = [moment for moment, signal in signals if signal in STOPPING or stop_signal in (None, signal)]
-        return ReportedEnd(at, exit_code, any(moment >= signalled_since for moment in sent), bool(sent))
+        return ReportedEnd(at, exit_code, any(moment >= signalled_since for moment in sent), bool(sent), engine)
 
     def signalled_before(self, moment: int) -> list[str]:
         """Return the containers that live on after a signal before ``moment``, in nanoseconds."""
@@ -110,18 +127,17 @@ class EndReports:
                 del self._containers[container]
             return old[-1]
 
-    def forget(self, run: Run) -> None:
-        """Forget the reports of a judged run and of the runs before it."""
-        began = _nanoseconds(run.started_at)
+    def forget(self, container: str, end: int) -> None:
+        """Forget the reports of a judged run up to its end, and of the runs before it."""
         with self._guard:
-            heard = self._containers.get(run.container)
-            end = None if heard is None or began is None else next((at for at, _code in heard.ends if at >= began), None)
-            if heard is None or end is None:
+            heard = self._containers.get(container)
+            if heard is None:
                 return
             heard.ends = [each for each in heard.ends if each[0] > end]
             heard.signals = [each for each in heard.signals if each[0] > end]
+            heard.last = None
             if not (heard.ends or heard.signals):
-                del self._containers[run.container]
+                del self._containers[container]
 
     def earliest(self) -> int:
         """Return the moment, in nanoseconds, from which the engine must repeat its events after a reconnect. A signal may precede an end

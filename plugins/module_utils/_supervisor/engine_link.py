@@ -13,19 +13,20 @@ from typing import Any
 
 from .._power.engine.docker_engine import DockerEngine
 from .._power.engine.event_stream import ContainerEvent, DockerEventStream
-from .._power.host.engine_process import engine_began, engine_life, is_life
+from .._power.host.engine_process import engine_life, is_life
 from .._power.host.machine import boot_id
-from .._power.model.clock import engine_time
 from .._power.model.errors import PowerError
 from .._power.model.records import dataclass
 from .._power.model.server import Run
 from .._power.model.supervision import SeenRun
+from .end_reports import ReportedEnd
 
 
 class EventReader:
     def __init__(self, stream: DockerEventStream) -> None:
         self._stream = stream
         self._events: queue.SimpleQueue[ContainerEvent | None] = queue.SimpleQueue()
+        self.is_closed = False
         threading.Thread(target=self._read, name="engine-events", daemon=True).start()
 
     def next(self, seconds: float) -> ContainerEvent | None:
@@ -39,6 +40,7 @@ class EventReader:
         return event
 
     def close(self) -> None:
+        self.is_closed = True
         self._stream.close()
 
     def _read(self) -> None:
@@ -57,12 +59,14 @@ class StreamEnded(Exception):
 
 @dataclass(frozen=True)
 class EngineLink:
-    """One connection to one life of an engine at ``host``. ``root`` is its directory; empty if unknown or on another machine."""
+    """One connection to one life of an engine at ``host``. ``root`` is its directory; empty if unknown or on another machine. ``before`` is
+    the life before it, if this process has read all events up to its end."""
 
     life: str
     root: str = ""
     host: str = ""
     live_restore: bool = False
+    before: str = ""
 
     def is_over(self) -> bool:
         """Tell if another life of the engine answers there now; False if a process is unknown. With socket activation, a request during an
@@ -75,27 +79,28 @@ class EngineLink:
         return is_life(self.life) and engine_life(self.host) != self.life
 
     def is_another(self, seen: SeenRun | None, run: Run) -> bool:
-        """Tell if a run belongs to another life of the engine, by the journal's record or by its start."""
-        if seen is not None and seen.run == run and seen.engine:
-            # If the process is unknown, the boot stands for it.
-            return seen.engine != self.life if not self.life.endswith("/") else not seen.engine.startswith(self.life)
-        began, started = engine_began(self.life), engine_time(run.started_at)
-        return began is not None and started is not None and started.timestamp() < began
-
-    def stopped_in_startup(self, run: Run, ended_at: str) -> bool:
-        """Tell if a run of an earlier life ended during this engine's startup. Then the engine itself stopped it. A killed engine leaves
-        processes behind. The next engine stops them like a manual stop, unless live-restore is on."""
-        began, started, ended = engine_began(self.life), engine_time(run.started_at), engine_time(ended_at)
-        if began is None or started is None or ended is None or self.live_restore:
+        """Tell if the journal has a run in another life of the engine. If its life is unknown, it counts as this one."""
+        if seen is None or seen.run != run or not seen.engine:
             return False
-        return started.timestamp() < began <= ended.timestamp()
+        # If the process is unknown, the boot stands for it.
+        return seen.engine != self.life if not self.life.endswith("/") else not seen.engine.startswith(self.life)
+
+    def stopped_in_startup(self, seen: SeenRun | None, heard: ReportedEnd | None) -> bool:
+        """Tell if a run of another life ended during this engine's startup. Then the engine itself stopped it. A killed engine leaves
+        processes behind. The next engine stops them like a manual stop, unless live-restore is on.
+
+        No clock tells, because it may have been set: either this engine reports the end, or the life before reported none.
+        """
+        if seen is None or self.live_restore or not is_life(self.life):
+            return False
+        return seen.engine == self.before if heard is None else heard.engine == self.life
 
 
-def link_to(engine: DockerEngine, host: str) -> EngineLink:
+def link_to(engine: DockerEngine, before: str = "") -> EngineLink:
     """Return the link to an engine that answers. If its process is unknown, the boot stands for its life, and nothing starts on a guess."""
     facts: Mapping[str, Any] = {}
     if engine.local:
         with contextlib.suppress(PowerError):
             facts = engine.facts()
     root, live_restore = str(facts.get("DockerRootDir") or ""), facts.get("LiveRestoreEnabled") is True
-    return EngineLink(engine_life(host) or f"{boot_id()}/", root, host, live_restore)
+    return EngineLink(engine_life(engine.host) or f"{boot_id()}/", root, engine.host, live_restore, before)

@@ -126,7 +126,8 @@ class Observer:
             seconds = None if own is None else obeys_within(node, uuid, own)
             signal = None if recorded is None else recorded.stop_signal
             signal = signal if own is None else signal_number(own.stop_signal)
-            heard = self._reports.end_of(run, signal, before=None if run == last else last, obeys_within=seconds)
+            later = None if run == last else last
+            heard = self._reports.end_of(run, signal, before=later, obeys_within=seconds, is_only=len(ends) == 1)
             found.append(_End(Server(uuid), run, own, recorded, heard, newest))
         return found
 
@@ -171,7 +172,7 @@ class Observer:
 
     def _forget_reports(self, end: _End) -> None:
         if end.heard is not None:
-            self._reports.forget(end.run)
+            self._reports.forget(end.run.container, end.heard.at)
 
     def _evidence(self, node: Node, end: _End, pending: EndedRun | None) -> Evidence:
         uuid, run, seen, snapshot = end.server.uuid, end.run, end.seen, end.snapshot
@@ -195,7 +196,7 @@ class Observer:
             killed=seen is not None and generation is not None and generation != seen.generation,
             marked=None if snapshot is None or (seen is not None and seen.spoilt) else manual_stop_mark(self._link.root, run.container),
             another_engine=self._link.is_another(seen, run),
-            in_startup=snapshot is not None and self._link.stopped_in_startup(run, snapshot.finished_at),
+            in_startup=self._link.stopped_in_startup(seen, end.heard),
         )
 
     def _wait(self, node: Node, end: _End, evidence: Evidence) -> float | None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import threading
 import time
@@ -15,7 +14,6 @@ from .._power.actions.many.bulk import allow_files
 from .._power.actions.node.node import Node, build_node
 from .._power.actions.players.countdown import call_off_all_abandoned
 from .._power.definitions.settings import Settings
-from .._power.engine.connection import connect
 from .._power.host.machine import boot_id, boot_seconds
 from .._power.host.pauses import may_be_frozen
 from .._power.host.supervisor_record import SUPERVISOR_LOCK
@@ -46,7 +44,6 @@ _FILES = 4096
 #: Seconds until the next look at servers that could not be seen after a boot.
 _BRING_BACK_SECONDS = 10.0
 _CALL_OFF_SECONDS = 10.0
-_BACK_NANOSECONDS = 5 * 10**9
 
 
 def due_after_boot(node: Node) -> list[EndedRun]:
@@ -97,10 +94,11 @@ class Supervisor:
     def __init__(self, settings: Settings, options: StartOptions, interrupted: Callable[[], bool], lock: OwnLock) -> None:
         self._interrupted = interrupted
         self._lock = lock
-        self._host = connect({}, settings.docker_host).host
         self._node = FreshNode(build_node({}, settings, caller=Caller(interrupted)))
         self._reports = EndReports()
         self._watch: EngineWatch | None = None
+        #: The life of the engine whose events were read up to its end.
+        self._followed = ""
         self._starter = Starter(self._node.now, options, self._on_trouble)
         self._restarter = Restarter(self._node.now, self._on_trouble)
         self._prover = Prover(self._node.now, self._may_act, self._on_trouble)
@@ -136,22 +134,22 @@ class Supervisor:
         """Watch the engine until its stream ends. The stream begins before the first look, so no event is missed."""
         engine = self._node.now().engine
         version = engine.version()
-        link = link_to(engine, self._host)
+        link = link_to(engine, self._followed)
         life, _space, since = (self._node.now().journal.supervisor.value(CURSOR) or "").partition(" ")
-        # The engine answers some seconds before it listens for events. A repeated event counts once.
-        recent = time.time_ns() - _BACK_NANOSECONDS
-        reader = EventReader(engine.events.follow(int(since) if life == link.life and since.isdigit() else recent))
+        # All events of a new life: they tell what it stopped in its startup. A repeated event counts once.
+        reader = EventReader(engine.events.follow(int(since) if life == link.life and since.isdigit() else 0))
         try:
-            again = link_to(engine, self._host)
+            again = link_to(engine)
             if again.life != link.life:
                 return
             for warning in version.warnings():
                 say(f"supervisor: {warning}")
             self._watch = EngineWatch(self._node.now, link, reader, self._reports, self._starter, self._restarter, self._prover, self._tell)
-            with contextlib.suppress(StreamEnded):
-                self._watch.first_look()
-                self._manager.ready()
-                self._turn(self._watch)
+            self._watch.first_look()
+            self._manager.ready()
+            self._turn(self._watch)
+        except StreamEnded:
+            self._followed = "" if reader.is_closed else link.life
         finally:
             self._watch = None
             self._starter.end_tiers()

@@ -209,7 +209,8 @@ class DockerEngine:
     def __init__(self, connection: Connection) -> None:
         self._calls = EngineCalls(connection)
         self.timeout = self._calls.timeout
-        self.local = connection.host.startswith("unix://")
+        self.host = connection.host
+        self.local = self.host.startswith("unix://")
         self.containers = DockerContainers(self._calls)
         self.images = DockerImages(self._calls)
         self.logs = DockerLogs(self._calls)

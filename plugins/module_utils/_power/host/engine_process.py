@@ -9,11 +9,10 @@ import os
 import re
 import socket
 import struct
-import time
 from contextlib import suppress
 
 from ..model.schema import parsed_json
-from .machine import CONTAINER_ID, boot_id, boot_seconds, is_in_our_namespace, lives, processes, start_of, text_of
+from .machine import CONTAINER_ID, boot_id, is_in_our_namespace, lives, processes, start_of, text_of
 from .own_files import open_own
 
 _UNIX = "unix://"
@@ -44,14 +43,6 @@ def engine_life(host: str) -> str:
 def is_life(name: str) -> bool:
     """Tell if a text is a name of `engine_life`."""
     return _LIFE.fullmatch(name) is not None
-
-
-def engine_began(life: str) -> float | None:
-    """Return the start of a life of this boot, in wall-clock seconds; None for any other. ``btime`` has only whole seconds."""
-    found = _LIFE.fullmatch(life)
-    if found is None or found[1] != boot_id():
-        return None
-    return time.time() - boot_seconds() + int(found[3]) / os.sysconf("SC_CLK_TCK")
 
 
 def _engine_at(path: str, boot: str) -> int:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 
 from ...definitions.definition import Definition
+from ...definitions.stop_way import signal_number
 from ...engine.output import Output
 from ...engine.readiness import Matchers, readable_lines
+from ...host.engine_process import engine_life
 from ...host.machine import boot_id, boot_seconds
 from ...journal.schema import JournalUnusable
 from ...locking.holder import EndedHere
@@ -100,7 +102,9 @@ def _started_run(context: ActionContext, snapshot: Snapshot) -> SeenRun:
         # Its restart has written the row.
         with contextlib.suppress(JournalUnusable, OSError):
             row = context.node.journal.ended_runs.of_run(row.run)
-    return SeenRun(snapshot.run, request.generation(context.uuid), answers=0 if row is None else row.number)
+    life, signal = engine_life(context.node.engine.host), signal_number(snapshot.stop_signal)
+    answers = 0 if row is None else row.number
+    return SeenRun(snapshot.run, request.generation(context.uuid), life, answers=answers, stop_signal=signal)
 
 
 def _request_start(context: ActionContext, lock: PowerLock, before: Run) -> None:
