@@ -118,8 +118,12 @@ class OwnLock:
 @contextlib.contextmanager
 def own_lock(settings: Settings, name: str, what: str, hint: str) -> Iterator[OwnLock]:
     """Hold the lock file ``name`` in the lock directory; the lock ends with this process. Raises `LockUnavailable`: Cannot ``what``, the
-    holder, and ``hint``."""
+    holder, and ``hint``; also if the state disk is read-only."""
     path = os.path.join(settings.lock_directory, name)
+    with contextlib.suppress(OSError):
+        # The mounts of a unit stay read-only, if they are so at its start. The next try of systemd finds a mended disk.
+        if os.statvfs(settings.state_directory).f_flag & os.ST_RDONLY:
+            raise LockUnavailable(f"Cannot {what}: the disk of {settings.state_directory} is read-only; see system.state_directory")
     # The lock of an earlier version is in the state directory.
     holder, descriptor = _holder(settings.state_directory, name), None
     try:

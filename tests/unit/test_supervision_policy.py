@@ -269,17 +269,19 @@ def test_the_record_of_an_earlier_version_counts(fake: FakeNode) -> None:
 
 
 @pytest.mark.usefixtures("strict_umask")
-def test_a_service_has_its_lock_and_record_on_a_read_only_state_disk(tmp_path: Path) -> None:
+def test_a_service_has_its_lock_and_record_on_a_disk_that_turns_read_only(tmp_path: Path) -> None:
     with small_disk(tmp_path / "state") as state:
         system = {"state_directory": str(state), "lock_directory": str(tmp_path / "locks"), "group": NO_GROUP}
         node = parse_settings({"system": system}, where="config.yml")
-        subprocess.run(["mount", "-o", "remount,ro", str(state)], check=True)
         with own_lock(node, SUPERVISOR_LOCK, "supervise", "") as lock:
+            subprocess.run(["mount", "-o", "remount,ro", str(state)], check=True)
             assert lock.record("journal")
             facts, warning = supervisor_facts(node.record_directories)
             assert (facts["running"], facts["paused"], warning) == (True, "journal", "")
             # Other users could hold the lock of a file that they can open.
             assert mode_of(tmp_path / "locks" / SUPERVISOR_LOCK) == 0o660
+        with pytest.raises(LockUnavailable, match=f"^Cannot supervise: the disk of {state} is read-only; see system.state_directory$"):
+            own_lock(node, SUPERVISOR_LOCK, "supervise", "").__enter__()
 
 
 def test_readers_never_see_a_partial_record(tmp_path: Path) -> None:
