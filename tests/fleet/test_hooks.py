@@ -113,7 +113,7 @@ printf '%s\\0' "$@" >/root/arguments; id -un >/root/user; touch "$DATA/restored"
     said = f"its hook post_stop ended with exit code 7 (its last lines: {' / '.join(hook['output'])})"
     assert found["msg"] == said
     assert "done hook_failed in" in (log := node.ssh("journalctl --no-pager -o cat -t fleet-power")) and said in log
-    assert said in " ".join(node.ssh(f"fleet-power why {uuid_of(lobby)}").split())
+    assert facts(node, lobby)[0]["operations"][0]["msg"] == said
     assert "stop done (hook_failed)" in node.ssh("fleet-power status | cat")
 
 

@@ -187,9 +187,10 @@ def a_huge_file(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]
 
 
 Trap = Callable[[Path, Path], tuple[str, str, Mapping[str, Any]]]
-#: The message names a bad rule; for a bad file it names only the file.
-RULES_AT_FAULT: tuple[Trap, ...] = (an_unknown_placeholder, a_hostile_pattern, a_yaml_bomb)
+#: The message names a bad rule; for a bad file, and for one beyond a limit, it names only the file.
+RULES_AT_FAULT: tuple[Trap, ...] = (an_unknown_placeholder, a_yaml_bomb)
 FILES_AT_FAULT: tuple[Trap, ...] = (
+    a_hostile_pattern,
     a_link_to_somebody_elses_file,
     a_path_out,
     a_huge_file,
