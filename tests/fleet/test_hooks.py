@@ -16,7 +16,7 @@ import pytest
 import yaml
 from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, Example, examples
 
-from .lab import Going, Node, adhoc_begun, phase_of, server, uuid_of, wait_until
+from .lab import Going, Node, adhoc_begun, phase_of, playbook, server, uuid_of, wait_until
 from .people import PERSON, person
 from .servers import holder_of
 from .supervised import BACK_SECONDS, act, crash, facts, is_back, starts, supervised
@@ -114,7 +114,7 @@ printf '%s\\0' "$@" >/root/arguments; id -un >/root/user; touch "$DATA/restored"
     assert found["msg"] == said
     assert "done hook_failed in" in (log := node.ssh("journalctl --no-pager -o cat -t fleet-power")) and said in log
     assert facts(node, lobby)[0]["operations"][0]["msg"] == said
-    assert "stop done (hook_failed)" in node.ssh("fleet-power status | cat")
+    assert "stop done (hook_failed)" in playbook("status", [node]).output
 
 
 @pytest.mark.long
